@@ -1,0 +1,299 @@
+"""Text messages through a Twilio-compatible provider: what is posted, what its errors mean, what its webhooks say.
+
+Not asked of it: whether an uncertain message was accepted. Its list of messages carries no reference of ours, leaves
+out what is still queued when filtered by date, and may hold the same text twice; the status callback, whose address
+carries the reference, settles such a message instead.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from urllib.parse import quote
+
+import orjson
+
+from channels.kit import twilio_signature
+from channels.kit.contract import (
+    ChannelSettingsError,
+    InboundReceipt,
+    InboundReply,
+    Outcome,
+    OutcomeKind,
+    Outgoing,
+    Rate,
+    Sender,
+    Setting,
+    SideEffect,
+    WebhookError,
+    WebhookRequest,
+)
+from channels.kit.environment import Environment
+from channels.kit.errors import WINDOW_CLOSED, ProviderError, table
+from channels.kit.http import Answer, HttpClient, NoAnswer, outcome_of_status, outcome_without_answer, retry_after
+from domain.rules.sms_text import fold, segments
+from domain.rules.vocabulary import Delivery
+
+#: Twilio takes 1,600 characters, which is 24 segments where every one is sent in UCS-2; longer texts it refuses.
+LONGEST = 24
+
+SETTINGS = (
+    Setting("REACTIVATE_SMS_URL", "Address of the Twilio-compatible API, e.g. https://api.twilio.com; unset: no SMS"),
+    Setting("REACTIVATE_SMS_ACCOUNT_SID", "Account, as in the API's paths"),
+    Setting("REACTIVATE_SMS_AUTH_TOKEN", "Token of the account; also signs its webhooks", secret=True),
+    Setting("REACTIVATE_SMS_FROM", "Sending number; or give a messaging service"),
+    Setting("REACTIVATE_SMS_MESSAGING_SERVICE_SID", "Messaging service that picks the sending number"),
+    Setting("REACTIVATE_SMS_RATE_PER_SECOND", "Segments per second of the sender (US long code: 1)", "1"),
+    Setting("REACTIVATE_SMS_BURST", f"Segments at once, at least {LONGEST}, the longest message", str(LONGEST)),
+    Setting("REACTIVATE_SMS_ACCOUNT_RATE_PER_SECOND", "Segments per second of the account; default: the sender's", ""),
+    Setting(
+        "REACTIVATE_SMS_DESTINATION_RATE_PER_SECOND",
+        "Segments per second to one class of destinations (numbers of +1, all others); default: the account's",
+        "",
+    ),
+    Setting("REACTIVATE_SMS_TIMEOUT_SECONDS", "For a whole call; keep it below half the lease", "10"),
+)
+
+#: Twilio's error dictionary (recalled; check against their pages). What is not listed is not retried.
+#: Account and registration errors leave the message waiting (RETRY): it was not accepted and nothing is wrong with it.
+ERRORS = table(
+    ProviderError("20429", "too many requests", OutcomeKind.THROTTLED, retry_after=timedelta(seconds=5)),
+    ProviderError("30001", "queue overflow", OutcomeKind.THROTTLED, retry_after=timedelta(minutes=1)),
+    ProviderError("21611", "sender's queue is full", OutcomeKind.THROTTLED, retry_after=timedelta(minutes=1)),
+    ProviderError("30022", "carrier's rate exceeded", OutcomeKind.THROTTLED, retry_after=timedelta(minutes=1)),
+    ProviderError("30003", "handset unreachable", OutcomeKind.RETRY, retry_after=timedelta(hours=4), later_tries=2),
+    ProviderError("30008", "unknown error", OutcomeKind.RETRY, retry_after=timedelta(hours=1), later_tries=1),
+    ProviderError("30006", "landline", OutcomeKind.REJECTED, SideEffect.BAD_ADDRESS),
+    ProviderError("21635", "landline", OutcomeKind.REJECTED, SideEffect.BAD_ADDRESS),
+    ProviderError("30005", "unknown handset", OutcomeKind.REJECTED, SideEffect.BAD_ADDRESS),
+    ProviderError("21211", "no valid number", OutcomeKind.REJECTED, SideEffect.BAD_ADDRESS),
+    ProviderError("21614", "no mobile number", OutcomeKind.REJECTED, SideEffect.BAD_ADDRESS),
+    ProviderError("21610", "recipient opted out", OutcomeKind.REJECTED, SideEffect.OPTED_OUT),
+    ProviderError("21408", "region not enabled", OutcomeKind.RETRY, SideEffect.PAUSE_CHANNEL),
+    ProviderError("30002", "account suspended", OutcomeKind.RETRY, SideEffect.PAUSE_CHANNEL),
+    ProviderError("30034", "sender not registered", OutcomeKind.RETRY, SideEffect.PAUSE_CHANNEL),
+    ProviderError("30004", "blocked: review the content", OutcomeKind.REJECTED),
+    ProviderError("30007", "filtered by the carrier: review the content", OutcomeKind.REJECTED),
+)
+
+#: Twilio's MessageStatus of an outbound message. `partially_delivered` may yet become more, so it ends nothing.
+STATUSES: Mapping[str, Delivery] = {
+    "accepted": Delivery.UNKNOWN,
+    "scheduled": Delivery.UNKNOWN,
+    "queued": Delivery.UNKNOWN,
+    "sending": Delivery.UNKNOWN,
+    "sent": Delivery.SENT,
+    "partially_delivered": Delivery.SENT,
+    "delivered": Delivery.DELIVERED,
+    "read": Delivery.DELIVERED,
+    "undelivered": Delivery.UNDELIVERED,
+    "failed": Delivery.UNDELIVERED,
+    "canceled": Delivery.UNDELIVERED,
+}
+
+#: Seconds a message may wait in Twilio's queue; its own bounds.
+_SHORTEST_VALIDITY, _LONGEST_VALIDITY = 1, 36_000
+
+_SID = re.compile(r"[A-Za-z0-9]{1,64}")
+_REFERENCE = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_ERROR_CODE = re.compile(r"[1-9][0-9]{4}")
+
+
+@dataclass(frozen=True, slots=True)
+class SmsConfig:
+    """The settings of one sender at one account."""
+
+    url: str
+    account_sid: str
+    auth_token: str = field(repr=False)
+    sender_field: str
+    """`From` or `MessagingServiceSid`."""
+    sender: str
+    public_url: str
+    rate: float
+    account_rate: float
+    destination_rate: float
+    burst: int
+    timeout_seconds: float
+
+
+class SmsSender:
+    """Posts messages to the account's Messages resource."""
+
+    def __init__(self, config: SmsConfig) -> None:
+        self._config = config
+        self._messages = f"{config.url}/2010-04-01/Accounts/{config.account_sid}/Messages.json"
+        credentials = base64.b64encode(f"{config.account_sid}:{config.auth_token}".encode()).decode()
+        self._client = HttpClient(
+            timeout_seconds=config.timeout_seconds,
+            headers={"Authorization": f"Basic {credentials}", "Accept": "application/json"},
+        )
+
+    async def send(self, message: Outgoing) -> Outcome:
+        """Make one provider call; see `Sender.send`."""
+        validity = int((message.valid_until - message.now).total_seconds())
+        if validity < _SHORTEST_VALIDITY:
+            return WINDOW_CLOSED
+        answer = await self._client.post_form(self._messages, self._fields(message, validity))
+        if isinstance(answer, NoAnswer):
+            return outcome_without_answer(answer)
+        return _outcome(answer, message)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._client.aclose()
+
+    def _fields(self, message: Outgoing, validity: int) -> dict[str, str]:
+        reference = quote(message.reference, safe="")
+        return {
+            "To": message.to,
+            self._config.sender_field: self._config.sender,
+            "Body": fold(message.body),
+            "ValidityPeriod": str(min(validity, _LONGEST_VALIDITY)),
+            "StatusCallback": f"{self._config.public_url}/webhooks/sms/status?ref={reference}",
+        }
+
+
+class SmsChannel:
+    """Text messages."""
+
+    name = "sms"
+    contact_system = "phone"
+    webhook_kinds: Sequence[str] = ("inbound", "status")
+    settings: Sequence[Setting] = SETTINGS
+
+    def configure(self, environ: Mapping[str, str], public_url: str) -> SmsConfig | None:
+        """Its settings, or None where REACTIVATE_SMS_URL is unset; see `Channel.configure`."""
+        env = Environment(environ, SETTINGS)
+        if not env.is_set_up("REACTIVATE_SMS_URL"):
+            return None
+        rate = env.number("REACTIVATE_SMS_RATE_PER_SECOND")
+        account_rate = _number_or(env, "REACTIVATE_SMS_ACCOUNT_RATE_PER_SECOND", rate)
+        sender_field, sender = _sender(env)
+        return SmsConfig(
+            url=env.base_url("REACTIVATE_SMS_URL"),
+            account_sid=_account(env),
+            auth_token=env.required("REACTIVATE_SMS_AUTH_TOKEN"),
+            sender_field=sender_field,
+            sender=sender,
+            public_url=public_url.rstrip("/"),
+            rate=rate,
+            account_rate=account_rate,
+            destination_rate=_number_or(env, "REACTIVATE_SMS_DESTINATION_RATE_PER_SECOND", account_rate),
+            burst=env.whole("REACTIVATE_SMS_BURST", at_least=LONGEST, at_most=1_000_000),
+            timeout_seconds=env.number("REACTIVATE_SMS_TIMEOUT_SECONDS", at_most=300),
+        )
+
+    def open(self, config: SmsConfig) -> Sender:
+        """Open a sender; see `Channel.open`."""
+        return SmsSender(config)
+
+    def cost(self, body: str) -> int:
+        """Segments of the text as it is sent. More than the provider takes counts as `LONGEST`: it will be refused."""
+        return min(segments(fold(body)).segments, LONGEST)
+
+    def rates(self, config: SmsConfig, to: str) -> Sequence[Rate]:
+        """Cells in segments: the account, its class of destinations, the sender."""
+        account = f"sms:{config.account_sid}"
+        destination = "1" if to.startswith("+1") else "other"
+        return (
+            Rate(account, config.account_rate, config.burst),
+            Rate(f"{account}:to:{destination}", config.destination_rate, config.burst),
+            Rate(f"{account}:from:{config.sender}", config.rate, config.burst),
+        )
+
+    def verify(self, config: SmsConfig, request: WebhookRequest) -> bool:
+        """Whether the account's token signed the request."""
+        return twilio_signature.is_valid(config.auth_token, request)
+
+    def parse(self, config: SmsConfig, kind: str, request: WebhookRequest) -> Sequence[InboundReply | InboundReceipt]:  # noqa: ARG002 - the contract's signature
+        """The one reply (`inbound`) or receipt (`status`) a verified request holds."""
+        fields = dict(twilio_signature.form_fields(request.body) or ())
+        if kind == "inbound":
+            return (_reply(fields),)
+        if kind == "status":
+            return (_receipt(fields, request.url),)
+        raise WebhookError("kind")
+
+
+CHANNEL = SmsChannel()
+
+
+def _number_or(env: Environment, name: str, default: float) -> float:
+    return env.number(name) if env.text(name) else default
+
+
+def _account(env: Environment) -> str:
+    sid = env.required("REACTIVATE_SMS_ACCOUNT_SID")
+    if not _SID.fullmatch(sid):
+        raise ChannelSettingsError("REACTIVATE_SMS_ACCOUNT_SID: expected letters and digits only")
+    return sid
+
+
+def _sender(env: Environment) -> tuple[str, str]:
+    number = env.text("REACTIVATE_SMS_FROM")
+    service = env.text("REACTIVATE_SMS_MESSAGING_SERVICE_SID")
+    if bool(number) == bool(service):
+        raise ChannelSettingsError("REACTIVATE_SMS_FROM: give either this or REACTIVATE_SMS_MESSAGING_SERVICE_SID")
+    return ("From", number) if number else ("MessagingServiceSid", service)
+
+
+def _outcome(answer: Answer, message: Outgoing) -> Outcome:
+    said = _json(answer.body)
+    if 200 <= answer.status < 300:
+        sid = said.get("sid")
+        if isinstance(sid, str) and _SID.fullmatch(sid):
+            return Outcome(OutcomeKind.ACCEPTED, provider_ref=sid)
+        return Outcome(OutcomeKind.UNCERTAIN, code="no_sid")
+    code = str(said.get("code", ""))
+    if not 400 <= answer.status < 500 or not _ERROR_CODE.fullmatch(code):
+        return outcome_of_status(answer, message.now)
+    known = ERRORS.get(code)
+    if known is None:
+        return outcome_of_status(answer, message.now, code)
+    return known.outcome(retry_after(answer, message.now) if known.kind is OutcomeKind.THROTTLED else None)
+
+
+def _json(body: bytes) -> Mapping[str, object]:
+    try:
+        said = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def _field(fields: Mapping[str, str], name: str, pattern: re.Pattern[str]) -> str:
+    value = fields.get(name, "")
+    if not pattern.fullmatch(value):
+        raise WebhookError(name)
+    return value
+
+
+def _reply(fields: Mapping[str, str]) -> InboundReply:
+    sender, text = fields.get("From", ""), fields.get("Body")
+    if not sender:
+        raise WebhookError("From")
+    if text is None:
+        raise WebhookError("Body")
+    return InboundReply(provider_id=_field(fields, "MessageSid", _SID), sender=sender, text=text)
+
+
+def _receipt(fields: Mapping[str, str], url: str) -> InboundReceipt:
+    status = STATUSES.get(fields.get("MessageStatus", ""))
+    if status is None:
+        raise WebhookError("MessageStatus")
+    reference = twilio_signature.query_value(url, "ref")
+    if reference and not _REFERENCE.fullmatch(reference):
+        raise WebhookError("ref")
+    code = None if fields.get("ErrorCode", "") in {"", "0"} else _field(fields, "ErrorCode", _ERROR_CODE)
+    known = ERRORS.get(code or "")
+    return InboundReceipt(
+        provider_ref=_field(fields, "MessageSid", _SID),
+        status=status.value,
+        reference=reference,
+        code=code,
+        effect=known.effect if known else None,
+    )

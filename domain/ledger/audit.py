@@ -1,0 +1,51 @@
+"""The audit: every promise the fleet makes, asked of the ledger afterwards, without the code that was to keep it.
+
+The checks share no rule with the guard, the claim or the quiet hours: they carry their own figures, so that a guard
+that went wrong cannot vouch for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from domain.ledger import audit_books, audit_calls, audit_sends
+from domain.ledger.findings import Finding
+
+#: Every promise the audit judges: the closed set of metric label and report keys.
+PROMISES = (
+    "sent_after_opt_out",
+    "accepted_twice",
+    "outside_hours",
+    "over_cap",
+    "phi_in_outreach",
+    "unaccounted",
+    "without_reason",
+    "holdout_contacted",
+    "suppression_disagrees",
+)
+
+
+def audit(conn: Connection, now: datetime) -> list[Finding]:
+    """Judge every promise, in the order of PROMISES. Reads only.
+
+    Each check is one statement, so the fleet may work on meanwhile.
+    """
+    return [
+        audit_calls.sent_after_opt_out(conn),
+        audit_sends.accepted_twice(conn),
+        audit_calls.outside_hours(conn),
+        audit_calls.over_cap(conn),
+        audit_sends.phi_in_outreach(conn),
+        audit_books.unaccounted(conn, now),
+        audit_books.without_reason(conn),
+        audit_sends.holdout_contacted(conn),
+        audit_books.suppression_disagrees(conn),
+    ]
+
+
+def breaches(findings: Sequence[Finding]) -> int:
+    """How many breaches there are in all; an audit with any must fail."""
+    return sum(each.count for each in findings)

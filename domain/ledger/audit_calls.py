@@ -1,0 +1,194 @@
+"""Audit of the calls themselves: when each was made, against opt-outs, local hours and caps at that instant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, time, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import ColumnElement, Connection, Float, Row, Select, and_, cast, exists, func, or_, select
+
+from domain.ledger.choices import choice_event, suppression
+from domain.ledger.columns import Instant
+from domain.ledger.findings import Finding, finding, listed
+from domain.ledger.organisations import site
+from domain.ledger.patients import contact_point, patient
+from domain.ledger.touches import attempt, touch
+from domain.rules.vocabulary import AttemptState, TouchKind
+
+AnyRow = Row[*tuple[Any, ...]]
+
+#: A claim younger than this need not look again before the call (architecture: "opt-out wins").
+_BLIND = timedelta(seconds=1)
+#: One confirmation and the answer to HELP may follow an opt-out (47 CFR 64.1200(a)(12); CTIA short code rules).
+_ANSWERS_ALLOWED = ("opt_out_confirmation", "help")
+#: Mon-Sat 9-20, Sun 12-20, local: restated on purpose.
+_WEEK = (time(9), time(20))
+_SUNDAY = (time(12), time(20))
+#: One in any 24 hours, three in any 7 days: (how many calls back, how far apart they must be).
+_CAPS = ((1, timedelta(hours=24)), (3, timedelta(days=7)))
+
+#: States in which the patient was, or may have been, reached.
+_REACHED = [AttemptState.SENDING.value, AttemptState.ACCEPTED.value, AttemptState.UNCERTAIN.value]
+_reached = attempt.c.state.in_(_REACHED)
+#: A crash between call and finish leaves only the claim's instant.
+_called = func.coalesce(attempt.c.called_at, attempt.c.claimed_at, type_=Instant())
+_made = or_(attempt.c.called_at.is_not(None), _reached)
+_unasked = attempt.c.kind != TouchKind.ANSWER.value
+
+
+def sent_after_opt_out(conn: Connection) -> Finding:
+    """Calls that started after an opt-out their claim could see; a later START does not hide them."""
+    found: set[int] = set()
+    for subject in ("contact_point_id", "patient_id"):
+        for stop, lift in (("suppressed", "restored"), ("revoked", "granted")):
+            found |= _too_late(conn, _after_choice(subject, stop, lift))
+        found |= _too_late(conn, _after_suppression(subject))
+    return finding(
+        "sent_after_opt_out",
+        "No provider call starts after an opt-out is committed that its claim could see.",
+        [listed("attempt", "called after an opt-out", found)],
+    )
+
+
+def outside_hours(conn: Connection) -> Finding:
+    """Outreach whose call fell outside Mon-Sat 9-20, Sun 12-20 in some zone the person may have been in."""
+    zones = func.coalesce(patient.c.zone, site.c.zone)
+    calls = (
+        select(
+            attempt.c.id,
+            _called.label("at"),
+            attempt.c.zones,
+            contact_point.c.zones.label("number"),
+            zones.label("home"),
+        )
+        .join(contact_point, contact_point.c.id == attempt.c.contact_point_id)
+        .outerjoin(patient, patient.c.id == attempt.c.patient_id)
+        .outerjoin(site, site.c.id == patient.c.home_site_id)
+        .where(_made, _unasked)
+    )
+    wrong = [row.id for row in _stream(conn, calls) if not all(_is_open(row.at, zone) for zone in _zones(row))]
+    return finding(
+        "outside_hours",
+        "Outreach is sent Mon-Sat 9-20 and Sun 12-20 only, in every zone the person may be in.",
+        [listed("attempt", "called outside the allowed hours", wrong)],
+    )
+
+
+def over_cap(conn: Connection) -> Finding:
+    """Outreach beyond one in 24 hours or three in 7 days, per person and per contact point."""
+    tallies = []
+    for column, whose in ((attempt.c.patient_id, "patient"), (attempt.c.contact_point_id, "contact point")):
+        for back, window in _CAPS:
+            wrong = [
+                row.id for row in conn.execute(_too_close(conn, column, back, window)) if row.at - row.before < window
+            ]
+            hours = int(window.total_seconds() // 3600)
+            tallies.append(listed("attempt", f"more than {back} to one {whose} in {hours} h", wrong))
+    return finding(
+        "over_cap",
+        "Nobody, and no number or address, gets more than one outreach in 24 hours or three in 7 days.",
+        tallies,
+    )
+
+
+def _after_choice(subject: str, stop_kind: str, lift_kind: str) -> Select[Any]:
+    """Calls after a choice to stop in the history, unless a later choice had lifted it by then."""
+    stop, lift = choice_event.alias("stop"), choice_event.alias("lift")
+    lifted = exists().where(
+        lift.c[subject] == stop.c[subject],
+        lift.c.kind == lift_kind,
+        lift.c.id > stop.c.id,
+        lift.c.recorded_at <= _called,
+        or_(lift.c.channel.is_(None), lift.c.channel == attempt.c.channel),
+    )
+    return _calls_since(
+        select(attempt.c.id, attempt.c.claimed_at, _called.label("at"), stop.c.recorded_at.label("stopped")).join(
+            stop, stop.c[subject] == attempt.c[subject]
+        ),
+        stop.c.recorded_at,
+        stop.c.channel,
+    ).where(stop.c.kind == stop_kind, ~lifted)
+
+
+def _after_suppression(subject: str) -> Select[Any]:
+    """Calls while a suppression was in force: known from the moment its history was written, else from its start."""
+    history = choice_event.alias("history")
+    known = (
+        select(func.min(history.c.recorded_at))
+        .where(
+            history.c[subject] == suppression.c[subject],
+            history.c.kind == "suppressed",
+            history.c.at == suppression.c.since,
+        )
+        .scalar_subquery()
+    )
+    stopped = func.coalesce(known, suppression.c.since, type_=Instant())
+    return _calls_since(
+        select(attempt.c.id, attempt.c.claimed_at, _called.label("at"), stopped.label("stopped")).join(
+            suppression, suppression.c[subject] == attempt.c[subject]
+        ),
+        stopped,
+        suppression.c.channel,
+    ).where(or_(suppression.c.lifted_at.is_(None), suppression.c.lifted_at > _called))
+
+
+def _calls_since(
+    calls: Select[Any], stopped: ColumnElement[datetime], channel: ColumnElement[str | None]
+) -> Select[Any]:
+    allowed = and_(attempt.c.kind == TouchKind.ANSWER.value, touch.c.answer.in_(_ANSWERS_ALLOWED))
+    return calls.join(touch, touch.c.id == attempt.c.touch_id).where(
+        _made, _called > stopped, or_(channel.is_(None), channel == attempt.c.channel), ~func.coalesce(allowed, False)
+    )
+
+
+def _too_late(conn: Connection, calls: Select[Any]) -> set[int]:
+    """A call within a second of the opt-out may stem from a claim made just before it; its claim could not see it."""
+    return {row.id for row in conn.execute(calls) if row.claimed_at > row.stopped or row.at > row.stopped + _BLIND}
+
+
+def _zones(row: AnyRow) -> set[str]:
+    """The zones judged in the claim, and what the number itself says without doubt."""
+    judged = {zone for zone in row.zones.split(",") if zone}
+    number = {zone for zone in row.number.split(",") if zone}
+    if len(number) == 1:
+        judged |= number
+    # nothing was judged: the home address must do
+    return judged or {zone for zone in (row.home,) if zone} or {"UTC"}
+
+
+def _is_open(at: datetime, zone: str) -> bool:
+    local = at.astimezone(ZoneInfo(zone))
+    opens, closes = _SUNDAY if local.weekday() == 6 else _WEEK
+    return opens <= local.time() < closes
+
+
+def _too_close(conn: Connection, subject: ColumnElement[int], back: int, window: timedelta) -> Select[Any]:
+    """Calls that came no later than about a window after the `back`th before them; the exact test is the caller's."""
+    calls = (
+        select(
+            attempt.c.id,
+            _called.label("at"),
+            func.lag(_called, back, type_=Instant())
+            .over(partition_by=subject, order_by=[_called, attempt.c.id])
+            .label("before"),
+        )
+        .where(_reached, _unasked, subject.is_not(None))
+        .subquery()
+    )
+    apart = _seconds(conn, calls.c.at) - _seconds(conn, calls.c.before)
+    return select(calls.c.id, calls.c.at, calls.c.before).where(
+        calls.c.before.is_not(None), apart <= window.total_seconds() + 1
+    )
+
+
+def _seconds(conn: Connection, instant: ColumnElement[datetime]) -> ColumnElement[float]:
+    if conn.dialect.name == "sqlite":
+        return cast(func.strftime("%s", instant), Float)
+    return cast(func.date_part("epoch", instant), Float)
+
+
+def _stream(conn: Connection, statement: Select[Any]) -> Iterator[AnyRow]:
+    """Rows in portions: a year of calls does not fit in memory."""
+    yield from conn.execute(statement, execution_options={"yield_per": 5_000})

@@ -1,0 +1,196 @@
+"""Campaigns as loaded from files: immutable versions of their cadence and their templates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Column,
+    Connection,
+    Float,
+    Index,
+    Integer,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from domain.ledger.columns import Instant, id_column, metadata, ref
+from domain.ledger.lapses import lapse
+from domain.rules.templates import Template
+from domain.rules.vocabulary import TouchKind
+
+campaign = Table(
+    "campaign",
+    metadata,
+    id_column(),
+    ref("organisation_id", "organisation"),
+    Column("key", String(64), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("checksum", String(64), nullable=False),
+    Column("definition", JSON, nullable=False),
+    Column("holdout", Float, nullable=False),
+    Column("started_at", Instant, nullable=False),
+    #: Set when a newer version took over or the campaign ended; one running version per key.
+    Column("ended_at", Instant),
+    UniqueConstraint("organisation_id", "key", "version"),
+)
+_running = campaign.c.ended_at.is_(None)
+Index(
+    "uq_campaign_running",
+    campaign.c.organisation_id,
+    campaign.c.key,
+    unique=True,
+    sqlite_where=_running,
+    postgresql_where=_running,
+)
+
+step = Table(
+    "step",
+    metadata,
+    id_column(),
+    ref("campaign_id", "campaign"),
+    Column("ordinal", Integer, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("offset_days", Integer, nullable=False),
+    UniqueConstraint("campaign_id", "ordinal"),
+)
+
+#: `segment` and `step_kind` empty = any; the most specific template wins.
+template = Table(
+    "template",
+    metadata,
+    id_column(),
+    ref("campaign_id", "campaign"),
+    Column("channel", String(16), nullable=False),
+    Column("language", String(8), nullable=False),
+    Column("segment", String(32), nullable=False, default=""),
+    Column("step_kind", String(16), nullable=False, default=""),
+    Column("subject", String(200)),
+    Column("body", Text, nullable=False),
+    UniqueConstraint("campaign_id", "channel", "language", "segment", "step_kind"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A campaign version that enrols."""
+
+    id: int
+    organisation_id: int
+    key: str
+    version: int
+    holdout: float
+    definition: Mapping[str, Any]
+
+    def wants(self, line: str, segment: str) -> bool:
+        """Whether the audience includes this service line and segment."""
+        audience = self.definition["audience"]
+        return line in audience["service_lines"] and segment in audience["segments"]
+
+
+def start(
+    conn: Connection, organisation_id: int, definition: Mapping[str, Any], checksum: str, now: datetime
+) -> tuple[Running, bool]:
+    """Run this definition as the newest version of its campaign; and whether it is new.
+
+    The same definition again changes nothing. A changed one ends the version that ran: its enrolled patients finish
+    theirs. Lapses that found no campaign are looked at again.
+    """
+    key = definition["campaign"]
+    current = next((each for each in running(conn) if (each.organisation_id, each.key) == (organisation_id, key)), None)
+    if current is not None and _checksum(conn, current.id) == checksum:
+        return current, False
+    if current is not None:
+        conn.execute(update(campaign).where(campaign.c.id == current.id).values(ended_at=now))
+    newest = select(func.coalesce(func.max(campaign.c.version), 0)).where(
+        campaign.c.organisation_id == organisation_id, campaign.c.key == key
+    )
+    version = (conn.scalar(newest) or 0) + 1
+    campaign_id = conn.scalars(
+        insert(campaign)
+        .values(
+            organisation_id=organisation_id,
+            key=key,
+            version=version,
+            checksum=checksum,
+            definition=dict(definition),
+            holdout=definition["holdout"],
+            started_at=now,
+        )
+        .returning(campaign.c.id)
+    ).one()
+    _write_steps(conn, campaign_id, definition)
+    conn.execute(
+        update(lapse)
+        .where(lapse.c.declined == "no_campaign", lapse.c.closed_at.is_(None))
+        .values(decided_at=None, declined=None)
+    )
+    return Running(campaign_id, organisation_id, key, version, definition["holdout"], definition), True
+
+
+def running(conn: Connection) -> list[Running]:
+    """Every campaign version that enrols now, oldest first."""
+    rows = conn.execute(select(campaign).where(campaign.c.ended_at.is_(None)).order_by(campaign.c.id))
+    return [Running(row.id, row.organisation_id, row.key, row.version, row.holdout, row.definition) for row in rows]
+
+
+def by_ids(conn: Connection, ids: Sequence[int]) -> dict[int, Running]:
+    """These versions, running or not."""
+    rows = conn.execute(select(campaign).where(campaign.c.id.in_(ids)))
+    return {
+        row.id: Running(row.id, row.organisation_id, row.key, row.version, row.holdout, row.definition) for row in rows
+    }
+
+
+def templates_of(conn: Connection, campaign_id: int) -> list[Template]:
+    """The texts of a campaign version."""
+    rows = conn.execute(select(template).where(template.c.campaign_id == campaign_id).order_by(template.c.id))
+    return [
+        Template(
+            channel=row.channel,
+            language=row.language,
+            body=row.body,
+            subject=row.subject,
+            segment=row.segment,
+            step_kind=row.step_kind,
+        )
+        for row in rows
+    ]
+
+
+def _checksum(conn: Connection, campaign_id: int) -> str | None:
+    return conn.scalar(select(campaign.c.checksum).where(campaign.c.id == campaign_id))
+
+
+def _write_steps(conn: Connection, campaign_id: int, definition: Mapping[str, Any]) -> None:
+    conn.execute(
+        insert(step),
+        [
+            {
+                "campaign_id": campaign_id,
+                "ordinal": ordinal,
+                "kind": TouchKind.OUTREACH.value,
+                "offset_days": days,
+            }
+            for ordinal, days in enumerate(definition["cadence"])
+        ],
+    )
+    conn.execute(
+        insert(template), [{"campaign_id": campaign_id, **_template_row(each)} for each in definition["templates"]]
+    )
+
+
+def _template_row(each: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: each.get(name) for name in ("channel", "language", "subject", "body")} | {
+        name: each.get(name) or "" for name in ("segment", "step_kind")
+    }

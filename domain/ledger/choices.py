@@ -1,0 +1,287 @@
+"""What patients chose: consents and suppressions, each as append-only history plus current state."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Index,
+    String,
+    Table,
+    UniqueConstraint,
+    and_,
+    exists,
+    insert,
+    or_,
+    select,
+    update,
+)
+
+from domain.ledger import enrolments, outbox
+from domain.ledger.columns import Instant, id_column, metadata, ref
+from domain.ledger.patients import contact_point, patient, patient_contact
+
+#: Append-only. `kind`: granted | revoked | suppressed | restored.
+choice_event = Table(
+    "choice_event",
+    metadata,
+    id_column(),
+    ref("organisation_id", "organisation"),
+    ref("contact_point_id", "contact_point", nullable=True),
+    ref("patient_id", "patient", nullable=True),
+    Column("kind", String(16), nullable=False),
+    Column("channel", String(16)),
+    Column("purpose", String(32)),
+    Column("source", String(64), nullable=False),
+    ref("reply_id", "reply", nullable=True),
+    Column("at", Instant, nullable=False),
+    Column("recorded_at", Instant, nullable=False),
+)
+Index("ix_choice_event_contact_point_id", choice_event.c.contact_point_id)
+Index("ix_choice_event_patient_id", choice_event.c.patient_id)
+
+#: Current state: a row in force stops every send it covers. `channel` null = every channel that reaches the subject.
+suppression = Table(
+    "suppression",
+    metadata,
+    id_column(),
+    ref("organisation_id", "organisation"),
+    ref("contact_point_id", "contact_point", nullable=True),
+    ref("patient_id", "patient", nullable=True),
+    Column("channel", String(16)),
+    Column("reason", String(32), nullable=False),
+    Column("since", Instant, nullable=False),
+    Column("lifted_at", Instant),
+)
+_in_force = suppression.c.lifted_at.is_(None)
+Index(
+    "ix_suppression_contact_point_id",
+    suppression.c.contact_point_id,
+    sqlite_where=_in_force,
+    postgresql_where=_in_force,
+)
+Index("ix_suppression_patient_id", suppression.c.patient_id, sqlite_where=_in_force, postgresql_where=_in_force)
+
+#: Current state of consent; absence means the organisation's default for that channel.
+consent = Table(
+    "consent",
+    metadata,
+    id_column(),
+    ref("organisation_id", "organisation"),
+    ref("contact_point_id", "contact_point"),
+    Column("channel", String(16), nullable=False),
+    Column("purpose", String(32), nullable=False, default="outreach"),
+    Column("status", String(16), nullable=False),
+    Column("since", Instant, nullable=False),
+    UniqueConstraint("contact_point_id", "channel", "purpose"),
+)
+
+#: The patient said so, by whatever route; START lifts it.
+OPTED_OUT: Final = "opt_out"
+
+
+@dataclass(frozen=True, slots=True)
+class Subjects:
+    """A locked contact point and the patients attached to it, in id order."""
+
+    contact_point_id: int
+    patient_ids: tuple[int, ...]
+
+
+def lock(conn: Connection, contact_point_ids: Collection[int]) -> dict[int, Subjects]:
+    """Lock patients, then contact points, each in id order; whoever needs several must ask for all of them at once."""
+    attached = _attached(conn, contact_point_ids)
+    patient_ids = sorted({patient_id for found in attached.values() for patient_id in found})
+    conn.execute(select(patient.c.id).where(patient.c.id.in_(patient_ids)).order_by(patient.c.id).with_for_update())
+    conn.execute(
+        select(contact_point.c.id)
+        .where(contact_point.c.id.in_(contact_point_ids))
+        .order_by(contact_point.c.id)
+        .with_for_update()
+    )
+    return {point: Subjects(point, tuple(attached.get(point, ()))) for point in contact_point_ids}
+
+
+def is_opted_out(conn: Connection, contact_point_id: int) -> bool:
+    """Whether an opt-out of this contact point is in force. Ask under `lock`."""
+    return bool(conn.scalar(select(exists().where(_in_force, _of_point(contact_point_id)))))
+
+
+def organisation_of(conn: Connection, contact_point_id: int) -> int:
+    """Whose contact point it is."""
+    owner = select(contact_point.c.organisation_id).where(contact_point.c.id == contact_point_id)
+    return int(conn.execute(owner).scalar_one())
+
+
+def opt_out(
+    conn: Connection,
+    *,
+    organisation_id: int,
+    contact_point_id: int,
+    source: str,
+    at: datetime,
+    now: datetime,
+    reason: str = OPTED_OUT,
+    reply_id: int | None = None,
+) -> None:
+    """Stop everything to this contact point and to every patient attached to it, on every channel, at once.
+
+    The law presumes "everything" where a patient does not say otherwise (47 CFR 64.1200(a)(10)). Live enrolments end
+    and planned touches are revoked in the same transaction. What is in force already is left as it is.
+
+    Args:
+        source: who told us: `reply`, `one_click`, `provider`, `staff`, an event's source.
+        at: when the patient chose; `now`: when we write it.
+    """
+    subjects = lock(conn, [contact_point_id])[contact_point_id]
+    wanted: list[tuple[str, int]] = [("contact_point_id", contact_point_id)]
+    wanted += [("patient_id", patient_id) for patient_id in subjects.patient_ids]
+    stopped = _suppressed(conn, contact_point_id, subjects.patient_ids, reason)
+    fresh = [subject for subject in wanted if subject not in stopped]
+    _remember(conn, organisation_id, fresh, "suppressed", source, reply_id, at, now)
+    if fresh:
+        conn.execute(
+            insert(suppression),
+            [
+                {"contact_point_id": None, "patient_id": None, column: number}
+                | {"organisation_id": organisation_id, "reason": reason, "since": at}
+                for column, number in fresh
+            ],
+        )
+    if subjects.patient_ids:
+        enrolments.stop_for_opt_out(conn, subjects.patient_ids, now)
+    _tell_opted_out(conn, [number for column, number in fresh if column == "patient_id"], source, at, now)
+
+
+def opt_in(
+    conn: Connection,
+    *,
+    organisation_id: int,
+    contact_point_id: int,
+    source: str,
+    at: datetime,
+    now: datetime,
+    reply_id: int | None = None,
+) -> None:
+    """Lift the opt-outs of this contact point and of its patients; ended enrolments stay ended.
+
+    A patient who also opted out at another contact point stays suppressed, and no other reason (deceased, do not
+    contact, …) is lifted: those words were not theirs to take back here.
+    """
+    subjects = lock(conn, [contact_point_id])[contact_point_id]
+    still_out = _opted_out_elsewhere(conn, contact_point_id, subjects.patient_ids)
+    wanted: list[tuple[str, int]] = [("contact_point_id", contact_point_id)]
+    wanted += [("patient_id", patient_id) for patient_id in subjects.patient_ids if patient_id not in still_out]
+    stopped = _suppressed(conn, contact_point_id, subjects.patient_ids, OPTED_OUT)
+    lifted = [subject for subject in wanted if subject in stopped]
+    if not lifted:
+        return
+    _remember(conn, organisation_id, lifted, "restored", source, reply_id, at, now)
+    patient_ids = [number for column, number in lifted if column == "patient_id"]
+    conn.execute(
+        update(suppression)
+        .where(
+            _in_force,
+            suppression.c.reason == OPTED_OUT,
+            or_(suppression.c.contact_point_id == contact_point_id, suppression.c.patient_id.in_(patient_ids)),
+        )
+        .values(lifted_at=at)
+    )
+
+
+def mark_bad(conn: Connection, contact_point_id: int, source: str, now: datetime) -> None:
+    """Remember that a provider cannot reach this contact point; the patient's other contact points stay in use."""
+    lock(conn, [contact_point_id])
+    organisation_id = conn.scalar(
+        update(contact_point)
+        .where(contact_point.c.id == contact_point_id, contact_point.c.quality != "bad")
+        .values(quality="bad")
+        .returning(contact_point.c.organisation_id)
+    )
+    if organisation_id is not None:
+        subject = [("contact_point_id", contact_point_id)]
+        _remember(conn, organisation_id, subject, "bad_address", source, None, now, now)
+
+
+def _attached(conn: Connection, contact_point_ids: Collection[int]) -> dict[int, list[int]]:
+    rows = conn.execute(
+        select(patient_contact.c.contact_point_id, patient_contact.c.patient_id)
+        .where(patient_contact.c.contact_point_id.in_(contact_point_ids), patient_contact.c.detached_at.is_(None))
+        .order_by(patient_contact.c.patient_id)
+    )
+    attached: dict[int, list[int]] = {}
+    for point, patient_id in rows:
+        attached.setdefault(point, []).append(patient_id)
+    return attached
+
+
+def _of_point(contact_point_id: int) -> ColumnElement[bool]:
+    return and_(suppression.c.contact_point_id == contact_point_id, suppression.c.reason == OPTED_OUT)
+
+
+def _suppressed(
+    conn: Connection, contact_point_id: int, patient_ids: Sequence[int], reason: str
+) -> set[tuple[str, int]]:
+    """Which of these subjects already have a suppression for this reason in force, on every channel."""
+    rows = conn.execute(
+        select(suppression.c.contact_point_id, suppression.c.patient_id).where(
+            _in_force,
+            suppression.c.reason == reason,
+            suppression.c.channel.is_(None),
+            or_(suppression.c.contact_point_id == contact_point_id, suppression.c.patient_id.in_(patient_ids)),
+        )
+    )
+    return {
+        ("patient_id", row.patient_id) if row.contact_point_id is None else ("contact_point_id", row.contact_point_id)
+        for row in rows
+    }
+
+
+def _opted_out_elsewhere(conn: Connection, contact_point_id: int, patient_ids: Sequence[int]) -> set[int]:
+    return set(
+        conn.scalars(
+            select(patient_contact.c.patient_id)
+            .join(suppression, suppression.c.contact_point_id == patient_contact.c.contact_point_id)
+            .where(
+                patient_contact.c.patient_id.in_(patient_ids),
+                patient_contact.c.contact_point_id != contact_point_id,
+                patient_contact.c.detached_at.is_(None),
+                suppression.c.reason == OPTED_OUT,
+                _in_force,
+            )
+        )
+    )
+
+
+def _remember(
+    conn: Connection,
+    organisation_id: int,
+    subjects: Sequence[tuple[str, int]],
+    kind: str,
+    source: str,
+    reply_id: int | None,
+    at: datetime,
+    now: datetime,
+) -> None:
+    if not subjects:
+        return
+    fixed = {"organisation_id": organisation_id, "kind": kind, "source": source, "reply_id": reply_id}
+    conn.execute(
+        insert(choice_event),
+        [
+            {"contact_point_id": None, "patient_id": None, column: number} | fixed | {"at": at, "recorded_at": now}
+            for column, number in subjects
+        ],
+    )
+
+
+def _tell_opted_out(conn: Connection, patient_ids: Sequence[int], source: str, at: datetime, now: datetime) -> None:
+    refs = conn.scalars(select(patient.c.ref).where(patient.c.id.in_(patient_ids)).order_by(patient.c.id))
+    for reference in refs.all():
+        outbox.add(conn, "patient.opted_out", {"patient": reference, "source": source, "at": at.isoformat()}, now)

@@ -1,0 +1,54 @@
+"""Consent per contact point and channel, as told by other systems: the newest choice counts, every choice is kept."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, insert
+
+from domain.ledger import choices, store
+from domain.ledger.choices import choice_event, consent
+
+
+def record(
+    conn: Connection,
+    *,
+    organisation_id: int,
+    contact_point_id: int,
+    channel: str,
+    purpose: str,
+    is_granted: bool,
+    source: str,
+    at: datetime,
+    now: datetime,
+) -> None:
+    """Note a choice made at `at`; one older than what is stored is kept as history and changes nothing."""
+    choices.lock(conn, [contact_point_id])
+    status = "granted" if is_granted else "revoked"
+    statement = store.insert(conn, consent).values(
+        organisation_id=organisation_id,
+        contact_point_id=contact_point_id,
+        channel=channel,
+        purpose=purpose,
+        status=status,
+        since=at,
+    )
+    conn.execute(
+        statement.on_conflict_do_update(
+            index_elements=["contact_point_id", "channel", "purpose"],
+            set_={"status": statement.excluded.status, "since": statement.excluded.since},
+            where=consent.c.since <= statement.excluded.since,
+        )
+    )
+    conn.execute(
+        insert(choice_event).values(
+            organisation_id=organisation_id,
+            contact_point_id=contact_point_id,
+            kind=status,
+            channel=channel,
+            purpose=purpose,
+            source=source,
+            at=at,
+            recorded_at=now,
+        )
+    )

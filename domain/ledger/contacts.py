@@ -1,0 +1,148 @@
+"""Contact points of patients: stored once per organisation, shared by households, linked to each patient."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, select, update
+
+from domain.ledger import store
+from domain.ledger.patients import CONTACT_VALUE, contact_index, contact_point, patient_contact
+from domain.ledger.store import chunks
+from domain.ledger.vault import Vault
+from domain.rules.identity import Email, Phone, Problem, normalise_email, normalise_phone
+from domain.rules.news import Contact
+from domain.rules.vocabulary import ContactSystem
+
+PointKey = tuple[int, str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A usable contact point in its one form; `key` is organisation, system and blind index."""
+
+    key: PointKey
+    value: str = field(repr=False)
+    quality: str
+    zones: str
+    rank: int
+    use: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One patient's contact points as news told them; `is_whole` = those not among them are no longer the patient's."""
+
+    patient_id: int
+    points: tuple[Point, ...]
+    is_whole: bool
+
+
+def point_of(vault: Vault, organisation_id: int, told: Contact) -> Point | Problem:
+    """The contact point that was told, in its one form, or why it cannot be used."""
+    usable: Phone | Email | Problem
+    usable = normalise_phone(told.value) if told.system is ContactSystem.PHONE else normalise_email(told.value)
+    if isinstance(usable, Problem):
+        return usable
+    value, quality, zones = (
+        (usable.e164, usable.quality, ",".join(usable.zones))
+        if isinstance(usable, Phone)
+        else (usable.address, "valid", "")
+    )
+    system = told.system.value
+    key = (organisation_id, system, contact_index(vault, system, value))
+    return Point(key, value, quality, zones, told.rank, told.use)
+
+
+def link(conn: Connection, vault: Vault, told: Sequence[Told]) -> None:
+    """Make the patients' links agree with what was told, later news over earlier. Call it with the patients locked.
+
+    A link that ended by the patient's word (`detached_at`, a wrong number) stays ended however often a source repeats
+    it; one that the source no longer lists is removed.
+    """
+    ids = _stored_points(conn, vault, [point for each in told for point in each.points])
+    before = _links(conn, {each.patient_id for each in told})
+    after: dict[tuple[int, int], tuple[int, str | None]] = {key: (row.rank, row.use) for key, row in before.items()}
+    for each in told:
+        listed = {(each.patient_id, ids[point.key]): point for point in sorted(each.points, key=lambda p: -p.rank)}
+        if each.is_whole:
+            for key in [key for key in after if key[0] == each.patient_id and key not in listed]:
+                if key not in before or before[key].detached_at is None:
+                    del after[key]
+        after.update({key: (point.rank, point.use) for key, point in listed.items()})
+    _write_links(conn, before, after)
+
+
+def _stored_points(conn: Connection, vault: Vault, points: Iterable[Point]) -> dict[PointKey, int]:
+    wanted = {point.key: point for point in points}
+    ids = _point_ids(conn, wanted)
+    missing = sorted(wanted.keys() - ids.keys())
+    if missing:
+        conn.execute(
+            store.insert(conn, contact_point).on_conflict_do_nothing(),
+            [
+                {
+                    "organisation_id": key[0],
+                    "system": key[1],
+                    "value": vault.seal(wanted[key].value, CONTACT_VALUE),
+                    "value_index": key[2],
+                    "quality": wanted[key].quality,
+                    "zones": wanted[key].zones,
+                }
+                for key in missing
+            ],
+        )
+        ids |= _point_ids(conn, missing)
+    return ids
+
+
+def _point_ids(conn: Connection, keys: Collection[PointKey]) -> dict[PointKey, int]:
+    found: dict[PointKey, int] = {}
+    columns = contact_point.c
+    for organisation_id, system in sorted({key[:2] for key in keys}):
+        for indexes in chunks(sorted(key[2] for key in keys if key[:2] == (organisation_id, system))):
+            rows = conn.execute(
+                select(columns.value_index, columns.id).where(
+                    columns.organisation_id == organisation_id,
+                    columns.system == system,
+                    columns.value_index.in_(indexes),
+                )
+            )
+            found.update({(organisation_id, system, bytes(row[0])): row[1] for row in rows})
+    return found
+
+
+def _links(conn: Connection, patient_ids: Collection[int]) -> dict[tuple[int, int], Any]:
+    found = {}
+    for ids in chunks(sorted(patient_ids)):
+        rows = conn.execute(select(patient_contact).where(patient_contact.c.patient_id.in_(ids)))
+        found.update({(row.patient_id, row.contact_point_id): row for row in rows})
+    return found
+
+
+def _write_links(
+    conn: Connection, before: Mapping[tuple[int, int], Any], after: Mapping[tuple[int, int], tuple[int, str | None]]
+) -> None:
+    gone = sorted(before[key].id for key in before.keys() - after.keys())
+    for ids in chunks(gone):
+        conn.execute(delete(patient_contact).where(patient_contact.c.id.in_(ids)))
+    fresh = [
+        {"patient_id": key[0], "contact_point_id": key[1], "rank": after[key][0], "use": after[key][1]}
+        for key in sorted(after.keys() - before.keys())
+    ]
+    if fresh:
+        conn.execute(store.insert(conn, patient_contact).on_conflict_do_nothing(), fresh)
+    changed = [
+        {"link_id": before[key].id, "new_rank": after[key][0], "new_use": after[key][1]}
+        for key in sorted(before.keys() & after.keys())
+        if (before[key].rank, before[key].use) != after[key]
+    ]
+    if changed:
+        conn.execute(
+            update(patient_contact)
+            .where(patient_contact.c.id == bindparam("link_id"))
+            .values(rank=bindparam("new_rank"), use=bindparam("new_use")),
+            changed,
+        )

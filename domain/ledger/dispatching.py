@@ -1,0 +1,114 @@
+"""Dispatching: which due touches a channel's queue is told of next, shared fairly among sites."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, column, func, or_, select, true, update, values
+from sqlalchemy import Integer as IntegerType
+
+from domain.ledger.organisations import site
+from domain.ledger.touches import attempt, touch
+from domain.rules.fairness import DeficitRoundRobin
+from domain.rules.segments import PRIORITY
+from domain.rules.vocabulary import AttemptState, TouchKind, TouchState
+
+AnyRow = Row[*tuple[Any, ...]]
+
+#: How long the broker's hint is trusted; a touch not claimed by then is dispatched again.
+HINT = timedelta(seconds=60)
+
+#: Reminders come after all outreach.
+REMINDER_PRIORITY = 90
+
+#: Every priority an outreach touch may have: each is one exact range of the index.
+PRIORITIES = (*sorted(PRIORITY.values()), REMINDER_PRIORITY)
+
+
+def in_flight(conn: Connection, channel: str, now: datetime) -> int:
+    """Touches of a channel that are on its queue or in a worker's hands."""
+    hinted = select(func.count()).where(
+        touch.c.state == TouchState.PLANNED.value, touch.c.channel == channel, touch.c.dispatched_until > now
+    )
+    sending = select(func.count()).where(attempt.c.state == AttemptState.SENDING.value, attempt.c.channel == channel)
+    return (conn.scalar(hinted) or 0) + (conn.scalar(sending) or 0)
+
+
+def take_due(
+    conn: Connection, channel: str, budget: int, fairness: DeficitRoundRobin, weights: Mapping[int, int], now: datetime
+) -> list[int]:
+    """Mark up to `budget` due touches of a channel as queued, fair over sites, urgent first; their ids."""
+    backlog: defaultdict[int, list[AnyRow]] = defaultdict(list)
+    for row in conn.execute(_candidates(conn, channel, budget, now)):
+        backlog[row.site_id].append(row)
+    if not backlog:
+        return []
+    shares = fairness.share(budget, {site_id: len(rows) for site_id, rows in backlog.items()}, weights)
+    chosen = [row for site_id, count in shares.items() for row in backlog[site_id][:count]]
+    chosen.sort(key=lambda row: (row.priority, row.due_at, row.id))
+    return _mark(conn, [row.id for row in chosen], now)
+
+
+def take_answers(conn: Connection, channel: str, now: datetime, limit: int = 500) -> list[int]:
+    """The same for answers to patients' own messages: all of them, at once."""
+    ids = conn.scalars(
+        select(touch.c.id)
+        .where(_is_due(channel, now), touch.c.priority == 0, touch.c.kind == TouchKind.ANSWER.value)
+        .order_by(touch.c.due_at, touch.c.id)
+        .limit(limit)
+    ).all()
+    return _mark(conn, ids, now) if ids else []
+
+
+def site_weights(conn: Connection) -> dict[int, int]:
+    """The weight of each site in the fair share."""
+    return {row.id: row.weight for row in conn.execute(select(site.c.id, site.c.weight))}
+
+
+def _is_due(channel: str, now: datetime) -> ColumnElement[bool]:
+    return and_(
+        touch.c.channel == channel,
+        touch.c.state == TouchState.PLANNED.value,
+        touch.c.due_at <= now,
+        or_(touch.c.dispatched_until.is_(None), touch.c.dispatched_until <= now),
+    )
+
+
+def _candidates(conn: Connection, channel: str, limit: int, now: datetime) -> Select[Any]:
+    """Up to `limit` due touches of every site, most urgent and then longest due first."""
+    columns = (touch.c.id, touch.c.site_id, touch.c.priority, touch.c.due_at)
+    if conn.dialect.name == "sqlite":
+        rank = func.row_number().over(
+            partition_by=touch.c.site_id, order_by=(touch.c.priority, touch.c.due_at, touch.c.id)
+        )
+        due = select(*columns, rank.label("rank")).where(_is_due(channel, now), touch.c.site_id.is_not(None)).subquery()
+        return select(due).where(due.c.rank <= limit).order_by(due.c.priority, due.c.due_at, due.c.id)
+    # one exact index range per site and priority: the cost follows what is due, never what is scheduled
+    priority = values(column("value", IntegerType), name="priorities").data([(each,) for each in PRIORITIES])
+    due_there = (
+        select(*columns)
+        .where(_is_due(channel, now), touch.c.site_id == site.c.id, touch.c.priority == priority.c.value)
+        .order_by(touch.c.due_at, touch.c.id)
+        .limit(limit)
+        .lateral("due_there")
+    )
+    return (
+        select(due_there)
+        .select_from(site.join(priority, true()).join(due_there, true()))
+        .order_by(due_there.c.priority, due_there.c.due_at, due_there.c.id)
+    )
+
+
+def _mark(conn: Connection, ids: Sequence[int], now: datetime) -> list[int]:
+    marked = set(
+        conn.scalars(
+            update(touch)
+            .where(touch.c.id.in_(ids), touch.c.state == TouchState.PLANNED.value)
+            .values(dispatched_until=now + HINT)
+            .returning(touch.c.id)
+        )
+    )
+    return [id_ for id_ in ids if id_ in marked]

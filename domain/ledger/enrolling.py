@@ -1,0 +1,216 @@
+"""Enrolment: which campaign a lapse enters, in which arm, and which touches are planned for it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, insert, or_, select, update
+
+from domain.ledger import campaigns, outbox, touches
+from domain.ledger.campaigns import Running
+from domain.ledger.choices import suppression
+from domain.ledger.enrolments import enrolment
+from domain.ledger.lapses import lapse
+from domain.ledger.organisations import site
+from domain.ledger.patients import contact_point, patient, patient_contact
+from domain.ledger.store import chunks
+from domain.rules import cadence
+from domain.rules.holdout import arm, draw
+from domain.rules.vocabulary import Arm, EnrolmentState
+
+AnyRow = Row[*tuple[Any, ...]]
+
+
+def enrol_lapses(
+    conn: Connection, lapse_ids: Collection[int], systems: Mapping[str, str], now: datetime
+) -> Counter[str]:
+    """Decide about each open, undecided lapse: enrol it in a campaign, or note why not. Repeats change nothing.
+
+    `systems` maps each channel to the contact system it reaches. The holdout is drawn among exactly those who would
+    otherwise be contacted, so that the arms are comparable. Counts per arm and per reason are returned.
+    """
+    counts: Counter[str] = Counter()
+    for ids in chunks(sorted(lapse_ids)):
+        counts += _enrol_chunk(conn, ids, systems, now)
+    return counts
+
+
+def undecided(conn: Connection, before: datetime, limit: int = 500) -> Sequence[int]:
+    """Lapses detected before `before` that nobody decided about: their event was lost."""
+    return conn.scalars(
+        select(lapse.c.id)
+        .where(lapse.c.decided_at.is_(None), lapse.c.detected_at <= before)
+        .order_by(lapse.c.detected_at, lapse.c.id)
+        .limit(limit)
+    ).all()
+
+
+def _enrol_chunk(conn: Connection, ids: Sequence[int], systems: Mapping[str, str], now: datetime) -> Counter[str]:
+    rows = _locked(conn, ids)
+    reachable = reachable_channels(conn, {row.patient_id for row in rows}, systems)
+    engaged = _engaged(conn, rows)
+    running = campaigns.running(conn)
+    chosen: list[tuple[AnyRow, Running]] = []
+    declined: defaultdict[str, list[int]] = defaultdict(list)
+    for row in rows:
+        campaign = next((each for each in running if _fits(each, row)), None)
+        reason = _why_not(row, campaign, reachable, engaged)
+        if reason is not None or campaign is None:
+            declined[reason or "no_campaign"].append(row.id)
+            continue
+        engaged[row.patient_id, campaign.key] = "already_enrolled"
+        chosen.append((row, campaign))
+    arms = _enrol(conn, chosen, reachable, now)
+    for reason, lapses in declined.items():
+        conn.execute(update(lapse).where(lapse.c.id.in_(lapses)).values(decided_at=now, declined=reason))
+    return arms + Counter({reason: len(lapses) for reason, lapses in declined.items()})
+
+
+def _locked(conn: Connection, ids: Sequence[int]) -> Sequence[AnyRow]:
+    patients = select(lapse.c.patient_id).where(lapse.c.id.in_(ids), lapse.c.decided_at.is_(None))
+    conn.execute(select(patient.c.id).where(patient.c.id.in_(patients)).order_by(patient.c.id).with_for_update())
+    return conn.execute(
+        select(
+            lapse.c.id,
+            lapse.c.organisation_id,
+            lapse.c.patient_id,
+            lapse.c.site_id,
+            lapse.c.service_line,
+            lapse.c.segment,
+            lapse.c.priority,
+            lapse.c.closed_at,
+            patient.c.ref,
+            patient.c.preferred_channel,
+            patient.c.deceased_at,
+            patient.c.merged_into_id,
+            func.coalesce(patient.c.zone, site.c.zone).label("zone"),
+        )
+        .join(patient, patient.c.id == lapse.c.patient_id)
+        .join(site, site.c.id == patient.c.home_site_id)
+        .where(lapse.c.id.in_(ids), lapse.c.decided_at.is_(None))
+        .order_by(lapse.c.priority, lapse.c.id)
+    ).all()
+
+
+def _fits(campaign: Running, row: AnyRow) -> bool:
+    return campaign.organisation_id == row.organisation_id and campaign.wants(row.service_line, row.segment)
+
+
+def reachable_channels(
+    conn: Connection, patient_ids: Collection[int], systems: Mapping[str, str]
+) -> dict[int, list[str]]:
+    """Channels on which each patient has a working, unsuppressed contact point; absent = none."""
+    stops = suppression.c.lifted_at.is_(None) & suppression.c.channel.is_(None)
+    found: defaultdict[int, set[str]] = defaultdict(set)
+    for ids in chunks(sorted(patient_ids)):
+        stopped = set(conn.scalars(select(suppression.c.patient_id).where(stops, suppression.c.patient_id.in_(ids))))
+        rows = conn.execute(
+            select(patient_contact.c.patient_id, contact_point.c.system)
+            .join(contact_point, contact_point.c.id == patient_contact.c.contact_point_id)
+            .outerjoin(suppression, (suppression.c.contact_point_id == contact_point.c.id) & stops)
+            .where(
+                patient_contact.c.patient_id.in_(ids),
+                patient_contact.c.detached_at.is_(None),
+                contact_point.c.quality != "bad",
+                suppression.c.id.is_(None),
+            )
+        )
+        for row in rows:
+            if row.patient_id not in stopped:
+                found[row.patient_id] |= {name for name, system in systems.items() if system == row.system}
+    return {patient_id: sorted(channels) for patient_id, channels in found.items() if channels}
+
+
+def _engaged(conn: Connection, rows: Sequence[AnyRow]) -> dict[tuple[int, str], str]:
+    """Patient and campaign pairs that may not start again, and why: live already, or opted out of it once."""
+    earlier = conn.execute(
+        select(enrolment.c.patient_id, enrolment.c.campaign_key, enrolment.c.lapse_id, enrolment.c.ended_at)
+        .where(
+            enrolment.c.patient_id.in_({row.patient_id for row in rows}),
+            or_(enrolment.c.ended_at.is_(None), enrolment.c.lapse_id.in_([row.id for row in rows])),
+        )
+        .order_by(enrolment.c.id)
+    )
+    return {
+        (row.patient_id, row.campaign_key): "already_enrolled" if row.ended_at is None else "had_its_turn"
+        for row in earlier
+    }
+
+
+def _why_not(
+    row: AnyRow, campaign: Running | None, reachable: Mapping[int, list[str]], engaged: Mapping[tuple[int, str], str]
+) -> str | None:
+    if row.closed_at is not None:
+        return "closed"
+    if row.deceased_at is not None or row.merged_into_id is not None:
+        return "deceased" if row.deceased_at is not None else "merged"
+    if campaign is None:
+        return "no_campaign"
+    if (row.patient_id, campaign.key) in engaged:
+        return engaged[row.patient_id, campaign.key]
+    if not set(reachable.get(row.patient_id, ())) & set(campaign.definition["channels"]):
+        return "unreachable"
+    return None
+
+
+def _enrol(
+    conn: Connection, chosen: Sequence[tuple[AnyRow, Running]], reachable: Mapping[int, list[str]], now: datetime
+) -> Counter[str]:
+    if not chosen:
+        return Counter()
+    plans = {campaign.id: cadence.from_definition(campaign.definition) for _, campaign in chosen}
+    values = [
+        {
+            "organisation_id": row.organisation_id,
+            "campaign_id": campaign.id,
+            "campaign_key": campaign.key,
+            "patient_id": row.patient_id,
+            "site_id": row.site_id,
+            "lapse_id": row.id,
+            "service_line": row.service_line,
+            "segment": row.segment,
+            "arm": arm(campaign.key, row.ref, campaign.holdout).value,
+            "state": EnrolmentState.WAITING.value,
+            "enrolled_at": now,
+            "review_at": cadence.review_after(plans[campaign.id], now),
+        }
+        for row, campaign in chosen
+    ]
+    ids = conn.scalars(insert(enrolment).returning(enrolment.c.id, sort_by_parameter_order=True), values).all()
+    touches.plan_many(
+        conn,
+        [
+            {
+                "organisation_id": row.organisation_id,
+                "patient_id": row.patient_id,
+                "site_id": row.site_id,
+                "enrolment_id": enrolment_id,
+                "priority": row.priority,
+                "planned": each,
+            }
+            for (row, campaign), enrolment_id, value in zip(chosen, ids, values, strict=True)
+            if value["arm"] == Arm.TREATMENT.value
+            for each in cadence.plan(
+                plans[campaign.id],
+                start=now,
+                zone=row.zone,
+                reachable=reachable[row.patient_id],
+                preferred=row.preferred_channel,
+                draw=draw("send_at", row.ref),
+            )
+        ],
+    )
+    conn.execute(update(lapse).where(lapse.c.id.in_([row.id for row, _ in chosen])).values(decided_at=now))
+    outbox.add_many(
+        conn,
+        "patient.enrolled",
+        [
+            {"patient": row.ref, "campaign": campaign.key, "arm": value["arm"], "segment": row.segment}
+            for (row, campaign), value in zip(chosen, values, strict=True)
+        ],
+        now,
+    )
+    return Counter(str(value["arm"]) for value in values)

@@ -1,0 +1,226 @@
+"""After the claim: what became of each attempt, fenced by its token; and attempts whose process never told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, exists, select, update
+
+from domain.ledger import outbox
+from domain.ledger.patients import patient
+from domain.ledger.touches import attempt, tell, touch
+from domain.rules.vocabulary import AttemptState, TouchState
+
+#: Tries of one touch that surely did not reach the provider, before it is given up.
+MOST_ATTEMPTS = 5
+
+#: A receipt settles an uncertain attempt within minutes as a rule; after a day a person must look.
+PATIENCE = timedelta(hours=24)
+
+_TOUCH_AFTER: Mapping[AttemptState, TouchState] = {
+    AttemptState.ACCEPTED: TouchState.ACCEPTED,
+    AttemptState.REJECTED: TouchState.REJECTED,
+    AttemptState.UNCERTAIN: TouchState.UNCERTAIN,
+    AttemptState.THROTTLED: TouchState.PLANNED,
+    AttemptState.RETRY: TouchState.PLANNED,
+    AttemptState.RELEASED: TouchState.PLANNED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The end of one attempt. `retry_at` for the three states that send the touch back to `planned`."""
+
+    touch_id: int
+    token: str
+    state: AttemptState
+    reason: str | None = None
+    provider_ref: str | None = None
+    error_code: str | None = None
+    called_at: datetime | None = None
+    retry_at: datetime | None = None
+    segments: int | None = None
+
+
+def finish(conn: Connection, finishes: Sequence[Finish], now: datetime) -> int:
+    """Write the ends of attempts that are still `sending`; how many were.
+
+    One whose lease ran out, or that a receipt settled first, is left as it stands: its token no longer fences.
+    """
+    done = 0
+    for state in AttemptState:
+        group = [each for each in finishes if each.state == state]
+        if group:
+            done += _finish_group(conn, state, group, now)
+    return done
+
+
+def _finish_group(conn: Connection, state: AttemptState, group: Sequence[Finish], now: datetime) -> int:
+    alive = set(
+        conn.scalars(
+            select(attempt.c.token)
+            .where(attempt.c.token.in_([each.token for each in group]), attempt.c.state == AttemptState.SENDING.value)
+            .order_by(attempt.c.id)
+            .with_for_update()
+        )
+    )
+    group = [each for each in group if each.token in alive]
+    if not group:
+        return 0
+    conn.execute(
+        update(attempt)
+        .where(attempt.c.token == bindparam("b_token"))
+        .values(
+            state=state.value,
+            finished_at=now,
+            called_at=bindparam("b_called_at"),
+            provider_ref=bindparam("b_provider_ref"),
+            error_code=bindparam("b_error_code"),
+        ),
+        [
+            {
+                "b_token": each.token,
+                "b_called_at": each.called_at,
+                "b_provider_ref": each.provider_ref,
+                "b_error_code": each.error_code,
+            }
+            for each in group
+        ],
+    )
+    _move_touches(conn, state, group, now)
+    return len(group)
+
+
+def _move_touches(conn: Connection, state: AttemptState, group: Sequence[Finish], now: datetime) -> None:
+    target = _TOUCH_AFTER[state]
+    is_back = target == TouchState.PLANNED
+    # a touch handed back keeps its due_at unless told when to try again
+    values: dict[str, Any] = {
+        "state": target.value,
+        "reason": bindparam("b_reason"),
+        "segments": bindparam("b_segments"),
+        "ended_at": None if is_back else now,
+    }
+    if is_back:
+        values["due_at"] = bindparam("b_retry_at")
+    if state == AttemptState.ACCEPTED:
+        values["accepted_at"] = bindparam("b_called_at")
+    conn.execute(
+        update(touch)
+        .where(touch.c.id == bindparam("b_id"), touch.c.state == TouchState.SENDING.value)
+        .values(**values),
+        [
+            {
+                "b_id": each.touch_id,
+                "b_reason": each.reason,
+                "b_segments": each.segments,
+                "b_retry_at": each.retry_at,
+                "b_called_at": each.called_at,
+            }
+            for each in group
+        ],
+    )
+    if state == AttemptState.RELEASED:
+        # an attempt that never called and only gave its turn back is no attempt of the touch
+        conn.execute(
+            update(touch).where(touch.c.id.in_([each.touch_id for each in group])).values(attempts=touch.c.attempts - 1)
+        )
+    what = "waited" if is_back else target.value
+    tell(
+        conn,
+        [
+            {
+                "touch_id": each.touch_id,
+                "what": what,
+                "reason": each.reason,
+                "until": each.retry_at if is_back else None,
+            }
+            for each in group
+            if each.reason is not None or not is_back
+        ],
+        now,
+    )
+    if state in {AttemptState.ACCEPTED, AttemptState.REJECTED}:
+        _announce(conn, "touch.sent" if state == AttemptState.ACCEPTED else "touch.failed", group, now)
+
+
+def _announce(conn: Connection, event: str, group: Sequence[Finish], now: datetime) -> None:
+    rows = conn.execute(
+        select(touch.c.id, touch.c.channel, touch.c.step, touch.c.kind, patient.c.ref)
+        .outerjoin(patient, patient.c.id == touch.c.patient_id)
+        .where(touch.c.id.in_([each.touch_id for each in group]))
+        .order_by(touch.c.id)
+    )
+    reasons = {each.touch_id: each.reason for each in group}
+    outbox.add_many(
+        conn,
+        event,
+        [
+            {"touch": row.id, "patient": row.ref, "channel": row.channel, "kind": row.kind, "step": row.step}
+            | ({"reason": reasons[row.id]} if reasons[row.id] else {})
+            for row in rows
+        ],
+        now,
+    )
+
+
+def reap(conn: Connection, now: datetime, limit: int = 500) -> int:
+    """Attempts whose lease ran out become uncertain: their process died or hangs, and may have called."""
+    late = conn.execute(
+        select(attempt.c.touch_id, attempt.c.token)
+        .where(attempt.c.state == AttemptState.SENDING.value, attempt.c.lease_until <= now)
+        .order_by(attempt.c.id)
+        .limit(limit)
+    ).all()
+    lost = [
+        Finish(row.touch_id, row.token, AttemptState.UNCERTAIN, reason="lease_expired", called_at=None) for row in late
+    ]
+    return finish(conn, lost, now) if lost else 0
+
+
+def hand_to_person(conn: Connection, now: datetime, limit: int = 500) -> int:
+    """Uncertain attempts that no receipt settled in time go to the inbox; how many."""
+    waiting = (
+        select(attempt.c.id)
+        .where(
+            attempt.c.state == AttemptState.UNCERTAIN.value,
+            attempt.c.claimed_at <= now - PATIENCE,
+            ~attempt.c.needs_person,
+        )
+        .order_by(attempt.c.id)
+        .limit(limit)
+    )
+    return conn.execute(update(attempt).where(attempt.c.id.in_(waiting)).values(needs_person=True)).rowcount
+
+
+def settle_by_person(conn: Connection, attempt_id: int, *, was_accepted: bool, now: datetime) -> bool:
+    """A person found out what became of an uncertain attempt; whether there was one to settle."""
+    row = conn.execute(
+        update(attempt)
+        .where(attempt.c.id == attempt_id, attempt.c.state == AttemptState.UNCERTAIN.value)
+        .values(
+            state=AttemptState.ACCEPTED.value if was_accepted else AttemptState.REJECTED.value,
+            needs_person=False,
+            finished_at=now,
+        )
+        .returning(attempt.c.touch_id, attempt.c.claimed_at)
+    ).one_or_none()
+    if row is None:
+        return False
+    others = exists().where(
+        attempt.c.touch_id == row.touch_id, attempt.c.state == AttemptState.ACCEPTED.value, attempt.c.id != attempt_id
+    )
+    state = TouchState.ACCEPTED if was_accepted else TouchState.REJECTED
+    values: dict[str, Any] = {"state": state.value, "reason": "settled_by_person", "ended_at": now}
+    if was_accepted:
+        values["accepted_at"] = row.claimed_at
+    conn.execute(
+        update(touch)
+        .where(touch.c.id == row.touch_id, touch.c.state == TouchState.UNCERTAIN.value, ~others)
+        .values(**values)
+    )
+    tell(conn, [{"touch_id": row.touch_id, "what": state.value, "reason": "settled_by_person"}], now)
+    return True

@@ -1,0 +1,87 @@
+"""The inbox: what waits for a person. It lists references only; a text is opened one at a time, on purpose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Connection, select, update
+
+from domain.ledger.patients import patient
+from domain.ledger.replies import open_body, patients_of, reply
+from domain.ledger.touches import attempt
+from domain.ledger.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One thing to look at, without anything a bystander must not see."""
+
+    kind: str
+    """`reply`: a patient wrote something no rule understood. `attempt`: nobody knows whether a message was sent."""
+    id: int
+    since: datetime
+    channel: str
+    patients: tuple[str, ...]
+    """Public references of the patients reached at that contact point."""
+    intent: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """One reply, to be read by the person who asked for it."""
+
+    id: int
+    received_at: datetime
+    channel: str
+    state: str
+    intent: str | None
+    language: str | None
+    patients: tuple[str, ...]
+    text: str = field(repr=False)
+
+
+def inbox(conn: Connection, limit: int = 100) -> list[Waiting]:
+    """What waits for a person, longest wait first."""
+    replies = conn.execute(
+        select(reply.c.id, reply.c.received_at, reply.c.channel, reply.c.contact_point_id, reply.c.intent)
+        .where(reply.c.state == "human")
+        .order_by(reply.c.received_at, reply.c.id)
+        .limit(limit)
+    ).all()
+    known = patients_of(conn, {row.contact_point_id for row in replies})
+    attempts = conn.execute(
+        select(attempt.c.id, attempt.c.claimed_at, attempt.c.channel, patient.c.ref)
+        .outerjoin(patient, patient.c.id == attempt.c.patient_id)
+        .where(attempt.c.state == "uncertain", attempt.c.needs_person)
+        .order_by(attempt.c.claimed_at, attempt.c.id)
+        .limit(limit)
+    ).all()
+    found = [
+        Waiting("reply", row.id, row.received_at, row.channel, known.get(row.contact_point_id, ()), row.intent)
+        for row in replies
+    ]
+    found += [
+        Waiting("attempt", row.id, row.claimed_at, row.channel, (row.ref,) if row.ref else (), None) for row in attempts
+    ]
+    return sorted(found, key=lambda each: (each.since, each.kind, each.id))[:limit]
+
+
+def open_reply(conn: Connection, vault: Vault, reply_id: int) -> Opened | None:
+    """One reply with its text, or None if there is no such reply.
+
+    Raises:
+        VaultError: its key is not configured.
+    """
+    row = conn.execute(select(reply).where(reply.c.id == reply_id)).one_or_none()
+    if row is None:
+        return None
+    known = patients_of(conn, [row.contact_point_id]).get(row.contact_point_id, ())
+    text = open_body(vault, row.body)
+    return Opened(row.id, row.received_at, row.channel, row.state, row.intent, row.language, known, text)
+
+
+def close(conn: Connection, reply_id: int, now: datetime) -> bool:
+    """A person dealt with this reply; whether it was waiting for one."""
+    closed = update(reply).where(reply.c.id == reply_id, reply.c.state == "human")
+    return conn.execute(closed.values(state="closed", handled_at=now)).rowcount > 0

@@ -1,0 +1,99 @@
+"""Merging two records of one person: everything moves to the survivor, and no opt-out is lost on the way."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, and_, delete, exists, func, insert, literal, or_, select, update
+
+from domain.ledger import store
+from domain.ledger.appointments import appointment, care, care_gap
+from domain.ledger.choices import choice_event, suppression
+from domain.ledger.columns import Id, Instant
+from domain.ledger.patients import patient, patient_contact, registration
+
+
+def merge(conn: Connection, gone: int, survivor: int, now: datetime) -> None:
+    """Merge the record `gone` into `survivor`. Call it with both locked, then refresh both.
+
+    Merges are rare and each depends on the one before, so they come one at a time. Enrolments and lapses of the gone
+    record are not moved: they end (see `follow_appointments`, `close_untrue`), and the survivor's history speaks.
+    """
+    for table in (registration, appointment, care_gap):
+        conn.execute(update(table).where(table.c.patient_id == gone).values(patient_id=survivor))
+    conn.execute(delete(care).where(care.c.patient_id == gone))
+    _move_contacts(conn, gone, survivor)
+    _copy_suppressions(conn, gone, survivor, now)
+    _join(conn, gone, survivor)
+
+
+def _move_contacts(conn: Connection, gone: int, survivor: int) -> None:
+    mine = patient_contact.alias("mine")
+    own = patient_contact.c
+    shared = exists().where(mine.c.patient_id == gone, mine.c.contact_point_id == own.contact_point_id)
+    detached = exists().where(
+        mine.c.patient_id == gone,
+        mine.c.contact_point_id == own.contact_point_id,
+        mine.c.detached_at.is_not(None),
+    )
+    # a wrong number stays one, whichever record heard of it
+    when = select(func.max(mine.c.detached_at)).where(
+        mine.c.patient_id == gone, mine.c.contact_point_id == own.contact_point_id
+    )
+    conn.execute(
+        update(patient_contact)
+        .where(own.patient_id == survivor, own.detached_at.is_(None), shared, detached)
+        .values(detached_at=when.scalar_subquery())
+    )
+    kept = select(mine.c.contact_point_id).where(mine.c.patient_id == survivor)
+    conn.execute(delete(patient_contact).where(own.patient_id == gone, own.contact_point_id.in_(kept)))
+    conn.execute(update(patient_contact).where(own.patient_id == gone).values(patient_id=survivor))
+
+
+def _copy_suppressions(conn: Connection, gone: int, survivor: int, now: datetime) -> None:
+    theirs = suppression.alias("theirs")
+    same_channel = or_(
+        suppression.c.channel == theirs.c.channel, and_(suppression.c.channel.is_(None), theirs.c.channel.is_(None))
+    )
+    there = exists().where(
+        suppression.c.patient_id == survivor,
+        suppression.c.reason == theirs.c.reason,
+        same_channel,
+        suppression.c.lifted_at.is_(None),
+    )
+    carried = and_(theirs.c.patient_id == gone, theirs.c.lifted_at.is_(None), ~there)
+    to = literal(survivor, Id).label("patient_id")
+    conn.execute(
+        insert(choice_event).from_select(
+            ["organisation_id", "patient_id", "kind", "channel", "source", "at", "recorded_at"],
+            select(
+                theirs.c.organisation_id,
+                to,
+                literal("suppressed"),
+                theirs.c.channel,
+                literal("merge"),
+                theirs.c.since,
+                literal(now, Instant),
+            ).where(carried),
+        )
+    )
+    conn.execute(
+        store.insert(conn, suppression).from_select(
+            ["organisation_id", "patient_id", "channel", "reason", "since"],
+            select(theirs.c.organisation_id, to, theirs.c.channel, theirs.c.reason, theirs.c.since).where(carried),
+        )
+    )
+
+
+def _join(conn: Connection, gone: int, survivor: int) -> None:
+    old = conn.execute(select(patient).where(patient.c.id == gone)).one()
+    conn.execute(update(patient).where(patient.c.id == gone).values(merged_into_id=survivor, person_index=None))
+    conn.execute(update(patient).where(patient.c.merged_into_id == gone).values(merged_into_id=survivor))
+    conn.execute(
+        update(patient)
+        .where(patient.c.id == survivor)
+        .values(
+            person_index=func.coalesce(patient.c.person_index, old.person_index),
+            deceased_at=func.coalesce(patient.c.deceased_at, literal(old.deceased_at, Instant)),
+        )
+    )

@@ -1,0 +1,69 @@
+"""The transactional outbox: events committed with the facts they tell, published afterwards with confirms."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, Column, Connection, Index, Row, String, Table, func, insert, select, update
+
+from domain.events.models import plain
+from domain.ledger.columns import Instant, id_column, metadata
+from domain.ledger.store import CHUNK
+
+outbox = Table(
+    "outbox",
+    metadata,
+    id_column(),
+    Column("event_id", String(64), nullable=False, unique=True),
+    #: Without the prefix: also the routing key.
+    Column("type", String(64), nullable=False),
+    Column("data", JSON, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("published_at", Instant),
+)
+_unpublished = outbox.c.published_at.is_(None)
+Index("ix_outbox_unpublished", outbox.c.id, sqlite_where=_unpublished, postgresql_where=_unpublished)
+
+
+def add(conn: Connection, type: str, data: Mapping[str, Any], now: datetime) -> None:  # noqa: A002 - CloudEvents' word
+    """Commit one event with the facts it tells. `type` is without prefix; `data` may hold datetimes and enums.
+
+    Raises:
+        ValueError: the event contract knows no such event, or the data is not what it promises.
+    """
+    add_many(conn, type, [data], now)
+
+
+def add_many(conn: Connection, type: str, datas: Sequence[Mapping[str, Any]], now: datetime) -> None:  # noqa: A002
+    """Commit several events of one type, in order; see `add`."""
+    rows = [
+        {"event_id": uuid.uuid4().hex, "type": type, "data": plain(type, data), "created_at": now} for data in datas
+    ]
+    for start in range(0, len(rows), CHUNK):
+        conn.execute(insert(outbox), rows[start : start + CHUNK])
+
+
+def unpublished(conn: Connection, limit: int) -> Sequence[Row[*tuple[Any, ...]]]:
+    """The oldest events that nobody confirmed yet, in order."""
+    return conn.execute(
+        select(outbox.c.id, outbox.c.event_id, outbox.c.type, outbox.c.data, outbox.c.created_at)
+        .where(outbox.c.published_at.is_(None))
+        .order_by(outbox.c.id)
+        .limit(limit)
+    ).all()
+
+
+def mark_published(conn: Connection, ids: Sequence[int], now: datetime) -> None:
+    """These events were confirmed by the bus."""
+    for start in range(0, len(ids), CHUNK):
+        conn.execute(update(outbox).where(outbox.c.id.in_(ids[start : start + CHUNK])).values(published_at=now))
+
+
+def waiting(conn: Connection) -> tuple[int, datetime | None]:
+    """How many events wait to be published, and when the oldest was committed."""
+    oldest = select(outbox.c.created_at).where(outbox.c.published_at.is_(None)).order_by(outbox.c.id).limit(1)
+    count = select(func.count()).select_from(outbox).where(outbox.c.published_at.is_(None))
+    return conn.execute(count).scalar_one(), conn.scalar(oldest)

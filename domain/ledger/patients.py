@@ -1,0 +1,154 @@
+"""Patients, their registrations at sites, and the contact points they can be reached at.
+
+Names, record numbers and contact values are stored only encrypted, beside a keyed blind index for look-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    Index,
+    Integer,
+    LargeBinary,
+    Row,
+    String,
+    Table,
+    UniqueConstraint,
+    select,
+)
+
+from domain.ledger.columns import Instant, id_column, metadata, ref
+from domain.ledger.store import chunks
+from domain.ledger.vault import Vault
+
+patient = Table(
+    "patient",
+    metadata,
+    id_column(),
+    ref("organisation_id", "organisation"),
+    #: Stable public reference (keyed hash of organisation, first site and record number); safe in logs.
+    Column("ref", String(24), nullable=False, unique=True),
+    ref("home_site_id", "site"),
+    Column("given_name", LargeBinary),
+    Column("family_name", LargeBinary),
+    Column("birth_date", LargeBinary),
+    Column("language", String(8), nullable=False, default="en"),
+    #: Zone of the home address; null = unknown, then the home site's zone speaks.
+    Column("zone", String(64)),
+    Column("state", String(8)),
+    Column("preferred_channel", String(16)),
+    Column("high_risk", Boolean, nullable=False, default=False),
+    Column("deceased_at", Instant),
+    ref("merged_into_id", "patient", nullable=True),
+    #: Blind index of the identifier that several registrations of one person share, where a source has one.
+    Column("person_index", LargeBinary),
+    #: Version (microseconds since 1970) of the newest news taken; older news is ignored.
+    Column("version", id_column().type, nullable=False, default=0),
+    UniqueConstraint("organisation_id", "person_index"),
+)
+Index("ix_patient_merged_into_id", patient.c.merged_into_id)
+
+registration = Table(
+    "registration",
+    metadata,
+    id_column(),
+    ref("patient_id", "patient", index=True),
+    ref("site_id", "site"),
+    Column("mrn", LargeBinary, nullable=False),
+    Column("mrn_index", LargeBinary, nullable=False),
+    #: Version of the newest news taken about this registration; older news is stale.
+    Column("version", id_column().type, nullable=False, default=0),
+    UniqueConstraint("site_id", "mrn_index"),
+)
+
+contact_point = Table(
+    "contact_point",
+    metadata,
+    id_column(),
+    ref("organisation_id", "organisation"),
+    Column("system", String(16), nullable=False),
+    Column("value", LargeBinary, nullable=False),
+    Column("value_index", LargeBinary, nullable=False),
+    #: `valid`, `possible` (libphonenumber: right length, unassigned range) or `bad` (a provider said so).
+    Column("quality", String(16), nullable=False),
+    #: Comma-separated IANA zones the number may be in; empty where the number says nothing.
+    Column("zones", String(2000), nullable=False, default=""),
+    UniqueConstraint("organisation_id", "system", "value_index"),
+)
+
+#: Who can be reached where. Households share contact points; `detached_at` ends one patient's link only.
+patient_contact = Table(
+    "patient_contact",
+    metadata,
+    id_column(),
+    ref("patient_id", "patient"),
+    ref("contact_point_id", "contact_point"),
+    Column("rank", Integer, nullable=False, default=1),
+    Column("use", String(16)),
+    Column("detached_at", Instant),
+    UniqueConstraint("patient_id", "contact_point_id"),
+)
+Index("ix_patient_contact_contact_point_id", patient_contact.c.contact_point_id)
+
+#: Contexts of sealed values (see `Vault.seal`).
+GIVEN_NAME: Final = "patient.given_name"
+FAMILY_NAME: Final = "patient.family_name"
+BIRTH_DATE: Final = "patient.birth_date"
+MRN: Final = "registration.mrn"
+CONTACT_VALUE: Final = "contact_point.value"
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The patient behind a registration, and the version of the newest news taken about it."""
+
+    patient_id: int
+    version: int
+
+
+def mrn_index(vault: Vault, mrn: str) -> bytes:
+    """The blind index a record number is found by, together with its site."""
+    return vault.index(mrn, MRN)
+
+
+def person_index(vault: Vault, person: str) -> bytes:
+    """The blind index of an identifier that all registrations of one person share."""
+    return vault.index(person, "patient.person")
+
+
+def contact_index(vault: Vault, system: str, value: str) -> bytes:
+    """The blind index of a normalised contact value."""
+    return vault.index(value, f"contact_point.{system}")
+
+
+def by_registration(conn: Connection, keys: Collection[tuple[int, bytes]]) -> dict[tuple[int, bytes], Registered]:
+    """Who is registered under these pairs of site id and record number index."""
+    wanted = set(keys)
+    found: dict[tuple[int, bytes], Registered] = {}
+    for indexes in chunks(sorted({index for _, index in wanted})):
+        columns = registration.c
+        rows = conn.execute(
+            select(columns.site_id, columns.mrn_index, columns.patient_id, columns.version).where(
+                columns.mrn_index.in_(indexes)
+            )
+        )
+        for row in rows:
+            key = (row.site_id, bytes(row.mrn_index))
+            if key in wanted:
+                found[key] = Registered(row.patient_id, row.version)
+    return found
+
+
+def lock(conn: Connection, patient_ids: Collection[int]) -> dict[int, Row[Any]]:
+    """Lock these patients in id order, and return their rows as they are then."""
+    found: dict[int, Row[Any]] = {}
+    for ids in chunks(sorted(patient_ids)):
+        rows = conn.execute(select(patient).where(patient.c.id.in_(ids)).order_by(patient.c.id).with_for_update())
+        found.update({row.id: row for row in rows})
+    return found

@@ -1,0 +1,117 @@
+"""Reviews: enrolments whose cadence is over graduate to a light reminder, get the next one, or are finished."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select, update
+
+from domain.ledger import campaigns, enrolments, touches
+from domain.ledger.enrolling import reachable_channels
+from domain.ledger.enrolments import enrolment
+from domain.ledger.organisations import site
+from domain.ledger.patients import patient
+from domain.ledger.touches import touch
+from domain.rules import cadence
+from domain.rules.cadence import Cadence
+from domain.rules.holdout import draw
+from domain.rules.vocabulary import Arm, EnrolmentState, TouchKind, TouchState
+
+AnyRow = Row[*tuple[Any, ...]]
+
+#: A review that finds a touch still on its way, or an appointment ahead, looks again after so long.
+_LATER = timedelta(days=7)
+
+
+def review(conn: Connection, systems: dict[str, str], now: datetime, limit: int = 500) -> int:
+    """Review the enrolments whose `review_at` has come; how many.
+
+    The holdout passes the same stations at the same times, without touches.
+    """
+    rows = _due(conn, now, limit)
+    if not rows:
+        return 0
+    versions = campaigns.by_ids(conn, sorted({row.campaign_id for row in rows}))
+    reachable = reachable_channels(conn, {row.patient_id for row in rows}, systems)
+    for row in rows:
+        _review_one(conn, row, cadence.from_definition(versions[row.campaign_id].definition), reachable, now)
+    return len(rows)
+
+
+def _due(conn: Connection, now: datetime, limit: int) -> Sequence[AnyRow]:
+    ids = select(enrolment.c.id).where(enrolment.c.review_at <= now).order_by(enrolment.c.review_at).limit(limit)
+    on_its_way = (
+        select(func.count())
+        .where(
+            touch.c.enrolment_id == enrolment.c.id,
+            touch.c.state.in_([TouchState.PLANNED.value, TouchState.SENDING.value, TouchState.UNCERTAIN.value]),
+        )
+        .scalar_subquery()
+    )
+    reminders = (
+        select(func.count())
+        .where(touch.c.enrolment_id == enrolment.c.id, touch.c.kind == TouchKind.REMINDER.value)
+        .scalar_subquery()
+    )
+    return conn.execute(
+        select(
+            enrolment,
+            patient.c.ref,
+            patient.c.preferred_channel,
+            func.coalesce(patient.c.zone, site.c.zone).label("zone"),
+            on_its_way.label("on_its_way"),
+            reminders.label("reminders"),
+        )
+        .join(patient, patient.c.id == enrolment.c.patient_id)
+        .join(site, site.c.id == patient.c.home_site_id)
+        .where(enrolment.c.id.in_(ids), enrolment.c.ended_at.is_(None))
+        .order_by(enrolment.c.id)
+    ).all()
+
+
+def _review_one(conn: Connection, row: AnyRow, plan: Cadence, reachable: dict[int, list[str]], now: datetime) -> None:
+    if row.on_its_way or row.booked_at is not None:
+        _set(conn, row.id, review_at=now + _LATER)
+        return
+    channels = [channel for channel in reachable.get(row.patient_id, []) if channel in plan.channels]
+    nth = row.reminders if row.arm == Arm.TREATMENT.value else _virtual_reminders(row, plan, now)
+    if nth >= plan.reminders or not channels:
+        state = EnrolmentState.FINISHED if channels else EnrolmentState.INELIGIBLE
+        enrolments.end(conn, [row.id], state, "cadence_over" if channels else "unreachable", now)
+        return
+    nxt = cadence.reminder(
+        plan,
+        nth,
+        after=now,
+        zone=row.zone,
+        reachable=channels,
+        preferred=row.preferred_channel,
+        draw=draw("send_at", row.ref),
+    )
+    if row.arm == Arm.TREATMENT.value:
+        touches.plan_many(
+            conn,
+            [
+                {
+                    "organisation_id": row.organisation_id,
+                    "patient_id": row.patient_id,
+                    "site_id": row.site_id,
+                    "enrolment_id": row.id,
+                    "priority": 90,
+                    "planned": nxt,
+                }
+            ],
+        )
+    _set(conn, row.id, state=EnrolmentState.GRADUATED.value, review_at=nxt.expires_at)
+
+
+def _virtual_reminders(row: AnyRow, plan: Cadence, now: datetime) -> int:
+    """How many reminders the holdout would have had by now, were it treated."""
+    since = now - cadence.review_after(plan, row.enrolled_at)
+    return max(0, round(since / timedelta(days=30.4 * plan.reminder_every_months)))
+
+
+def _set(conn: Connection, enrolment_id: int, **values: Any) -> None:
+    conn.execute(update(enrolment).where(enrolment.c.id == enrolment_id).values(**values))

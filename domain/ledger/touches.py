@@ -1,0 +1,273 @@
+"""Touches (one planned message to one patient), the attempts to send them, and why each one waited."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ColumnElement,
+    Connection,
+    Index,
+    Integer,
+    String,
+    Table,
+    UniqueConstraint,
+    and_,
+    insert,
+    select,
+    update,
+)
+
+from domain.ledger.columns import Instant, id_column, metadata, ref
+from domain.ledger.store import chunks
+from domain.rules.cadence import Planned
+from domain.rules.vocabulary import TouchKind, TouchState
+
+touch = Table(
+    "touch",
+    metadata,
+    id_column(),
+    ref("organisation_id", "organisation"),
+    ref("patient_id", "patient", nullable=True),
+    ref("site_id", "site", nullable=True),
+    ref("enrolment_id", "enrolment", nullable=True),
+    #: Answers belong to a reply instead of an enrolment; one answer per reply.
+    ref("reply_id", "reply", nullable=True, unique=True),
+    Column("kind", String(16), nullable=False),
+    #: For an answer: which one (`opt_out_confirmation`, `help`, …); for outreach the template is chosen at the send.
+    Column("answer", String(32)),
+    Column("step", Integer, nullable=False, default=0),
+    Column("channel", String(16), nullable=False),
+    #: Where it goes; null = the patient's best contact point for the channel, chosen in the claim.
+    ref("contact_point_id", "contact_point", nullable=True),
+    Column("state", String(16), nullable=False),
+    #: Of the latest non-send or ending: a rule id or an error class.
+    Column("reason", String(48)),
+    Column("priority", Integer, nullable=False, default=100),
+    Column("due_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    #: The broker was told; until then the dispatcher leaves it alone. A lost hint is repeated after it.
+    Column("dispatched_until", Instant),
+    Column("attempts", Integer, nullable=False, default=0),
+    Column("accepted_at", Instant),
+    Column("delivery", String(16)),
+    Column("segments", Integer),
+    Column("ended_at", Instant),
+    UniqueConstraint("enrolment_id", "step", "channel"),
+)
+_planned = touch.c.state == "planned"
+Index(
+    "ix_touch_due",
+    touch.c.channel,
+    touch.c.site_id,
+    touch.c.priority,
+    touch.c.due_at,
+    sqlite_where=_planned,
+    postgresql_where=_planned,
+)
+Index("ix_touch_due_at", touch.c.due_at, sqlite_where=_planned, postgresql_where=_planned)
+_dispatched = and_(_planned, touch.c.dispatched_until.is_not(None))
+Index(
+    "ix_touch_dispatched",
+    touch.c.channel,
+    touch.c.dispatched_until,
+    sqlite_where=_dispatched,
+    postgresql_where=_dispatched,
+)
+Index("ix_touch_enrolment_id", touch.c.enrolment_id)
+Index("ix_touch_patient_id", touch.c.patient_id)
+
+attempt = Table(
+    "attempt",
+    metadata,
+    id_column(),
+    ref("touch_id", "touch", index=True),
+    #: Travels with the send (callback address, Message-ID), so that a receipt finds it. Fences the finish.
+    Column("token", String(32), nullable=False, unique=True),
+    Column("channel", String(16), nullable=False),
+    Column("kind", String(16), nullable=False),
+    ref("patient_id", "patient", nullable=True),
+    ref("contact_point_id", "contact_point"),
+    Column("state", String(16), nullable=False),
+    Column("claimed_at", Instant, nullable=False),
+    Column("lease_until", Instant, nullable=False),
+    Column("called_at", Instant),
+    Column("finished_at", Instant),
+    Column("provider_ref", String(128)),
+    Column("error_code", String(32)),
+    #: For the audit: the zones judged, in which the call's hour was allowed.
+    Column("zones", String(2000), nullable=False, default=""),
+    #: A person must look: nobody could tell whether it was accepted.
+    Column("needs_person", Boolean, nullable=False, default=False),
+)
+_counting = attempt.c.state.in_(("sending", "accepted", "uncertain"))
+Index(
+    "ix_attempt_patient_caps",
+    attempt.c.patient_id,
+    attempt.c.claimed_at,
+    sqlite_where=_counting,
+    postgresql_where=_counting,
+)
+Index(
+    "ix_attempt_contact_caps",
+    attempt.c.contact_point_id,
+    attempt.c.claimed_at,
+    sqlite_where=_counting,
+    postgresql_where=_counting,
+)
+_leased = attempt.c.state == "sending"
+Index("ix_attempt_lease", attempt.c.lease_until, sqlite_where=_leased, postgresql_where=_leased)
+_uncertain = and_(attempt.c.state == "uncertain")
+Index("ix_attempt_uncertain", attempt.c.claimed_at, sqlite_where=_uncertain, postgresql_where=_uncertain)
+Index("ix_attempt_provider_ref", attempt.c.provider_ref)
+
+#: Append-only: every wait, revocation and ending of a touch, with the reason `explain` reads out.
+touch_event = Table(
+    "touch_event",
+    metadata,
+    id_column(),
+    ref("touch_id", "touch", index=True),
+    Column("at", Instant, nullable=False),
+    Column("what", String(16), nullable=False),
+    Column("reason", String(48)),
+    Column("until", Instant),
+)
+
+#: An answer is worth sending for five minutes: the presumption of 47 CFR 64.1200(a)(12) for confirmations.
+ANSWER_WORTH = timedelta(minutes=5)
+
+
+def plan_many(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write planned touches: each row has its ids, its `priority` and, under `planned`, a `Planned`."""
+    if not rows:
+        return
+    conn.execute(
+        insert(touch),
+        [
+            {name: value for name, value in row.items() if name != "planned"} | _planned_columns(row["planned"])
+            for row in rows
+        ],
+    )
+
+
+def _planned_columns(planned: Planned) -> dict[str, Any]:
+    return {
+        "kind": planned.kind.value,
+        "step": planned.step,
+        "channel": planned.channel,
+        "state": TouchState.PLANNED.value,
+        "due_at": planned.due_at,
+        "expires_at": planned.expires_at,
+    }
+
+
+def plan_answer(
+    conn: Connection,
+    *,
+    reply_id: int,
+    organisation_id: int,
+    contact_point_id: int,
+    channel: str,
+    answer: str,
+    now: datetime,
+    patient_id: int | None = None,
+) -> int:
+    """Plan the one automatic answer to a reply, due at once; its id. Answers go before all outreach."""
+    touch_id: int = conn.scalars(
+        insert(touch)
+        .values(
+            organisation_id=organisation_id,
+            patient_id=patient_id,
+            reply_id=reply_id,
+            kind=TouchKind.ANSWER.value,
+            answer=answer,
+            channel=channel,
+            contact_point_id=contact_point_id,
+            state=TouchState.PLANNED.value,
+            priority=0,
+            due_at=now,
+            expires_at=now + ANSWER_WORTH,
+        )
+        .returning(touch.c.id)
+    ).one()
+    return touch_id
+
+
+def revoke(conn: Connection, enrolment_ids: Collection[int], reason: str, now: datetime) -> None:
+    """Cancel what is planned for these enrolments and not claimed yet."""
+    for ids in chunks(sorted(enrolment_ids)):
+        settle(
+            conn,
+            and_(touch.c.enrolment_id.in_(ids), touch.c.state == TouchState.PLANNED.value),
+            TouchState.CANCELLED,
+            reason,
+            now,
+        )
+
+
+def restore(conn: Connection, enrolment_ids: Collection[int], reason: str, now: datetime) -> None:
+    """Plan again what was cancelled for `reason` and is still worth sending."""
+    for ids in chunks(sorted(enrolment_ids)):
+        cancelled = and_(
+            touch.c.enrolment_id.in_(ids),
+            touch.c.state == TouchState.CANCELLED.value,
+            touch.c.reason == reason,
+            touch.c.expires_at > now,
+        )
+        back = conn.scalars(
+            update(touch)
+            .where(cancelled)
+            .values(state=TouchState.PLANNED.value, reason=None, ended_at=None)
+            .returning(touch.c.id)
+        ).all()
+        tell(conn, [{"touch_id": id_, "what": "planned", "reason": "unbooked"} for id_ in sorted(back)], now)
+
+
+def settle(conn: Connection, which: ColumnElement[bool], state: TouchState, reason: str, now: datetime) -> int:
+    """Bring planned touches to rest in `state`, with the reason in their history; how many."""
+    ended = conn.scalars(
+        update(touch)
+        .where(which)
+        .values(state=state.value, reason=reason, ended_at=now, dispatched_until=None)
+        .returning(touch.c.id)
+    ).all()
+    tell(conn, [{"touch_id": id_, "what": state.value, "reason": reason} for id_ in sorted(ended)], now)
+    return len(ended)
+
+
+def expire(conn: Connection, now: datetime, limit: int = 1000) -> int:
+    """End planned touches whose time has passed: after an outage an old backlog must not fire at once."""
+    late = conn.scalars(
+        select(touch.c.id)
+        .where(touch.c.state == TouchState.PLANNED.value, touch.c.due_at <= now, touch.c.expires_at <= now)
+        .order_by(touch.c.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    ).all()
+    return sum(
+        settle(
+            conn,
+            and_(touch.c.id.in_(ids), touch.c.state == TouchState.PLANNED.value),
+            TouchState.EXPIRED,
+            "expired",
+            now,
+        )
+        for ids in chunks(late)
+    )
+
+
+def tell(conn: Connection, events: Sequence[Mapping[str, Any]], now: datetime) -> None:
+    """Append to the history of touches: each event has `touch_id`, `what`, and where it has them `reason`, `until`."""
+    if events:
+        conn.execute(insert(touch_event), [{"reason": None, "until": None, **event, "at": now} for event in events])
+
+
+def next_due(conn: Connection) -> datetime | None:
+    """The earliest instant a planned touch is due."""
+    return conn.scalar(
+        select(touch.c.due_at).where(touch.c.state == TouchState.PLANNED.value).order_by(touch.c.due_at).limit(1)
+    )

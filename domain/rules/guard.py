@@ -1,0 +1,102 @@
+"""The guard: the one gate before every send. It decides Send, Wait or Never from facts read under lock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from domain.rules.caps import CONTACT_CAPS, PATIENT_CAPS, blocked_until
+from domain.rules.quiet_hours import next_allowed, window_end
+from domain.rules.vocabulary import Decision, Never, Send, TouchKind, Wait
+
+#: Answers that a person who opted out may still get: the one confirmation, and help (rules of 10DLC carriers).
+ALLOWED_WHEN_SUPPRESSED = frozenset({"opt_out_confirmation", "help"})
+
+#: A provider holds a text at most ten hours (Twilio); an answer is worthless sooner.
+_ANSWER_VALID = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the ledger knows, at the claim, about one touch, its patient and its contact point."""
+
+    kind: str
+    expires_at: datetime
+    answer: str | None = None
+    live: bool = True
+    """The enrolment is live and in the treatment arm (answers: always)."""
+    deceased: bool = False
+    merged: bool = False
+    reachable: bool = True
+    """There is a contact point of this channel that works."""
+    suppressed_contact: bool = False
+    suppressed_patient: bool = False
+    consent_revoked: bool = False
+    channel_paused: bool = False
+    appointment_ahead: datetime | None = None
+    """Start of the nearest appointment ahead, on any line."""
+    zones: tuple[str, ...] = ()
+    """Every zone the person may be in: address, and the number's own where it tells."""
+    sent_to_patient: tuple[datetime, ...] = ()
+    sent_to_contact: tuple[datetime, ...] = ()
+
+
+def decide(facts: Facts, now: datetime) -> Decision:
+    """Whether the touch may go at `now`.
+
+    A wait that would outlast the touch's expiry is a Never: it would only come too late.
+    """
+    refusal = _refusal(facts, now)
+    if refusal is not None:
+        return Never(refusal)
+    if facts.kind == TouchKind.ANSWER:
+        return Send(valid_until=now + _ANSWER_VALID)
+    decision = _hours_and_caps(facts, now)
+    if isinstance(decision, Wait) and decision.until >= facts.expires_at:
+        return Never("expired")
+    return decision
+
+
+def with_sent(facts: Facts, *, to_patient: Sequence[datetime], to_contact: Sequence[datetime]) -> Facts:
+    """The same facts after more sends in the same claim."""
+    return replace(
+        facts,
+        sent_to_patient=(*facts.sent_to_patient, *to_patient),
+        sent_to_contact=(*facts.sent_to_contact, *to_contact),
+    )
+
+
+def _refusal(facts: Facts, now: datetime) -> str | None:
+    exempt = facts.kind == TouchKind.ANSWER and facts.answer in ALLOWED_WHEN_SUPPRESSED
+    checks = (
+        (now >= facts.expires_at, "expired"),
+        (facts.deceased, "deceased"),
+        (facts.merged, "merged"),
+        (not facts.live, "enrolment_ended"),
+        (not facts.reachable, "unreachable"),
+        (facts.suppressed_contact and not exempt, "suppressed_contact"),
+        (facts.suppressed_patient and not exempt, "suppressed_patient"),
+        (facts.consent_revoked and not exempt, "no_consent"),
+    )
+    return next((reason for is_so, reason in checks if is_so), None)
+
+
+def _hours_and_caps(facts: Facts, now: datetime) -> Decision:
+    """The latest of what must be waited for, pushed into the next hour allowed in every zone."""
+    reasons: list[tuple[datetime, str]] = []
+    if facts.channel_paused:
+        reasons.append((now + timedelta(minutes=15), "channel_paused"))
+    if facts.appointment_ahead is not None and facts.appointment_ahead >= now:
+        reasons.append((facts.appointment_ahead + timedelta(days=1), "booked"))
+    for sent, caps in ((facts.sent_to_patient, PATIENT_CAPS), (facts.sent_to_contact, CONTACT_CAPS)):
+        block = blocked_until(now, sent, caps)
+        if block is not None:
+            reasons.append(block)
+    earliest, why = max(reasons, default=(now, ""))
+    allowed = next_allowed(earliest, facts.zones) if facts.zones else None
+    if allowed is None:
+        return Never("no_common_hour")
+    if allowed == now:
+        return Send(valid_until=window_end(now, facts.zones))
+    return Wait(until=allowed, why=why or "quiet_hours")

@@ -1,0 +1,61 @@
+"""Why something was not sent, or ended: one sentence a person can read for every reason the ledger stores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+#: Reason id (rule id, error class or ending) -> what to tell. Written to follow "not sent:" or "ended:".
+REASONS: Mapping[str, str] = {
+    # waits
+    "quiet_hours": "it was outside the hours in which this person may be contacted",
+    "cap_day": "this person had already been contacted in the last 24 hours",
+    "cap_week": "this person had already been contacted three times in the last 7 days",
+    "cap_contact_day": "this number or address had already been contacted in the last 24 hours",
+    "cap_contact_week": "this number or address had already been contacted three times in the last 7 days",
+    "pacing": "the sending limits of the provider or the site were used up for the moment",
+    "channel_paused": "the channel is paused",
+    "throttled": "the provider asked us to slow down",
+    "provider_retry": "the provider could not take it then, and it surely was not sent",
+    "retry": "the provider could not take it then, and it surely was not sent",
+    "released": "it was claimed and let go again before any call was made",
+    "booked": "an appointment is ahead",
+    "unbooked": "the appointment ahead was lost, so it is worth sending again",
+    # endings without a call
+    "suppressed_contact": "nobody may be contacted at this number or address: it opted out",
+    "suppressed_patient": "this person opted out",
+    "no_consent": "consent for this channel was revoked",
+    "deceased": "the patient has died",
+    "merged": "the record was merged into another, which is contacted instead",
+    "unreachable": "there is no working number or address for this channel",
+    "expired": "it came too late to be worth sending",
+    "no_common_hour": "the places where this person may be share no hour in which contact is allowed",
+    "enrolment_ended": "the patient's enrolment had ended",
+    "holdout": "the patient is in the holdout, which is left alone so that the effect can be measured",
+    "attempts_exhausted": "every attempt we allow was used up",
+    "recalled": "the campaign was recalled",
+    "superseded": "a newer version of the campaign took over",
+    # endings of an enrolment
+    "opted_out": "the patient opted out",
+    "returned": "the patient came back for a visit",
+    "graduated": "nobody answered the whole cadence; a light reminder follows now and then",
+    "finished": "the cadence and its reminders are over",
+    "campaign_ended": "the campaign ended",
+    # after a call
+    "rejected": "the provider refused it for good",
+    "bad_address": "the provider says this number or address does not work",
+    "uncertain": "nobody knows whether the provider took it, so it is never sent again blindly",
+    "lease_expired": "the process that was sending it died; the provider or a receipt must tell what became of it",
+    "pause_channel": "the provider refused our account or registration; the channel is paused",
+    # lapses that were not enrolled
+    "already_enrolled": "the patient is already in this campaign",
+    "no_campaign": "no running campaign covers this line and segment",
+    "lapse_closed": "the lapse was over before it was looked at",
+    "suppressed": "the patient opted out",
+}
+
+
+def sentence(reason: str | None) -> str:
+    """The reason in plain English; an id without a sentence stands for itself."""
+    if not reason:
+        return "no reason was recorded"
+    return REASONS.get(reason, reason)

@@ -1,0 +1,198 @@
+"""The assembly: the one place where settings become engines, brokers, channels and workers that know each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from producers.scan import scan
+from sqlalchemy import Engine
+
+from channels.kit.contract import Channel
+from channels.kit.discovery import discover
+from domain import jobs
+from domain.events.topology import TOPOLOGY
+from domain.jobs import Job
+from domain.ledger.store import open_ledger
+from domain.ledger.vault import Vault
+from ops.runtime.broker import enqueue, open_broker
+from ops.runtime.broker_local import InProcessBroker
+from ops.runtime.broker_rabbitmq import QuorumBroker
+from ops.runtime.bus import AmqpBus, LocalBus, open_bus
+from ops.runtime.clock import Clock, SystemClock, open_clock
+from ops.runtime.loop import LoopThread
+from ops.runtime.pacing import Pacer
+from ops.runtime.pacing_local import LocalPacer
+from ops.runtime.pacing_redis import RedisPacer
+from ops.runtime.settings import Settings, SettingsError
+from producers import relay
+from producers.clock import Rounds
+from producers.dispatch import Dispatcher
+from producers.sweep import Sweep
+from workers import receipts, replies, send
+from workers.enrol import Enrol
+from workers.intake import Intake
+from workers.rendering import Renderer
+from workers.send import SendWorker
+
+#: How often the inactivity scan runs on the system clock; a simulation may make it coarser.
+SCAN_EVERY = timedelta(minutes=15)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What every process is made of."""
+
+    settings: Settings
+    engine: Engine
+    vault: Vault
+    clock: Clock
+    broker: QuorumBroker | InProcessBroker
+    bus: AmqpBus | LocalBus
+    channels: Mapping[str, tuple[Channel, Any]]
+    """Every channel that is configured, by name."""
+
+    @property
+    def systems(self) -> dict[str, str]:
+        """Channel -> the contact system it reaches."""
+        return {name: channel.contact_system for name, (channel, _) in self.channels.items()}
+
+    def enqueue(self, job: Job) -> None:
+        """Hand a job to whoever serves its queue. Raises BrokerUnavailable."""
+        enqueue(self.broker, job)
+
+
+@contextmanager
+def assemble(settings: Settings) -> Iterator[Parts]:
+    """The parts, closed again at the end. Opens no connection by itself.
+
+    Raises:
+        SettingsError, ChannelSettingsError: which variable is wrong and what it should be.
+    """
+    with ExitStack() as closing:
+        engine = open_ledger(settings.database_url)
+        closing.callback(engine.dispose)
+        broker = open_broker(settings.amqp_url)
+        closing.callback(broker.close)
+        bus = open_bus(settings.amqp_url, TOPOLOGY)
+        closing.callback(bus.close)
+        yield Parts(
+            settings=settings,
+            engine=engine,
+            vault=Vault(settings.vault_keys, settings.vault_current, settings.index_key),
+            clock=_clock(settings),
+            broker=broker,
+            bus=bus,
+            channels=configured_channels(settings),
+        )
+
+
+def configured_channels(settings: Settings) -> dict[str, tuple[Channel, Any]]:
+    """Every discovered channel whose settings are present, with its configuration."""
+    found = {}
+    for name, channel in discover().items():
+        config = channel.configure(settings.environ, settings.public_url)
+        if config is not None:
+            found[name] = (channel, config)
+    return found
+
+
+def event_handlers(parts: Parts) -> dict[str, Callable[[Any], None]]:
+    """The consumers of the topic exchange, by queue."""
+    return {
+        jobs.INTAKE: intake(parts).take,
+        jobs.ENROL: Enrol(parts.engine, parts.clock, parts.systems).take,
+    }
+
+
+def intake(parts: Parts) -> Intake:
+    """Takes events in, wherever they come from."""
+    return Intake(
+        parts.engine,
+        parts.vault,
+        parts.clock,
+        on_replies=lambda ids: parts.enqueue(jobs.read_replies(ids)),
+        on_receipts=lambda ids: parts.enqueue(jobs.apply_receipts(ids)),
+    )
+
+
+def job_queues(parts: Parts) -> list[str]:
+    """Every Dramatiq queue of this fleet."""
+    of_channels = [queue for name in parts.channels for queue in channel_queues(name)]
+    return [*of_channels, jobs.RECEIPTS, jobs.REPLIES]
+
+
+def channel_queues(name: str) -> tuple[str, str]:
+    """A channel's two queues: outreach, and answers."""
+    return jobs.send_touches(name, ()).queue, jobs.send_answers(name, ()).queue
+
+
+@contextmanager
+def actors(parts: Parts, queues: list[str]) -> Iterator[None]:
+    """Register the actors that serve `queues`; provider connections are closed at the end."""
+    with ExitStack() as closing:
+        for name, (channel, config) in parts.channels.items():
+            if set(channel_queues(name)) & set(queues):
+                send.register(parts.broker, _send_worker(parts, channel, config, closing), name)
+        if jobs.RECEIPTS in queues:
+            receipts.register(parts.broker, parts.engine, parts.clock)
+        if jobs.REPLIES in queues:
+            replies.register(parts.broker, parts.engine, parts.vault, parts.clock, parts.enqueue)
+        yield
+
+
+def rounds(parts: Parts, scan_every: timedelta = SCAN_EVERY) -> Rounds:
+    """The clock's rounds."""
+    return Rounds(
+        engine=parts.engine,
+        dispatcher=Dispatcher(parts.engine, parts.channels, parts.enqueue),
+        sweep=Sweep(parts.engine, parts.systems, parts.enqueue),
+        scan=partial(scan, parts.engine),
+        relay=partial(relay.relay, parts.engine, parts.bus),
+        scan_every=scan_every,
+    )
+
+
+def open_pacer(settings: Settings) -> Pacer:
+    """Redis where there is a URL, else limits inside this process.
+
+    Raises:
+        SettingsError: a fleet without Redis: every worker would take the whole limit for itself.
+    """
+    if settings.redis_url:
+        return RedisPacer(settings.redis_url, settings.redis_prefix)
+    if not settings.is_embedded:
+        raise SettingsError("REACTIVATE_REDIS_URL: a fleet needs Redis for pacing: redis://HOST:PORT/DB")
+    return LocalPacer()
+
+
+def _send_worker(parts: Parts, channel: Channel, config: Any, closing: ExitStack) -> SendWorker:
+    loop = LoopThread()
+    closing.callback(loop.close)
+    pacer = open_pacer(parts.settings)
+    closing.callback(pacer.close)
+    worker = SendWorker(
+        engine=parts.engine,
+        vault=parts.vault,
+        clock=parts.clock,
+        channel=channel,
+        config=config,
+        systems=parts.systems,
+        pacer=pacer,
+        renderer=Renderer(parts.engine, parts.vault, parts.settings.public_url, parts.settings.index_key),
+        loop=loop,
+        pace_by_clock=not isinstance(parts.clock, SystemClock),
+    )
+    closing.callback(worker.close)
+    return worker
+
+
+def _clock(settings: Settings) -> Clock:
+    try:
+        return open_clock(settings.clock)
+    except (ValueError, OSError) as error:
+        raise SettingsError(f"REACTIVATE_CLOCK: {error}") from None

@@ -1,0 +1,188 @@
+"""Commands that run the fleet: one process per role, or everything embedded in one."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from channels.kit.discovery import discover
+from domain import jobs
+from domain.events.topology import TOPOLOGY
+from domain.ledger import pauses
+from domain.ledger.store import reading
+from ops import assembly
+from ops.cli.base import fail, parts_of, print_json
+from ops.demo.embedded import Embedded
+from ops.migrations import run as migrations
+from ops.runtime import logs, metrics
+from ops.runtime.broker import run_worker
+from ops.runtime.connecting import wait_for_servers
+from ops.serving import serve_web
+from ops.services.start import start as start_services
+from producers.clock import run_clock
+
+_PAUSE = click.option("--pause", default=0.5, show_default=True, help="Seconds between two rounds.")
+
+
+@contextmanager
+def _stopping() -> Iterator[threading.Event]:
+    """An event that SIGTERM and Ctrl-C set; a second Ctrl-C ends at once."""
+    stop = threading.Event()
+
+    def handle(signum: int, _frame: object) -> None:
+        if stop.is_set() and signum == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _process(context: click.Context) -> Iterator[tuple[assembly.Parts, threading.Event]]:
+    """A fleet process: logs, metrics, servers waited for, parts, and the event that ends it."""
+    with parts_of(context, migrated=False) as parts, _stopping() as stop:
+        logs.configure(parts.settings.log_level)
+        stop_metrics: Callable[[], None] | None = None
+        if parts.settings.metrics_port:
+            try:
+                stop_metrics = metrics.serve(parts.settings.metrics_port)
+            except OSError:
+                fail(f"REACTIVATE_METRICS_PORT: port {parts.settings.metrics_port} is taken")
+        try:
+            wait_for_servers(parts.engine, parts.settings.amqp_url, stop)
+            yield parts, stop
+        finally:
+            if stop_metrics is not None:
+                stop_metrics()
+
+
+def queue_names() -> list[str]:
+    """Every queue a worker may serve."""
+    of_channels = [queue for name in discover() for queue in assembly.channel_queues(name)]
+    return [jobs.INTAKE, jobs.ENROL, *of_channels, jobs.RECEIPTS, jobs.REPLIES]
+
+
+@click.command(epilog="Example: reactivate worker sms --threads 4")
+@click.argument("queue", type=click.Choice(queue_names()))
+@click.option("--threads", default=4, show_default=True, help="Batches worked on at once.")
+@click.pass_context
+def worker(context: click.Context, queue: str, threads: int) -> None:
+    """Serve one queue until SIGTERM or Ctrl-C; what is claimed is finished first."""
+    with _process(context) as (parts, stop):
+        if parts.settings.is_embedded:
+            fail("a worker of its own needs RabbitMQ: set REACTIVATE_AMQP_URL, or run everything with `reactivate up`")
+        handlers = assembly.event_handlers(parts)
+        if queue in handlers:
+            parts.bus.consume(queue, TOPOLOGY[queue], handlers[queue], stop)
+            return
+        if queue not in assembly.job_queues(parts):
+            fail(f"the channel of queue {queue} is not configured: see docs/operations.md for its settings")
+        with assembly.actors(parts, [queue]):
+            run_worker(parts.broker, [queue], threads, stop)
+
+
+@click.command(epilog="Example: reactivate clock")
+@_PAUSE
+@click.option("--scan-every", default=15, show_default=True, help="Minutes between two inactivity scans.")
+@click.pass_context
+def clock(context: click.Context, pause: float, scan_every: int) -> None:
+    """Lead the fleet: scan, dispatch, sweep and publish. A second clock stands by until the first is gone."""
+    with _process(context) as (parts, stop):
+        rounds = assembly.rounds(parts, timedelta(minutes=scan_every))
+        run_clock(rounds, parts.clock, stop, pause=pause)
+
+
+@click.command(epilog="Example: REACTIVATE_WEB_PORT=8080 reactivate web")
+@click.pass_context
+def web(context: click.Context) -> None:
+    """Serve webhooks, unsubscribe and booking links, events over HTTP, health and metrics."""
+    with _process(context) as (parts, stop), serve_web(parts):
+        stop.wait()
+
+
+@click.command(epilog="Example: reactivate --home practice up")
+@_PAUSE
+@click.pass_context
+def up(context: click.Context, pause: float) -> None:
+    """Run everything in this one process, on SQLite: for development and a small practice."""
+    with _process(context) as (parts, stop):
+        if not parts.settings.is_embedded:
+            fail("`reactivate up` is the embedded mode; with REACTIVATE_AMQP_URL set, run the fleet's processes instead")
+        migrations.upgrade(parts.engine)
+        with Embedded(parts, assembly.SCAN_EVERY) as embedded:
+            click.echo(f"serving at {parts.settings.public_url}; Ctrl-C ends it and loses nothing", err=True)
+            run_clock(embedded.rounds, parts.clock, stop, pause=pause)
+
+
+@click.group()
+def services() -> None:
+    """Private RabbitMQ, Redis and PostgreSQL for development."""
+
+
+@services.command(name="up", epilog="Example: reactivate services up --directory build/services")
+@click.option("--directory", type=click.Path(path_type=Path), help="Where they keep their data (default: temporary).")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def services_up(directory: Path | None, as_json: bool) -> None:
+    """Start private servers on free ports and print how to reach them; Ctrl-C ends them."""
+    if directory is not None:
+        directory.mkdir(parents=True, exist_ok=True)
+    with start_services(directory=directory, durable=directory is not None) as started, _stopping() as stop:
+        urls = {
+            "REACTIVATE_DATABASE_URL": started.postgres_admin_url,
+            "REACTIVATE_AMQP_URL": started.amqp_url("reactivate"),
+            "REACTIVATE_REDIS_URL": started.redis_url,
+        }
+        if as_json:
+            print_json(urls)
+        else:
+            for name, value in urls.items():
+                click.echo(f"export {name}={value}")
+            click.echo("# running until Ctrl-C", err=True)
+        stop.wait()
+
+
+@click.group()
+def channel() -> None:
+    """Pause, resume and list channels."""
+
+
+@channel.command(name="list", epilog="Example: reactivate channel list")
+@click.pass_context
+def channel_list(context: click.Context) -> None:
+    """List channels, and which are configured or paused."""
+    with parts_of(context) as parts, reading(parts.engine) as conn:
+        paused = pauses.paused(conn)
+        for name in discover():
+            state = "ready" if name in parts.channels else "not configured"
+            click.echo(f"{name}: paused ({paused[name]})" if name in paused else f"{name}: {state}")
+
+
+@channel.command(name="pause", epilog="Example: reactivate channel pause sms")
+@click.argument("name", type=click.Choice(list(discover())))
+@click.pass_context
+def channel_pause(context: click.Context, name: str) -> None:
+    """Stop a channel at once: nothing more is dispatched or claimed on it."""
+    with parts_of(context) as parts, parts.engine.begin() as conn:
+        pauses.pause(conn, name, "operator", parts.clock.now())
+    click.echo(f"{name} is paused; resume it with `reactivate channel resume {name}`")
+
+
+@channel.command(name="resume", epilog="Example: reactivate channel resume sms")
+@click.argument("name", type=click.Choice(list(discover())))
+@click.pass_context
+def channel_resume(context: click.Context, name: str) -> None:
+    """Let a paused channel go again."""
+    with parts_of(context) as parts, parts.engine.begin() as conn:
+        was_paused = pauses.resume(conn, name)
+    click.echo(f"{name} {'goes again' if was_paused else 'was not paused'}")

@@ -1,0 +1,95 @@
+"""Embedded: web, bus, broker, workers and clock of a whole fleet, as threads of this process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import ExitStack
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+from domain.events.topology import TOPOLOGY
+from domain.ledger.quiet import under_way
+from domain.ledger.store import reading
+from ops import assembly
+from ops.assembly import Parts
+from ops.runtime.broker import working
+from ops.runtime.broker_local import InProcessBroker
+from ops.runtime.bus_local import LocalBus
+from ops.serving import serve_web
+
+#: Seconds of real time in which work at one instant must come to rest.
+_PATIENCE = 60.0
+
+
+class NotQuiet(Exception):  # noqa: N818 - a state of the fleet
+    """Work at one instant did not come to rest; the message says which kind."""
+
+
+class Embedded:
+    """A fleet in one process. A context manager: entering starts it, leaving finishes what is claimed."""
+
+    def __init__(self, parts: Parts, scan_every: timedelta) -> None:
+        self._parts = parts
+        self.rounds = assembly.rounds(parts, scan_every)
+        self._closing = ExitStack()
+        self._stop = threading.Event()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as starting:
+            queues = assembly.job_queues(self._parts)
+            starting.enter_context(assembly.actors(self._parts, queues))
+            starting.enter_context(working(self._parts.broker, queues, threads=1))
+            consumers = [
+                threading.Thread(
+                    target=self._parts.bus.consume, args=(queue, TOPOLOGY[queue], handler, self._stop), name=queue
+                )
+                for queue, handler in assembly.event_handlers(self._parts).items()
+            ]
+            for thread in consumers:
+                thread.start()
+                starting.callback(thread.join)
+            starting.callback(self._stop.set)
+            starting.enter_context(serve_web(self._parts))
+            self._closing = starting.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing.__exit__(kind, error, trace)
+
+    def settle(self, now: datetime) -> int:
+        """Do everything that is due at `now`, until nothing is left; how much that was.
+
+        Raises:
+            NotQuiet: something did not come to rest.
+        """
+        total = 0
+        while True:
+            self._wait_until_quiet(now)
+            did = self.rounds.run(now)
+            total += did
+            if not did:
+                return total
+
+    def next_at(self, now: datetime) -> datetime | None:
+        """When the fleet will next have something to do."""
+        return self.rounds.next_at(now)
+
+    def _wait_until_quiet(self, now: datetime) -> None:
+        deadline = time.monotonic() + _PATIENCE
+        bus, broker = self._parts.bus, self._parts.broker
+        while True:
+            if isinstance(bus, LocalBus):
+                bus.join()
+            if isinstance(broker, InProcessBroker):
+                broker.join_all()
+            with reading(self._parts.engine) as conn:
+                busy = under_way(conn, now)
+            if busy is None or busy == "events to publish":
+                return
+            if time.monotonic() > deadline:
+                raise NotQuiet(f"{busy} did not come to rest within {_PATIENCE:.0f} s")
+            self._stop.wait(0.002)

@@ -1,0 +1,108 @@
+"""How we connect to RabbitMQ: one reading of the URL, one set of timeouts, errors a person can act on."""
+
+from __future__ import annotations
+
+import time
+from urllib.parse import urlsplit
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import (
+    AMQPConnectionError,
+    AuthenticationError,
+    ProbableAccessDeniedError,
+    ProbableAuthenticationError,
+)
+
+#: Seconds. A dead peer is noticed after two missed heartbeats.
+HEARTBEAT = 30
+#: Seconds without a delivery after which a consumer asks whether there really is nothing.
+SILENCE = 5.0
+#: Seconds to wait for a socket; RabbitMQ is near, and callers hold requests of patients' providers open.
+CONNECT_TIMEOUT = 5
+
+
+class AmqpUrlError(ValueError):
+    """The AMQP URL is not one: expected `amqp://USER:PASSWORD@HOST:PORT/VHOST`. Never repeats the URL (a password)."""
+
+
+class BrokerUnavailable(Exception):  # noqa: N818 - a state of the world, as in the standard library's BlockingIOError
+    """RabbitMQ cannot be reached or did not confirm; the row in the ledger is untouched, try again later."""
+
+
+def read_url(url: str) -> pika.URLParameters:
+    """Connection parameters for `url`, with our timeouts where it names none.
+
+    Raises:
+        AmqpUrlError: it is no AMQP URL.
+    """
+    try:
+        parts = urlsplit(url)
+        parameters = pika.URLParameters(url) if parts.scheme in {"amqp", "amqps"} and parts.hostname else None
+    except (ValueError, TypeError, KeyError):
+        # pika's own message would repeat the offending part, which may be the password
+        parameters = None
+    if parameters is None:
+        raise AmqpUrlError("the RabbitMQ URL should look like amqp://USER:PASSWORD@HOST:PORT/VHOST")
+    if "heartbeat" not in parts.query:
+        parameters.heartbeat = HEARTBEAT
+    parameters.socket_timeout = CONNECT_TIMEOUT
+    parameters.stack_timeout = 2 * CONNECT_TIMEOUT
+    parameters.blocked_connection_timeout = HEARTBEAT
+    parameters.connection_attempts = 1
+    return parameters
+
+
+def connect(parameters: pika.URLParameters) -> pika.BlockingConnection:
+    """Open a connection.
+
+    Raises:
+        BrokerUnavailable: says which host and what it did, never the password.
+    """
+    where = f"RabbitMQ at {parameters.host}:{parameters.port}"
+    try:
+        return pika.BlockingConnection(parameters)
+    except (ProbableAuthenticationError, AuthenticationError):
+        raise BrokerUnavailable(f"{where} refused the user or password") from None
+    except ProbableAccessDeniedError:
+        raise BrokerUnavailable(f"{where} has no such virtual host for this user") from None
+    except (AMQPConnectionError, OSError):
+        raise BrokerUnavailable(f"{where} cannot be reached") from None
+
+
+def close_quietly(connection: pika.BlockingConnection) -> None:
+    """Close what may already be closed; whatever was unacknowledged is delivered again."""
+    try:
+        if connection.is_open:
+            connection.close()
+    except (pika.exceptions.AMQPError, OSError, AssertionError):
+        # pika asserts when the socket died between the question and the close; closed is what we wanted
+        return
+
+
+class SilenceCheck:
+    """Notices a consumer that the server forgot.
+
+    RabbitMQ (3.10) tells a consumer that its queue was deleted, unless the queue is declared again at the same moment:
+    then it keeps a consumer that never gets another message.
+    """
+
+    def __init__(self, channel: BlockingChannel, queue: str) -> None:
+        self._channel = channel
+        self._queue = queue
+        self._heard = time.monotonic()
+
+    def heard(self) -> None:
+        """A message came, or is still being worked on."""
+        self._heard = time.monotonic()
+
+    def is_forgotten(self) -> bool:
+        """Ask, at most once per SILENCE, whether messages wait although nothing is delivered.
+
+        Raises:
+            AMQPError: the connection is gone, or the queue (then the channel is closed).
+        """
+        if time.monotonic() - self._heard < SILENCE:
+            return False
+        self.heard()
+        return self._channel.queue_declare(self._queue, passive=True).method.message_count > 0

@@ -1,0 +1,156 @@
+"""Settings: read once at the edge from the environment, typed and explained; every other module gets values."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+class SettingsError(Exception):
+    """A setting is missing or malformed; the message says which variable and what it should look like."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What every process of the fleet needs to know. Empty URLs mean the embedded parts."""
+
+    home: Path
+    """REACTIVATE_HOME: where embedded mode keeps its ledger and keys (default: .reactivate)."""
+    database_url: str
+    """REACTIVATE_DATABASE_URL: postgresql+psycopg://… or sqlite:///… (default: ledger.db in the home)."""
+    amqp_url: str
+    """REACTIVATE_AMQP_URL: amqp://… of RabbitMQ; empty = in-process broker."""
+    redis_url: str
+    """REACTIVATE_REDIS_URL: redis://… for pacing; empty = in-process pacing."""
+    redis_prefix: str
+    """REACTIVATE_REDIS_PREFIX: prepended to every Redis key (default: reactivate:)."""
+    clock: str
+    """REACTIVATE_CLOCK: `system`, or `shared:PATH` in a simulation."""
+    public_url: str
+    """REACTIVATE_PUBLIC_URL: where the world reaches our web process; links and callbacks start with it."""
+    web_host: str
+    """REACTIVATE_WEB_HOST (default 127.0.0.1)."""
+    web_port: int
+    """REACTIVATE_WEB_PORT (default 8080)."""
+    metrics_port: int
+    """REACTIVATE_METRICS_PORT: where a worker or the clock serves /metrics (default 0 = not served)."""
+    events_token: str = field(repr=False)
+    """REACTIVATE_EVENTS_TOKEN: bearer token of POST /events; empty = the route refuses everything."""
+    vault_keys: Mapping[int, bytes] = field(repr=False)
+    """REACTIVATE_VAULT_KEYS: `1:<base64 of 32 bytes>,2:…`; embedded mode makes one in its home."""
+    vault_current: int
+    """REACTIVATE_VAULT_CURRENT: id of the key to seal with (default: the highest)."""
+    index_key: bytes = field(repr=False)
+    """REACTIVATE_INDEX_KEY: base64 of 32 bytes, for blind indexes and signed links; never changes."""
+    log_level: str
+    """REACTIVATE_LOG_LEVEL (default INFO)."""
+    environ: Mapping[str, str] = field(repr=False, default_factory=dict)
+    """The environment as it was read; channels take their own settings from it."""
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether broker and pacing live inside this process."""
+        return not self.amqp_url
+
+
+def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read every setting from `environ` (default: the process environment).
+
+    In embedded mode missing keys are made once and kept in the home (mode 0600).
+
+    Raises:
+        SettingsError: names the variable and what it should be.
+    """
+    env = dict(os.environ if environ is None else environ)
+    home = Path(env.get("REACTIVATE_HOME", ".reactivate"))
+    amqp_url = env.get("REACTIVATE_AMQP_URL", "")
+    database_url = env.get("REACTIVATE_DATABASE_URL") or f"sqlite:///{home / 'ledger.db'}"
+    keys, index_key = _keys(env, home, may_create=database_url.startswith("sqlite"))
+    web_port = _number(env, "REACTIVATE_WEB_PORT", 8080)
+    return Settings(
+        home=home,
+        database_url=_database_url(database_url),
+        amqp_url=amqp_url,
+        redis_url=env.get("REACTIVATE_REDIS_URL", ""),
+        redis_prefix=env.get("REACTIVATE_REDIS_PREFIX", "reactivate:"),
+        clock=env.get("REACTIVATE_CLOCK", "system"),
+        public_url=env.get("REACTIVATE_PUBLIC_URL", f"http://127.0.0.1:{web_port}").rstrip("/"),
+        web_host=env.get("REACTIVATE_WEB_HOST", "127.0.0.1"),
+        web_port=web_port,
+        metrics_port=_number(env, "REACTIVATE_METRICS_PORT", 0),
+        events_token=env.get("REACTIVATE_EVENTS_TOKEN", ""),
+        vault_keys=keys,
+        vault_current=_number(env, "REACTIVATE_VAULT_CURRENT", max(keys)),
+        index_key=index_key,
+        log_level=env.get("REACTIVATE_LOG_LEVEL", "INFO").upper(),
+        environ=env,
+    )
+
+
+def _database_url(url: str) -> str:
+    # what every PostgreSQL tool prints, accepted as it is; we speak psycopg 3
+    for plain in ("postgresql://", "postgres://"):
+        if url.startswith(plain):
+            return "postgresql+psycopg://" + url.removeprefix(plain)
+    if not url.startswith(("postgresql+psycopg://", "sqlite:///")):
+        raise SettingsError("REACTIVATE_DATABASE_URL: expected postgresql://USER@HOST:PORT/NAME or sqlite:///PATH")
+    return url
+
+
+def _number(env: Mapping[str, str], name: str, default: int) -> int:
+    text = env.get(name, "")
+    if not text:
+        return default
+    if not text.isdigit():
+        raise SettingsError(f"{name}: expected a whole number")
+    return int(text)
+
+
+def _keys(env: Mapping[str, str], home: Path, *, may_create: bool) -> tuple[dict[int, bytes], bytes]:
+    keys_text, index_text = env.get("REACTIVATE_VAULT_KEYS", ""), env.get("REACTIVATE_INDEX_KEY", "")
+    if not keys_text and not index_text:
+        if not may_create:
+            raise SettingsError(
+                "REACTIVATE_VAULT_KEYS and REACTIVATE_INDEX_KEY are required with PostgreSQL; "
+                "make them with `reactivate keys`"
+            )
+        keys_text, index_text = _kept_keys(home / "keys.env")
+    if not keys_text or not index_text:
+        raise SettingsError("REACTIVATE_VAULT_KEYS and REACTIVATE_INDEX_KEY must be given together")
+    keys = {}
+    for part in keys_text.split(","):
+        number, _, encoded = part.partition(":")
+        if not number.strip().isdigit() or not 0 < int(number) < 256:
+            raise SettingsError("REACTIVATE_VAULT_KEYS: expected ID:BASE64[,ID:BASE64…] with ids 1 to 255")
+        keys[int(number)] = _key("REACTIVATE_VAULT_KEYS", encoded)
+    return keys, _key("REACTIVATE_INDEX_KEY", index_text)
+
+
+def _key(name: str, encoded: str) -> bytes:
+    try:
+        key = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError):
+        raise SettingsError(f"{name}: not base64") from None
+    if len(key) != 32:
+        raise SettingsError(f"{name}: a key is 32 bytes, this one has {len(key)}")
+    return key
+
+
+def new_keys() -> tuple[str, str]:
+    """A fresh vault key ring (one key, id 1) and index key, as their variables expect them."""
+    return "1:" + base64.b64encode(os.urandom(32)).decode(), base64.b64encode(os.urandom(32)).decode()
+
+
+def _kept_keys(path: Path) -> tuple[str, str]:
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        keys, index = new_keys()
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"REACTIVATE_VAULT_KEYS={keys}\nREACTIVATE_INDEX_KEY={index}\n")
+    values = dict(line.split("=", 1) for line in path.read_text().splitlines() if "=" in line)
+    return values.get("REACTIVATE_VAULT_KEYS", ""), values.get("REACTIVATE_INDEX_KEY", "")

@@ -1,0 +1,74 @@
+"""Serving the web application with uvicorn, in this process, beside whatever else it does."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from ops import assembly
+from ops.assembly import Parts
+from ops.runtime.settings import SettingsError
+from producers.webhooks.app import create_app
+
+#: Seconds for the server to come up, and for open requests to end.
+_START, _GRACE = 15.0, 10
+
+
+@contextmanager
+def serve_web(parts: Parts) -> Iterator[None]:
+    """Serve until the context ends; requests under way are answered first.
+
+    Raises:
+        SettingsError: the port is taken.
+    """
+    settings = parts.settings
+    app = create_app(
+        engine=parts.engine,
+        vault=parts.vault,
+        clock=parts.clock,
+        channels=parts.channels,
+        public_url=settings.public_url,
+        link_key=settings.index_key,
+        jobs=parts.enqueue,
+        take_event=assembly.intake(parts).take_one,
+        events_token=settings.events_token,
+    )
+    config = uvicorn.Config(
+        app,
+        host=settings.web_host,
+        port=settings.web_port,
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=_GRACE,
+        limit_concurrency=500,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=_run, args=(server,), name="web", daemon=True)
+    thread.start()
+    deadline = time.monotonic() + _START
+    while not server.started:
+        if not thread.is_alive() or time.monotonic() > deadline:
+            server.should_exit = True
+            raise SettingsError(f"REACTIVATE_WEB_PORT: cannot serve on {settings.web_host}:{settings.web_port}")
+        thread.join(0.02)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        thread.join(_GRACE + 5)
+
+
+def _run(server: uvicorn.Server) -> None:
+    try:
+        server.run()
+    except SystemExit:
+        # uvicorn's way of saying that it could not start; the waiting thread says so in words
+        server.should_exit = True

@@ -1,0 +1,131 @@
+"""The clock: the rounds in which one leading process scans, dispatches, sweeps and publishes what is due."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from sqlalchemy import Engine, func, select
+from sqlalchemy.exc import DBAPIError
+
+from domain.ledger import heartbeat, leadership, touches
+from domain.ledger.appointments import care
+from domain.ledger.enrolments import enrolment
+from domain.ledger.heartbeat import Beat
+from domain.ledger.store import reading
+from ops.runtime import metrics
+from ops.runtime.bus_contract import BusError
+from ops.runtime.clock import Clock
+from producers.dispatch import Dispatcher
+from producers.sweep import Sweep
+
+log = structlog.get_logger(__name__)
+
+#: Name of the clock's heartbeat row.
+CLOCK = "clock"
+
+#: Between two sweeps.
+SWEEP_EVERY = timedelta(seconds=10)
+
+#: After a round in which more was due than the limits allow.
+_SOON = timedelta(seconds=1)
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass
+class Rounds:
+    """Everything one leader does, round by round."""
+
+    engine: Engine
+    dispatcher: Dispatcher
+    sweep: Sweep
+    scan: Callable[[datetime], int]
+    """Notices a batch of lapses; 0 when none are left."""
+    relay: Callable[[datetime], int]
+    """Publishes a batch of the outbox; 0 when it is empty."""
+    scan_every: timedelta
+    """Scans and reviews run at multiples of this since 1970 (UTC)."""
+    _swept_at: datetime | None = field(default=None, init=False)
+    _scanned: int | None = field(default=None, init=False)
+
+    def run(self, now: datetime) -> int:
+        """One round at `now`; how many things it did, 0 when there is nothing left to do at this instant."""
+        did = self._publish(now)
+        slot = (now - _EPOCH) // self.scan_every
+        if slot != self._scanned:
+            did += self._exhaust(self.scan, now) + self.sweep.review(now)
+            did += self._publish(now)
+            self._scanned = slot
+        if self._swept_at is None or now - self._swept_at >= SWEEP_EVERY:
+            did += self.sweep.run(now)
+            self._swept_at = now
+        return did + self.dispatcher.run(now)
+
+    def next_at(self, now: datetime) -> datetime | None:
+        """The next instant, after `now`, at which a round will find something to do; None if nothing is scheduled."""
+        with reading(self.engine) as conn:
+            due = touches.next_due(conn)
+            scan = conn.scalar(select(func.min(care.c.scan_at)))
+            review = conn.scalar(select(func.min(enrolment.c.review_at)))
+        instants = [] if due is None else [max(due, now + _SOON)]
+        instants += [self._slot_from(max(each, now)) for each in (scan, review) if each is not None]
+        return min(instants, default=None)
+
+    def _slot_from(self, instant: datetime) -> datetime:
+        """The next scan instant at or after `instant`; after this round's, if that has already run."""
+        slot = -((_EPOCH - instant) // self.scan_every)
+        if self._scanned is not None and slot <= self._scanned:
+            slot = self._scanned + 1
+        return _EPOCH + slot * self.scan_every
+
+    def _publish(self, now: datetime) -> int:
+        try:
+            return self._exhaust(self.relay, now)
+        except BusError as error:
+            # events stay in the outbox; everything else goes on
+            log.warning("bus_away", error=type(error).__name__)
+            return 0
+
+    @staticmethod
+    def _exhaust(work: Callable[[datetime], int], now: datetime) -> int:
+        done = 0
+        while batch := work(now):
+            done += batch
+        return done
+
+
+def run_clock(rounds: Rounds, clock: Clock, stop: threading.Event, *, pause: float) -> None:
+    """Lead, or stand by until the leader is gone, round after round until `stop` is set.
+
+    `pause` is in seconds of real time. A database or broker that is away is waited for; every row is still there
+    afterwards.
+    """
+    round_number = 0
+    standing_by = False
+    with leadership.candidate(rounds.engine) as lead:
+        while not stop.is_set():
+            try:
+                is_leader = lead.holds()
+                if is_leader:
+                    round_number += 1
+                    _round(rounds, clock, round_number)
+            except DBAPIError as error:
+                log.warning("clock_waits_for_database", error=type(error).__name__)
+                is_leader = False
+            metrics.clock_leader.set(1 if is_leader else 0)
+            if not is_leader and not standing_by:
+                log.info("clock_stands_by", why="another clock process leads this ledger")
+            standing_by = not is_leader
+            stop.wait(pause if is_leader else max(pause, 1.0))
+
+
+def _round(rounds: Rounds, clock: Clock, number: int) -> None:
+    now = clock.now()
+    did = rounds.run(now)
+    next_at = rounds.next_at(now) if did == 0 else None
+    with rounds.engine.begin() as conn:
+        heartbeat.beat(conn, CLOCK, Beat(now, number, did, next_at))

@@ -1,0 +1,48 @@
+"""Gauges of the clock process: sets the metrics to what its leader last read in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import datetime
+
+from sqlalchemy import Engine
+
+from domain.ledger import gauges, store
+from domain.ledger.audit import audit
+from domain.ledger.findings import Finding
+from ops.runtime import metrics
+
+
+def observe(engine: Engine, channels: Collection[str], now: datetime) -> None:
+    """Read what waits and show it; a channel with nothing due is shown as 0, not left at its last value."""
+    with store.reading(engine) as conn:
+        seen = gauges.read(conn, now)
+    for channel in channels:
+        due = seen.due.get(channel, gauges.Waiting())
+        metrics.due_touches.labels(channel).set(due.count)
+        metrics.due_age_seconds.labels(channel).set(due.seconds)
+    for row, waiting in seen.backlog.items():
+        metrics.backlog.labels(row).set(waiting.count)
+        metrics.backlog_age_seconds.labels(row).set(waiting.seconds)
+    metrics.outbox.set(seen.outbox.count)
+    metrics.outbox_age_seconds.set(seen.outbox.seconds)
+    metrics.inbox.set(seen.inbox.count)
+    metrics.inbox_age_seconds.set(seen.inbox.seconds)
+    metrics.uncertain.set(seen.uncertain)
+    metrics.needs_person.set(seen.needs_person)
+    metrics.quarantine_held.set(seen.quarantine_held)
+    metrics.conservation_gap.set(seen.conservation_gap)
+
+
+def check_promises(engine: Engine, now: datetime) -> list[Finding]:
+    """Run the whole audit and show its counts; it reads all history, so once an hour is often enough."""
+    with store.reading(engine) as conn:
+        findings = audit(conn, now)
+    show(findings)
+    return findings
+
+
+def show(findings: Iterable[Finding]) -> None:
+    """Set the breach gauge of every promise."""
+    for each in findings:
+        metrics.promise_breaches.labels(each.promise).set(each.count)

@@ -1,0 +1,160 @@
+"""The organisation file: who reaches out, its sites and their lines, and how its FHIR export is to be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, field_validator
+
+from domain.ledger.organisations import OrganisationNews, SiteNews
+from domain.rules.identity import Problem, normalise_phone
+from domain.rules.places import state_code
+from domain.rules.vocabulary import ServiceLine
+from ops.runtime.yamlfile import read_yaml
+
+#: What a type of visit may be mapped to beside a line: it is no visit that counts on any.
+IGNORE = "ignore"
+
+
+def _existing_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (LookupError, ValueError, OSError):
+        raise ValueError("not an IANA time zone such as America/Phoenix") from None
+    return name
+
+
+def _existing_state(text: str) -> str:
+    code = state_code(text)
+    if code is None:
+        raise ValueError("not a US state or territory such as AZ")
+    return code
+
+
+def _usable_phone(text: str) -> str:
+    if isinstance(normalise_phone(text), Problem):
+        raise ValueError("not a phone number such as +1 617 555 0100")
+    return text
+
+
+Key = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+Source = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
+Zone = Annotated[str, AfterValidator(_existing_zone)]
+State = Annotated[str, AfterValidator(_existing_state)]
+LineOrIgnore = ServiceLine | Literal["ignore"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Organisation(_Part):
+    """Who the messages come from; name, phone and postal address appear in them."""
+
+    key: Key
+    name: Annotated[Text, Field(max_length=200)]
+    phone: Annotated[Text, Field(max_length=32), AfterValidator(_usable_phone)]
+    postal_address: Annotated[Text, Field(max_length=300)]
+
+
+class Line(_Part):
+    """A line a site offers; its threshold in months where it differs from the line's default."""
+
+    threshold_months: Annotated[int, Field(ge=1, le=120)] | None = None
+
+
+class Site(_Part):
+    """One place of care."""
+
+    key: Key
+    name: Annotated[Text, Field(max_length=200)]
+    zone: Zone
+    state: State | None = None
+    booking_url: Annotated[str, StringConstraints(pattern=r"^https?://\S+$", max_length=300)] | None = None
+    capacity_per_day: Annotated[int, Field(ge=1)] = 100
+    weight: Annotated[int, Field(ge=1, le=1000)] = 1
+    lines: Annotated[dict[ServiceLine, Line | None], Field(min_length=1)]
+
+
+class CareGapRule(_Part):
+    """Conditions and care plans with one of these codes open a care gap that recurs every so many months."""
+
+    codes: Annotated[list[Text], Field(min_length=1)]
+    measure: Annotated[Text, Field(max_length=64)]
+    due_every_months: Annotated[int, Field(ge=1, le=120)]
+
+
+class Fhir(_Part):
+    """How the organisation's FHIR R4 bulk export is read."""
+
+    #: Names the system; its CloudEvents carry the same `source`, so that both speak of the same appointments.
+    source: Source
+    #: The site of patients and visits whose organisation is not told or not in `sites`.
+    default_site: Key
+    #: Organization id -> site.
+    sites: dict[Text, Key] = Field(default_factory=dict)
+    #: Identifier system of the record number; without it the identifier of type MR, then the resource's id.
+    mrn_system: Text | None = None
+    #: Identifier system that all registrations of one person share.
+    person_system: Text | None = None
+    #: Code, text or class of a visit -> line, or `ignore`; looked up in this order.
+    service_lines: dict[Text, LineOrIgnore] = Field(default_factory=dict)
+    #: For visits that match none; without it they are rejected.
+    default_line: LineOrIgnore | None = None
+    care_gaps: list[CareGapRule] = Field(default_factory=list)
+
+
+class OrganisationFile(_Part):
+    """The whole file."""
+
+    organisation: Organisation
+    sites: Annotated[list[Site], Field(min_length=1)]
+    fhir: Fhir | None = None
+
+    @field_validator("sites")
+    @classmethod
+    def _sites_have_keys_of_their_own(cls, sites: list[Site]) -> list[Site]:
+        keys = [site.key for site in sites]
+        repeated = sorted({key for key in keys if keys.count(key) > 1})
+        if repeated:
+            raise ValueError(f"site keys must differ; repeated: {', '.join(repeated)}")
+        return sites
+
+    @field_validator("fhir")
+    @classmethod
+    def _fhir_names_existing_sites(cls, fhir: Fhir | None, info: ValidationInfo) -> Fhir | None:
+        if fhir is None or "sites" not in info.data:
+            return fhir
+        known = {site.key for site in info.data["sites"]}
+        unknown = sorted({fhir.default_site, *fhir.sites.values()} - known)
+        if unknown:
+            raise ValueError(f"unknown site: {', '.join(unknown)} (sites of this file: {', '.join(sorted(known))})")
+        return fhir
+
+    def organisation_news(self) -> OrganisationNews:
+        """The organisation, as the ledger takes it."""
+        return OrganisationNews(**self.organisation.model_dump())
+
+    def site_news(self) -> list[SiteNews]:
+        """The sites, as the ledger takes them."""
+        return [
+            SiteNews(
+                key=site.key,
+                name=site.name,
+                zone=site.zone,
+                state=site.state,
+                booking_url=site.booking_url,
+                capacity_per_day=site.capacity_per_day,
+                weight=site.weight,
+                thresholds={line: detail.threshold_months if detail else None for line, detail in site.lines.items()},
+            )
+            for site in self.sites
+        ]
+
+
+def read_organisation(path: Path) -> OrganisationFile:
+    """Read the file. Raises ops.runtime.yamlfile.FileProblems."""
+    return read_yaml(path, OrganisationFile)

@@ -1,0 +1,58 @@
+"""Health: whether this process lives, whether it can do its work, and its numbers for Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from sqlalchemy import Engine, select, text
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from domain.ledger.replies import reply
+from domain.ledger.store import reading
+from producers.webhooks.edge import Threads, problem
+
+
+class Health:
+    """`GET /live`, `GET /ready`, `GET /metrics`."""
+
+    def __init__(
+        self, *, engine: Engine, threads: Threads, registry: CollectorRegistry, expected_revision: str | None
+    ) -> None:
+        self._engine = engine
+        self._threads = threads
+        self._registry = registry
+        self._expected_revision = expected_revision
+
+    async def live(self, request: Request) -> Response:  # noqa: ARG002 - the signature of an endpoint
+        """The event loop turns."""
+        return JSONResponse({"status": "live"})
+
+    async def ready(self, request: Request) -> Response:  # noqa: ARG002 - the signature of an endpoint
+        """The ledger answers and has the tables this version needs."""
+        trouble = await self._threads.run(self._trouble)
+        if trouble is not None:
+            return problem(503, "Service Unavailable", trouble)
+        return JSONResponse({"status": "ready"})
+
+    async def metrics(self, request: Request) -> Response:  # noqa: ARG002 - the signature of an endpoint
+        """Prometheus' text format."""
+        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
+
+    def _trouble(self) -> str | None:
+        try:
+            with reading(self._engine) as conn:
+                conn.execute(text("SELECT 1"))
+        except SQLAlchemyError:
+            return "the ledger cannot be reached"
+        try:
+            with reading(self._engine) as conn:
+                conn.execute(select(reply.c.id).limit(1))
+                if self._expected_revision is None:
+                    return None
+                revision = conn.scalar(text("SELECT version_num FROM alembic_version"))
+        except SQLAlchemyError:
+            return "the ledger's tables are missing: run `reactivate migrate`"
+        if revision != self._expected_revision:
+            return "the ledger's tables are of another version: run `reactivate migrate`"
+        return None

@@ -1,0 +1,317 @@
+"""Storing a reply: keywords take effect in the same transaction, repeats change nothing, strangers are heard."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+
+import pytest
+from household import EMAIL, NOW, PHONE, STRANGER, Household, count, row, rows, send
+from sqlalchemy import Connection, Engine, select, text
+
+from domain.ledger import choices, replies, senders
+from domain.ledger.choices import choice_event, suppression
+from domain.ledger.outbox import outbox
+from domain.ledger.patients import contact_point, patient
+from domain.ledger.replies import ANSWERS_PER_DAY, Taken, reply
+from domain.ledger.store import open_ledger
+from domain.ledger.touches import touch
+from domain.ledger.transactions import transact
+from domain.ledger.vault import Vault
+from domain.rules.vocabulary import Intent
+
+
+def _take(
+    ledger: Engine,
+    vault: Vault,
+    text: str,
+    *,
+    id: str = "SM1",  # noqa: A002 - the provider's id
+    sender: str = PHONE,
+    channel: str = "sms",
+    now: datetime = NOW,
+) -> Taken:
+    system = "email" if channel == "email" else "phone"
+    return transact(
+        ledger,
+        lambda conn: replies.take(
+            conn, vault, channel=channel, system=system, provider_id=id, sender=sender, text=text, now=now
+        ),
+    )
+
+
+def _answers(ledger: Engine) -> list[str]:
+    return [each["answer"] for each in rows(ledger, touch, kind="answer")]
+
+
+def test_stop_suppresses_and_plans_one_confirmation_in_the_storing_transaction(
+    ledger: Engine, vault: Vault, household: Household
+) -> None:
+    taken = _take(ledger, vault, "Stop.")
+
+    stored = row(ledger, reply, taken.reply_id or 0)
+    assert (stored["state"], stored["intent"], stored["rule"]) == ("handled", "opt_out", "optout.en.stop")
+    assert len(rows(ledger, suppression, lifted_at=None)) == 3
+    assert {each["reply_id"] for each in rows(ledger, choice_event)} == {taken.reply_id}
+    (answer,) = rows(ledger, touch, kind="answer")
+    assert (answer["id"], answer["answer"]) == (taken.answer_id, "opt_out_confirmation")
+    assert (answer["contact_point_id"], answer["state"], answer["due_at"]) == (household.phone, "planned", NOW)
+
+
+def test_when_the_transaction_fails_neither_the_reply_nor_the_opt_out_is_there(
+    ledger: Engine, vault: Vault, household: Household
+) -> None:
+    def stop_and_die(conn: Connection) -> None:
+        replies.take(conn, vault, channel="sms", system="phone", provider_id="SM1", sender=PHONE, text="STOP", now=NOW)
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        transact(ledger, stop_and_die)
+
+    assert (count(ledger, reply), count(ledger, suppression), _answers(ledger)) == (0, 0, [])
+
+
+def test_the_same_message_twice_changes_nothing(ledger: Engine, vault: Vault, household: Household) -> None:
+    _take(ledger, vault, "STOP")
+    before = count(ledger, choice_event)
+
+    assert _take(ledger, vault, "STOP").reply_id is None
+    assert (count(ledger, reply), count(ledger, choice_event), _answers(ledger)) == (
+        1,
+        before,
+        ["opt_out_confirmation"],
+    )
+
+
+def test_a_second_stop_is_stored_but_not_confirmed_again(ledger: Engine, vault: Vault, household: Household) -> None:
+    _take(ledger, vault, "STOP", id="SM1")
+
+    taken = _take(ledger, vault, "unsubscribe", id="SM2")
+
+    assert taken.answer_id is None
+    assert (count(ledger, reply), _answers(ledger)) == (2, ["opt_out_confirmation"])
+
+
+def test_a_stop_after_a_start_is_confirmed_again(ledger: Engine, vault: Vault, household: Household) -> None:
+    for number, word in enumerate(("STOP", "START", "STOP")):
+        _take(ledger, vault, word, id=f"SM{number}")
+
+    assert _answers(ledger) == ["opt_out_confirmation", "opt_in_confirmation", "opt_out_confirmation"]
+    with ledger.connect() as conn:
+        assert choices.is_opted_out(conn, household.phone)
+
+
+@pytest.mark.parametrize("word", ["YES", "sí", "OUI", "C", "👍"])
+def test_agreeing_never_clears_a_suppression(ledger: Engine, vault: Vault, household: Household, word: str) -> None:
+    _take(ledger, vault, "STOP", id="SM1")
+
+    _take(ledger, vault, word, id="SM2")
+
+    assert len(rows(ledger, suppression, lifted_at=None)) == 3
+
+
+def test_help_is_answered_when_suppressed_and_changes_no_choice(
+    ledger: Engine, vault: Vault, household: Household
+) -> None:
+    _take(ledger, vault, "STOP", id="SM1")
+    before = count(ledger, choice_event)
+
+    _take(ledger, vault, "AYUDA", id="SM2")
+
+    assert _answers(ledger) == ["opt_out_confirmation", "help"]
+    assert count(ledger, choice_event) == before
+
+
+@pytest.mark.parametrize(("word", "intent"), [("C", Intent.BOOK), ("R", Intent.RESCHEDULE), ("X", Intent.CANCEL)])
+def test_an_appointment_keyword_is_recorded_and_answered_with_the_link(
+    ledger: Engine, vault: Vault, household: Household, word: str, intent: Intent
+) -> None:
+    taken = _take(ledger, vault, word)
+
+    stored = row(ledger, reply, taken.reply_id or 0)
+    assert (stored["state"], stored["intent"]) == ("handled", intent.value)
+    assert _answers(ledger) == ["booking_link"]
+
+
+def test_the_answer_speaks_to_the_patient_we_wrote_to_last(ledger: Engine, vault: Vault, household: Household) -> None:
+    with ledger.begin() as conn:
+        send(conn, household, 1)
+
+    taken = _take(ledger, vault, "C")
+
+    assert row(ledger, touch, taken.answer_id or 0)["patient_id"] == household.john
+
+
+def test_a_reaction_is_handled_without_any_effect(ledger: Engine, vault: Vault, household: Household) -> None:
+    taken = _take(ledger, vault, "Liked “Hi Jane. Reply STOP to end.”")
+
+    stored = row(ledger, reply, taken.reply_id or 0)
+    assert (stored["state"], stored["intent"]) == ("handled", "reaction")
+    assert (count(ledger, suppression), _answers(ledger)) == (0, [])
+
+
+def test_free_text_waits_for_the_worker_and_is_sealed(ledger: Engine, vault: Vault, household: Household) -> None:
+    taken = _take(ledger, vault, "can I come on Tuesday?")
+
+    stored = row(ledger, reply, taken.reply_id or 0)
+    assert (taken.intent, stored["state"], stored["intent"]) == (None, "new", None)
+    assert stored["contact_point_id"] == household.phone
+    assert b"Tuesday" not in stored["body"]
+    assert replies.open_body(vault, stored["body"]) == "can I come on Tuesday?"
+
+
+def test_a_stranger_can_opt_out_and_the_number_is_remembered(
+    ledger: Engine, vault: Vault, household: Household
+) -> None:
+    taken = _take(ledger, vault, "STOP", sender=STRANGER)
+
+    point = row(ledger, reply, taken.reply_id or 0)["contact_point_id"]
+    assert point not in {None, household.phone, household.email}
+    (kept,) = rows(ledger, suppression)
+    assert (kept["contact_point_id"], kept["patient_id"]) == (point, None)
+    assert _answers(ledger) == ["opt_out_confirmation"]
+
+
+def test_a_strangers_message_is_kept_for_a_person(ledger: Engine, vault: Vault, household: Household) -> None:
+    asked = _take(ledger, vault, "who is this", sender=STRANGER, id="SM1")
+    agreed = _take(ledger, vault, "YES", sender=STRANGER, id="SM2")
+
+    first, second = row(ledger, reply, asked.reply_id or 0), row(ledger, reply, agreed.reply_id or 0)
+    assert (first["contact_point_id"], first["state"]) == (None, "new")
+    assert (second["contact_point_id"], second["state"], second["intent"]) == (None, "human", "book")
+    assert _answers(ledger) == []
+
+
+def test_a_stop_from_something_that_is_no_number_goes_to_a_person(
+    ledger: Engine, vault: Vault, household: Household
+) -> None:
+    taken = _take(ledger, vault, "STOP", sender="32665")
+
+    assert row(ledger, reply, taken.reply_id or 0)["state"] == "human"
+    assert [each["data"]["reply_id"] for each in rows(ledger, outbox)] == [taken.reply_id]
+
+
+def test_a_number_is_found_however_it_is_written(ledger: Engine, vault: Vault, household: Household) -> None:
+    taken = _take(ledger, vault, "hello", sender="(303) 555-0101")
+
+    assert row(ledger, reply, taken.reply_id or 0)["contact_point_id"] == household.phone
+
+
+def test_a_mail_that_says_stop_opts_the_mail_address_out(ledger: Engine, vault: Vault, household: Household) -> None:
+    _take(ledger, vault, "Stop\n\nSent from my iPhone", channel="email", sender=EMAIL.upper())
+
+    stopped = {(each["contact_point_id"], each["patient_id"]) for each in rows(ledger, suppression)}
+    assert stopped == {(household.email, None), (None, household.jane)}
+
+
+def test_two_machines_texting_each_other_stop_after_a_few_answers(
+    ledger: Engine, vault: Vault, household: Household
+) -> None:
+    taken = [_take(ledger, vault, "HELP", id=f"SM{number}") for number in range(ANSWERS_PER_DAY + 3)]
+
+    assert len(_answers(ledger)) == ANSWERS_PER_DAY
+    assert row(ledger, reply, taken[-1].reply_id or 0)["state"] == "human"
+    tomorrow = _take(ledger, vault, "HELP", id="SM-next", now=NOW + timedelta(days=1, seconds=1))
+    assert tomorrow.answer_id is not None
+
+
+def test_an_opt_out_beyond_the_ceiling_of_answers_still_acts(
+    ledger: Engine, vault: Vault, household: Household
+) -> None:
+    for number in range(ANSWERS_PER_DAY):
+        _take(ledger, vault, "HELP", id=f"SM{number}")
+
+    taken = _take(ledger, vault, "STOP", id="SM-stop")
+
+    assert taken.answer_id is None
+    assert row(ledger, reply, taken.reply_id or 0)["state"] == "handled"
+    assert len(rows(ledger, suppression, lifted_at=None)) == 3
+
+
+def test_without_an_organisation_nothing_is_stored(ledger: Engine, vault: Vault) -> None:
+    with pytest.raises(senders.NoOrganisationError, match="No organisation"):
+        _take(ledger, vault, "STOP")
+
+    assert count(ledger, reply) == 0
+
+
+def test_identical_and_different_stops_at_once_are_stored_and_confirmed_once(
+    ledger: Engine, vault: Vault, household: Household
+) -> None:
+    start = threading.Barrier(8)
+
+    def stop(number: int) -> Taken:
+        start.wait(timeout=10)
+        return _take(ledger, vault, "STOP", id=f"SM{number % 2}")
+
+    with ThreadPoolExecutor(8) as pool:
+        taken = list(pool.map(stop, range(8)))
+
+    assert sum(each.reply_id is not None for each in taken) == 2
+    assert (count(ledger, reply), _answers(ledger)) == (2, ["opt_out_confirmation"])
+    assert len(rows(ledger, suppression)) == 3
+
+
+def test_strangers_who_stop_at_once_meet_in_one_contact_point(
+    ledger: Engine, vault: Vault, household: Household
+) -> None:
+    start = threading.Barrier(4)
+
+    def stop(number: int) -> Taken:
+        start.wait(timeout=10)
+        return _take(ledger, vault, "STOP", id=f"SM{number}", sender=STRANGER)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(stop, range(4)))
+
+    assert (count(ledger, contact_point), count(ledger, suppression)) == (3, 1)
+    assert _answers(ledger) == ["opt_out_confirmation"]
+
+
+def test_stops_and_claims_that_lock_the_same_household_do_not_hold_each_other_up(
+    ledger: Engine, vault: Vault, household: Household
+) -> None:
+    """A claim that begins after the opt-out's commit sees it; locks in one order never deadlock."""
+    stopped = threading.Event()
+
+    def claim_until_stopped() -> bool:
+        while True:
+            was_stopped = stopped.is_set()
+            with ledger.begin() as conn:
+                patients = select(patient.c.id).where(patient.c.id.in_([household.jane, household.john]))
+                conn.execute(patients.order_by(patient.c.id).with_for_update())
+                points = select(contact_point.c.id).where(contact_point.c.id == household.phone)
+                conn.execute(points.order_by(contact_point.c.id).with_for_update())
+                sees_it = choices.is_opted_out(conn, household.phone)
+                planned = select(touch.c.id).where(touch.c.id.in_(household.touches), touch.c.state == "planned")
+                left = conn.execute(planned.with_for_update()).all()
+            if was_stopped:
+                return sees_it and not left
+
+    with ThreadPoolExecutor(3) as pool:
+        claims = [pool.submit(claim_until_stopped) for _ in range(3)]
+        for number in range(20):
+            _take(ledger, vault, ("STOP", "HELP", "C", "see you")[number % 4], id=f"SM{number}")
+        stopped.set()
+
+        assert all(each.result(timeout=30) for each in claims)
+
+
+def test_the_sender_is_found_through_an_index(postgres_url: str, vault: Vault) -> None:
+    engine = open_ledger(postgres_url)
+    try:
+        with engine.begin() as conn:
+            conn.execute(text("SET LOCAL enable_seqscan = off"))
+            plan = "\n".join(
+                conn.scalars(
+                    text(
+                        "EXPLAIN SELECT id FROM contact_point WHERE organisation_id IN (1, 2) AND system = 'phone'"
+                        " AND value_index = '\\x00'::bytea"
+                    )
+                )
+            )
+    finally:
+        engine.dispose()
+
+    assert "uq_contact_point" in plan

@@ -1,0 +1,299 @@
+"""Intake: events from the bus or over HTTP become facts of the ledger, each once; what cannot is kept in quarantine.
+
+A batch is split by subject, each part one transaction that notes the events and applies them. If a part fails, its
+halves are tried, down to the event that is to blame, which goes to quarantine: one bad event never stops the others.
+Only a ledger that cannot be reached stops everything, and then nothing is acknowledged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import structlog
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from domain.events.codec import Event, EventProblem, decode, is_ours
+from domain.events.models import TYPES, Direction
+from domain.ledger import events_seen, outbox, quarantine
+from domain.ledger.events_seen import EventKey
+from domain.ledger.transactions import transact
+from domain.ledger.vault import Vault
+from ops.runtime import metrics
+from ops.runtime.amqp import BrokerUnavailable
+from ops.runtime.bus import BusMessage
+from ops.runtime.clock import Clock
+from workers.intake_subjects import Organisations, Subject, apply, subject_of
+
+log = structlog.get_logger(__name__)
+
+_AMQP, _HTTP, _REPLAY = "amqp", "http", "replay"
+
+#: Told the ids of stored rows once they are committed; a lost hint is repeated by the sweep.
+Hint = Callable[[tuple[int, ...]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What became of one held message: `problem` is None if it was taken in."""
+
+    quarantine_id: int
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Item:
+    """A message on its way in: its event, or why there is none."""
+
+    transport: str
+    origin: str
+    headers: Mapping[str, Any] = field(repr=False)
+    content_type: str = field(repr=False)
+    body: bytes = field(repr=False)
+    key: EventKey
+    type: str
+    event: Event | None = None
+    problem: str | None = None
+
+
+@dataclass
+class _Done:
+    """What one transaction did."""
+
+    results: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    problems: dict[EventKey, str] = field(default_factory=dict)
+    replies: list[int] = field(default_factory=list)
+    receipts: list[int] = field(default_factory=list)
+
+
+class Intake:
+    """Takes events in, at least once each, with the effect of exactly once. Safe to share between threads."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        vault: Vault,
+        clock: Clock,
+        *,
+        organisation: str = "",
+        on_replies: Hint | None = None,
+        on_receipts: Hint | None = None,
+    ) -> None:
+        """`organisation`: key of the one that events without that attribute are for; empty = the only one there is."""
+        self._engine = engine
+        self._vault = vault
+        self._clock = clock
+        self._organisations = Organisations(organisation)
+        self._on_replies = on_replies
+        self._on_receipts = on_receipts
+
+    def take(self, messages: Sequence[BusMessage]) -> None:
+        """Take a batch from the bus; what is refused is quarantined and answered with a `rejected.event`.
+
+        Raises:
+            DBAPIError: the ledger cannot be reached; nothing may be acknowledged.
+        """
+        items = [
+            _read(_AMQP, f"amqp:{message.routing_key}", message.headers, message.content_type, message.body)
+            for message in messages
+            if not is_ours(message.routing_key)
+        ]
+        for part in _parts(items):
+            self._take_part(part)
+
+    def take_one(self, source: str, headers: Mapping[str, str], body: bytes) -> None:
+        """Take one event over HTTP; `source` says where it was posted (`http:/events`), header names are lower case.
+
+        Raises:
+            EventProblem: it was refused (and is held in quarantine); the reason is for its publisher.
+            DBAPIError: the ledger cannot be reached.
+        """
+        item = _read(_HTTP, source, headers, headers.get("content-type", ""), body)
+        problem = self._take_part([item]).get(item.key)
+        if problem is not None:
+            raise EventProblem(problem)
+
+    def replay(self, ids: Iterable[int]) -> list[Replayed]:
+        """Try held messages again, each in its own transaction; what fails stays held, with its new reason."""
+        return [Replayed(number, self._replay_one(number)) for number in ids]
+
+    def _take_part(self, items: Sequence[_Item]) -> dict[EventKey, str]:
+        """Take a part; halve it where it fails. Returns why events were refused."""
+        try:
+            done = transact(self._engine, lambda conn: self._apply(conn, items))
+        except Exception as error:
+            if _is_outage(error):
+                raise
+            if len(items) > 1:
+                middle = len(items) // 2
+                return self._take_part(items[:middle]) | self._take_part(items[middle:])
+            # the error's text may hold values of the event
+            log.error("intake.failed", error=type(error).__name__, event_type=items[0].type)  # noqa: TRY400
+            blamed = replace(items[0], event=None, problem=_unexpected(error))
+            done = transact(self._engine, lambda conn: self._apply(conn, [blamed]))
+        self._tell(done)
+        return done.problems
+
+    def _apply(self, conn: Connection, items: Sequence[_Item]) -> _Done:
+        now = self._clock.now()
+        done = _Done()
+        fresh = events_seen.claim(conn, [(item.key, item.type) for item in items], "applied", now)
+        new: list[_Item] = []
+        for item in items:
+            if item.key in fresh:
+                fresh.remove(item.key)
+                new.append(item)
+            else:
+                self._note_repeat(conn, item, done)
+        self._apply_new(conn, new, done)
+        return done
+
+    def _apply_new(self, conn: Connection, items: Sequence[_Item], done: _Done) -> None:
+        now = self._clock.now()
+        sound = [item for item in items if item.event is not None]
+        applied = apply(
+            conn, self._vault, self._organisations, [item.event for item in sound if item.event is not None], now
+        )
+        refused = {item.key: item.problem for item in items if item.problem is not None}
+        refused |= {sound[index].key: problem for index, problem in applied.problems.items()}
+        for item in items:
+            problem = refused.get(item.key)
+            if problem is not None:
+                self._refuse(conn, item, problem)
+                done.problems[item.key] = problem
+            done.results[item.transport, item.type, "quarantined" if problem else "applied"] += 1
+        _move(done.results, items, "stale", applied.stale)
+        _move(done.results, items, "ignored", applied.ignored)
+        events_seen.mark(conn, refused.keys(), "quarantined")
+        if len(items) == 1 and not refused and (applied.stale or applied.ignored):
+            events_seen.mark(conn, [items[0].key], "stale" if applied.stale else "ignored")
+        done.replies += applied.replies
+        done.receipts += applied.receipts
+
+    def _note_repeat(self, conn: Connection, item: _Item, done: _Done) -> None:
+        done.results[item.transport, item.type, "duplicate"] += 1
+        # whoever waits for an answer must not take a repeat of a refused event for accepted
+        if item.transport == _HTTP and events_seen.result_of(conn, item.key) == "quarantined":
+            done.problems[item.key] = item.problem or "held in quarantine since it first came"
+
+    def _refuse(self, conn: Connection, item: _Item, problem: str) -> None:
+        if item.transport == _REPLAY:
+            return
+        now = self._clock.now()
+        number = quarantine.hold(
+            conn, self._vault, item.origin, item.headers, item.body, problem, now, content_type=item.content_type
+        )
+        is_known = item.key.source != item.origin
+        outbox.add(
+            conn,
+            "rejected.event",
+            {
+                "source": item.key.source,
+                "event_id": item.key.id if is_known else None,
+                "type": item.type if item.type in TYPES else None,
+                "reason": problem,
+                "quarantine_id": number,
+            },
+            now,
+        )
+
+    def _replay_one(self, number: int) -> str | None:
+        def work(conn: Connection) -> _Done:
+            held = quarantine.open_held(conn, self._vault, number)
+            if held is None:
+                raise EventProblem("not held: no such message, or it was settled")
+            item = _read(_REPLAY, held.source, held.headers, held.content_type, held.body)
+            if item.problem is not None:
+                raise EventProblem(item.problem)
+            events_seen.forget_quarantined(conn, item.key)
+            done = self._apply(conn, [item])
+            if done.problems:
+                raise EventProblem(next(iter(done.problems.values())))
+            quarantine.settle(conn, [number], "replayed", self._clock.now())
+            return done
+
+        try:
+            done = transact(self._engine, work)
+        except EventProblem as problem:
+            # raised to roll back: the event stays noted as quarantined
+            reason = problem.reason
+        except Exception as error:
+            if _is_outage(error):
+                raise
+            reason = _unexpected(error)
+        else:
+            self._tell(done)
+            return None
+        transact(self._engine, lambda conn: quarantine.give_reason(conn, number, reason))
+        return reason
+
+    def _tell(self, done: _Done) -> None:
+        """After the commit: count, and hint at the rows that wait for a worker."""
+        for (transport, kind, result), count in done.results.items():
+            known = metrics.bounded(kind, TYPES)
+            metrics.events_total.labels(transport=transport, type=known, result=result).inc(count)
+            if result == "quarantined":
+                metrics.quarantined_total.labels(transport=transport).inc(count)
+        for hint, ids in ((self._on_replies, done.replies), (self._on_receipts, done.receipts)):
+            if hint is not None and ids:
+                try:
+                    hint(tuple(ids))
+                except BrokerUnavailable:
+                    log.warning("intake.hint_lost", rows=len(ids))
+
+
+def _read(transport: str, origin: str, headers: Mapping[str, Any], content_type: str, body: bytes) -> _Item:
+    try:
+        event = decode(headers, content_type, body)
+    except EventProblem as problem:
+        envelope = problem.envelope
+        # without attributes the bytes identify it, so that a redelivery is not held twice
+        key = (
+            EventKey(envelope.source, envelope.id)
+            if envelope is not None
+            else EventKey(origin[:200], "sha256:" + hashlib.sha256(body).hexdigest())
+        )
+        kind = envelope.type if envelope is not None else "unknown"
+        return _Item(transport, origin, headers, content_type, body, key, kind, problem=problem.reason)
+    key = EventKey(event.source, event.id)
+    if event.kind.direction is not Direction.IN:
+        problem_text = "type: one that only this system sends"
+        return _Item(transport, origin, headers, content_type, body, key, event.kind.name, problem=problem_text)
+    return _Item(transport, origin, headers, content_type, body, key, event.kind.name, event=event)
+
+
+def _parts(items: Sequence[_Item]) -> list[list[_Item]]:
+    """One transaction's worth each: patients before what refers to them; choices and replies lock, so one by one."""
+    by_subject: dict[Subject, list[_Item]] = {subject: [] for subject in Subject}
+    for item in items:
+        by_subject[subject_of(item.event) if item.event is not None else Subject.UNREADABLE].append(item)
+    parts: list[list[_Item]] = []
+    for subject, group in by_subject.items():
+        if subject in {Subject.CONSENT, Subject.REPLY}:
+            parts += [[item] for item in group]
+        elif group:
+            parts.append(group)
+    return parts
+
+
+def _move(results: Counter[tuple[str, str, str]], items: Sequence[_Item], result: str, count: int) -> None:
+    """Of a part only the sum of stale and ignored news is known; it is counted under the part's first type."""
+    if not items or not count:
+        return
+    results[items[0].transport, items[0].type, "applied"] -= count
+    results[items[0].transport, items[0].type, result] += count
+
+
+def _unexpected(error: Exception) -> str:
+    return f"could not be applied ({type(error).__name__})"
+
+
+def _is_outage(error: Exception) -> bool:
+    if isinstance(error, OperationalError | InterfaceError | PoolTimeoutError):
+        return True
+    return isinstance(error, DBAPIError) and error.connection_invalidated
