@@ -222,7 +222,7 @@ def _known(reply: Reply) -> tuple[str, ProviderError | None]:
 def _mailbox(variable: str, text: str) -> tuple[str, str]:
     name, address = parseaddr(text)
     ascii_address = _ascii_address(address)
-    if ascii_address is None:
+    if ascii_address is None or not text.isprintable():
         raise ChannelSettingsError(f"{variable}: expected NAME <ADDRESS> or ADDRESS")
     return name, ascii_address
 

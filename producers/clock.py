@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from domain.ledger.store import reading
 from ops.runtime import metrics
 from ops.runtime.bus_contract import BusError
 from ops.runtime.clock import Clock
+from producers import gauges
 from producers.dispatch import Dispatcher
 from producers.sweep import Sweep
 
@@ -29,6 +31,9 @@ CLOCK = "clock"
 
 #: Between two sweeps.
 SWEEP_EVERY = timedelta(seconds=10)
+
+#: Seconds of real time between two looks at the gauges, and between two audits.
+OBSERVE_EVERY, AUDIT_EVERY = 15.0, 3600.0
 
 #: After a round in which more was due than the limits allow.
 _SOON = timedelta(seconds=1)
@@ -106,6 +111,7 @@ def run_clock(rounds: Rounds, clock: Clock, stop: threading.Event, *, pause: flo
     """
     round_number = 0
     standing_by = False
+    watch = _Watch(rounds, clock)
     with leadership.candidate(rounds.engine) as lead:
         while not stop.is_set():
             try:
@@ -113,6 +119,7 @@ def run_clock(rounds: Rounds, clock: Clock, stop: threading.Event, *, pause: flo
                 if is_leader:
                     round_number += 1
                     _round(rounds, clock, round_number)
+                    watch.look()
             except DBAPIError as error:
                 log.warning("clock_waits_for_database", error=type(error).__name__)
                 is_leader = False
@@ -129,3 +136,31 @@ def _round(rounds: Rounds, clock: Clock, number: int) -> None:
     next_at = rounds.next_at(now) if did == 0 else None
     with rounds.engine.begin() as conn:
         heartbeat.beat(conn, CLOCK, Beat(now, number, did, next_at))
+
+
+class _Watch:
+    """Shows the leader's gauges every few seconds of real time, and the audit's counts every hour."""
+
+    def __init__(self, rounds: Rounds, clock: Clock) -> None:
+        self._rounds = rounds
+        self._clock = clock
+        self._observed = time.monotonic() - OBSERVE_EVERY
+        self._audited = time.monotonic()
+        self._auditing = threading.Thread()
+
+    def look(self) -> None:
+        """Observe or audit, if it is time."""
+        elapsed = time.monotonic()
+        if elapsed - self._observed >= OBSERVE_EVERY:
+            self._observed = elapsed
+            gauges.observe(self._rounds.engine, list(self._rounds.dispatcher.channels), self._clock.now())
+        if elapsed - self._audited >= AUDIT_EVERY and not self._auditing.is_alive():
+            self._audited = elapsed
+            self._auditing = threading.Thread(target=self._audit, name="audit", daemon=True)
+            self._auditing.start()
+
+    def _audit(self) -> None:
+        try:
+            gauges.check_promises(self._rounds.engine, self._clock.now())
+        except DBAPIError as error:
+            log.warning("audit_waits_for_database", error=type(error).__name__)

@@ -267,5 +267,5 @@ def _version(data: BaseModel) -> int:
 def _merge(done: Applied, owned: _Owned, taken: intake.Taken) -> None:
     done.stale += taken.stale
     done.ignored += taken.ignored
-    for index, name, reason in taken.rejected:
-        done.problems[owned[index][0]] = f"{name}: {reason}"
+    for fault in taken.rejected:
+        done.problems[owned[fault.index][0]] = f"{fault.field}: {fault.reason}"

@@ -75,9 +75,9 @@ class SmtpPool:
 
     async def deliver(self, sender: str, recipient: str, message: bytes) -> Reply:
         """Hand over one message. Raises nothing that the network or the server brings about."""
-        progress = _Progress()
+        progress = _Progress(asyncio.get_running_loop().time() + self._server.timeout_seconds)
         try:
-            async with asyncio.timeout(self._server.timeout_seconds), self._free:
+            async with asyncio.timeout_at(progress.deadline), self._free:
                 return await self._deliver(progress, sender, recipient, message)
         except TimeoutError:
             return Reply(progress.stage, 0, failure="timeout")
@@ -122,7 +122,17 @@ class SmtpPool:
 
 @dataclass(slots=True)
 class _Progress:
+    deadline: float
+    """By the event loop's time."""
     stage: Stage = Stage.CONNECT
+
+    def remaining(self) -> float:
+        """Seconds left. Every wait is given them, since up to Python 3.11 `wait_for` may swallow a cancellation that
+        comes in the same instant as its result, and with it the timeout around the whole."""
+        left = self.deadline - asyncio.get_running_loop().time()
+        if left <= 0:
+            raise TimeoutError
+        return left
 
 
 @dataclass(slots=True)
@@ -162,9 +172,9 @@ class _Connection:
             (Stage.DATA, "DATA", 354),
         ):
             progress.stage = stage
-            reply = await self.client.execute_command(command.encode("ascii"))
+            reply = await self.client.execute_command(command.encode("ascii"), timeout=progress.remaining())
             if reply.code != expected and not (stage is Stage.RCPT and reply.code == 251):
-                await self._reset()
+                await self._reset(progress)
                 return Reply(stage, reply.code, reply.message)
         reply = await self._content(progress, message)
         self.is_clean = reply.code != 421
@@ -177,14 +187,15 @@ class _Connection:
         lines = normalize_message_line_endings(message)
         # dot-stuffing, RFC 5321, 4.5.2
         stuffed = (b"." if lines.startswith(b".") else b"") + lines.replace(b"\r\n.", b"\r\n..")
+        timeout = progress.remaining()
         protocol.write(stuffed + b".\r\n")  # raises before it writes where the connection is gone
         progress.stage = Stage.DOT
-        return await protocol.read_response()
+        return await protocol.read_response(timeout)
 
-    async def _reset(self) -> None:
+    async def _reset(self, progress: _Progress) -> None:
         # a refused message leaves an open envelope behind; a connection that will not reset is not used again
         with suppress(aiosmtplib.SMTPException, OSError):
-            await self.client.rset()
+            await self.client.rset(timeout=progress.remaining())
             self.is_clean = True
 
 
@@ -202,15 +213,15 @@ def _client(server: SmtpServer) -> aiosmtplib.SMTP:
 
 async def _connect(client: aiosmtplib.SMTP, server: SmtpServer, progress: _Progress) -> None:
     progress.stage = Stage.CONNECT
-    await client.connect()
-    await client.ehlo()
+    await client.connect(timeout=progress.remaining())
+    await client.ehlo(timeout=progress.remaining())
     if server.tls == "starttls":
         progress.stage = Stage.TLS
-        await client.starttls()
-        await client.ehlo()
+        await client.starttls(timeout=progress.remaining())
+        await client.ehlo(timeout=progress.remaining())
     if server.username:
         progress.stage = Stage.AUTH
-        await client.login(server.username, server.password)
+        await client.login(server.username, server.password, timeout=progress.remaining())
 
 
 def _failure(error: BaseException) -> str:

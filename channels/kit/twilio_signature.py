@@ -1,7 +1,7 @@
 """Decides whether a webhook request was signed by Twilio, or a provider that signs alike.
 
-The signature is base64(HMAC-SHA1(auth token, URL + names and values of the form's fields, sorted by name)); a body that
-is no form is covered by its SHA-256 in the signed URL. Source: twilio.com/docs/usage/security, and their Python library.
+The signature is base64(HMAC-SHA1(auth token, URL + names and values of the form's fields, sorted by name)); a body
+that is no form is covered by its SHA-256 in the signed URL. Source: twilio.com/docs/usage/security and twilio-python.
 """
 
 from __future__ import annotations

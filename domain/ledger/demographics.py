@@ -136,6 +136,10 @@ def _identity(vault: Vault, each: PatientNews, sites: Sites) -> Identity:
 def _lay_over(vault: Vault, row: _Person, each: PatientNews, one: Identity, index: int, done: Done) -> None:
     values = row.values
     if each.version < values["version"]:
+        # another registration spoke since; a death it did not know of counts all the same
+        if values["deceased_at"] is None and (each.deceased or each.deceased_at):
+            row.is_changed = True
+            values["deceased_at"] = _died_at(each)
         return
     row.is_changed = True
     values["version"] = each.version
@@ -148,13 +152,15 @@ def _lay_over(vault: Vault, row: _Person, each: PatientNews, one: Identity, inde
     if each.high_risk is not None:
         values["high_risk"] = each.high_risk
     if each.deceased_at is not None or each.deceased:
-        values["deceased_at"] = (
-            each.deceased_at or values["deceased_at"] or _EPOCH + timedelta(microseconds=each.version)
-        )
+        values["deceased_at"] = each.deceased_at or values["deceased_at"] or _died_at(each)
     elif each.deceased is False:
         values["deceased_at"] = None
     _lay_place(values, each, index, done)
     _lay_wishes(values, each, index, done)
+
+
+def _died_at(each: PatientNews) -> datetime:
+    return each.deceased_at or _EPOCH + timedelta(microseconds=each.version)
 
 
 def _lay_place(values: dict[str, Any], each: PatientNews, index: int, done: Done) -> None:

@@ -47,8 +47,10 @@ _EVENTS = {
 _ATTEMPTS = {
     AttemptState.SENDING: "claimed; the call is on its way",
     AttemptState.ACCEPTED: "sent: the provider accepted it",
-    AttemptState.UNCERTAIN: "called, and nobody knows whether the provider accepted it",
 }
+
+
+_LOCAL = "%Y-%m-%d %a %H:%M"
 
 
 class UnknownPatientError(LookupError):
@@ -63,6 +65,8 @@ class Entry:
     subject: str
     """`lapse 3`, `touch 12`, …: what to look up."""
     text: str
+    until: datetime | None = None
+    """When it will be tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +97,14 @@ class Timeline:
         told = asdict(self)
         for each in (*told["entries"], *told["ahead"]):
             each["at"] = each["at"].isoformat()
+            each["until"] = each["until"].isoformat() if each["until"] is not None else None
         return told
 
     def _told(self, entries: Iterable[Entry]) -> Iterator[str]:
         zone = ZoneInfo(self.zone)
         for each in entries:
-            yield f"  {each.at.astimezone(zone):%Y-%m-%d %a %H:%M}  {each.subject}: {each.text}"
+            again = f" (next try {each.until.astimezone(zone):{_LOCAL}})" if each.until is not None else ""
+            yield f"  {each.at.astimezone(zone):{_LOCAL}}  {each.subject}: {each.text}{again}"
 
 
 def explain(conn: Connection, ref: str, now: datetime) -> Timeline:
@@ -206,11 +212,14 @@ def _touches(conn: Connection, patient_id: int) -> Iterator[Entry]:
     events = conn.execute(
         select(touch_event, touch.c.channel, touch.c.kind, touch.c.step)
         .join(touch, touch.c.id == touch_event.c.touch_id)
-        .where(touch.c.patient_id == patient_id)
+        # that a send was accepted is told by its attempt; the history adds only what it learned otherwise
+        .where(
+            touch.c.patient_id == patient_id, or_(touch_event.c.what != "accepted", touch_event.c.reason.is_not(None))
+        )
         .order_by(touch_event.c.id)
     )
     for row in events:
-        yield Entry(row.at, _name(row.touch_id, row), _event(row))
+        yield Entry(row.at, _name(row.touch_id, row), _event(row), row.until)
     attempts = conn.execute(
         select(attempt, touch.c.step)
         .join(touch, touch.c.id == attempt.c.touch_id)
@@ -218,9 +227,7 @@ def _touches(conn: Connection, patient_id: int) -> Iterator[Entry]:
         .order_by(attempt.c.id)
     )
     for row in attempts:
-        yield Entry(
-            row.called_at or row.claimed_at, _name(row.touch_id, row), _ATTEMPTS[AttemptState(row.state)]
-        )
+        yield Entry(row.called_at or row.claimed_at, _name(row.touch_id, row), _ATTEMPTS[AttemptState(row.state)])
 
 
 def _name(touch_id: int, row: AnyRow) -> str:
@@ -229,8 +236,7 @@ def _name(touch_id: int, row: AnyRow) -> str:
 
 
 def _event(row: AnyRow) -> str:
-    told = _EVENTS.get(row.what, f"{row.what}: {{why}}").format(why=sentence(row.reason), code=row.reason or "none")
-    return f"{told}; next try {row.until:%Y-%m-%d %H:%M} UTC" if row.until is not None else told
+    return _EVENTS.get(row.what, f"{row.what}: {{why}}").format(why=sentence(row.reason), code=row.reason or "none")
 
 
 def _choices(conn: Connection, patient_id: int, points: Mapping[int, AnyRow]) -> Iterator[Entry]:
@@ -270,10 +276,10 @@ def _ahead(conn: Connection, patient_id: int) -> Iterator[Entry]:
         .where(enrolment.c.patient_id == patient_id, enrolment.c.ended_at.is_(None))
         .order_by(enrolment.c.id)
     )
-    for row in reviews:
-        if row.review_at is not None:
-            held = "; held while an appointment is ahead" if row.booked_at is not None else ""
-            yield Entry(row.review_at, f"enrolment {row.id}", f"reviewed: reminder or end{held}")
+    for number, review_at, booked_at in reviews:
+        if review_at is not None:
+            held = "; held while an appointment is ahead" if booked_at is not None else ""
+            yield Entry(review_at, f"enrolment {number}", f"reviewed: reminder or end{held}")
 
 
 def _concerns(table: Any, patient_id: int, points: Mapping[int, AnyRow]) -> Any:

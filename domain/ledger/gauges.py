@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, func, select
 
 from domain.ledger.audit_books import conservation_gap
 from domain.ledger.columns import Instant
+from domain.ledger.enrolments import enrolment, outcome
 from domain.ledger.lapses import lapse
 from domain.ledger.outbox import outbox
 from domain.ledger.quarantine import quarantine
@@ -60,6 +61,16 @@ def read(conn: Connection, now: datetime) -> Gauges:
         quarantine_held=_count(conn, quarantine, quarantine.c.state == "held"),
         conservation_gap=conservation_gap(conn),
     )
+
+
+def outcomes(conn: Connection) -> dict[tuple[str, str], int]:
+    """Outcomes by kind and arm. Counts history, so it is read as seldom as the audit."""
+    rows = conn.execute(
+        select(outcome.c.kind, enrolment.c.arm, func.count())
+        .join(enrolment, enrolment.c.id == outcome.c.enrolment_id)
+        .group_by(outcome.c.kind, enrolment.c.arm)
+    )
+    return {(kind, arm): count for kind, arm, count in rows}
 
 
 def _due(conn: Connection, now: datetime) -> dict[str, Waiting]:

@@ -113,17 +113,19 @@ def take(
     sender: str,
     text: str,
     now: datetime,
+    organisation_id: int | None = None,
 ) -> Taken:
     """Store a reply, and let a whole-message keyword take effect in this very transaction.
 
     `channel` + `provider_id` identify a message: a repeat changes nothing. A stranger's message is kept too, and a
-    stranger can opt out (the number may be imported tomorrow). `system` is the channel's ContactSystem.
+    stranger can opt out (the number may be imported tomorrow). `system` is the channel's ContactSystem;
+    `organisation_id` is left out where the provider does not tell whose message it is.
     """
     if _is_stored(conn, channel, provider_id):
         return Taken(None, channel)
     found = keyword(text)
     known_as = senders.known_as(system, sender)
-    organisation_id, contact_point_id = senders.find(conn, vault, known_as)
+    organisation_id, contact_point_id = senders.find(conn, vault, known_as, organisation_id)
     if found is not None:
         if contact_point_id is None and known_as is not None and found.intent in _FOR_STRANGERS:
             contact_point_id = senders.meet(conn, vault, organisation_id, known_as)

@@ -8,13 +8,11 @@ from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from domain.ledger import store
 from domain.ledger.organisations import organisation
-from domain.ledger.patients import contact_point
+from domain.ledger.patients import CONTACT_VALUE, contact_index, contact_point
 from domain.ledger.touches import attempt
 from domain.ledger.vault import Vault
 from domain.rules.identity import Problem, normalise_email, normalise_phone
 from domain.rules.vocabulary import ContactSystem
-
-_VALUE = "contact_point.value"
 
 
 class NoOrganisationError(Exception):
@@ -45,16 +43,19 @@ def known_as(system: str, sender: str) -> Sender | None:
     return None if isinstance(email, Problem) else Sender(system, email.address, "valid", "")
 
 
-def find(conn: Connection, vault: Vault, sender: Sender | None) -> tuple[int, int | None]:
+def find(
+    conn: Connection, vault: Vault, sender: Sender | None, organisation_id: int | None = None
+) -> tuple[int, int | None]:
     """The organisation a message is for, and the contact point it came from (None: nobody knows the sender).
 
-    Where several organisations know the sender, it answers the one that wrote last; a stranger's message goes to the
-    organisation that was there first.
+    Unless `organisation_id` says whose message it is: where several organisations know the sender, it answers the one
+    that wrote last; a stranger's message goes to the organisation that was there first.
 
     Raises:
         NoOrganisationError: there is none yet.
     """
-    organisations = conn.scalars(select(organisation.c.id).order_by(organisation.c.id)).all()
+    known = select(organisation.c.id).order_by(organisation.c.id)
+    organisations = conn.scalars(known).all() if organisation_id is None else [organisation_id]
     if not organisations:
         raise NoOrganisationError
     if sender is not None:
@@ -81,8 +82,8 @@ def meet(conn: Connection, vault: Vault, organisation_id: int, sender: Sender) -
         .values(
             organisation_id=organisation_id,
             system=sender.system,
-            value=vault.seal(sender.value, _VALUE),
-            value_index=_index(vault, sender),
+            value=vault.seal(sender.value, CONTACT_VALUE),
+            value_index=contact_index(vault, sender.system, sender.value),
             quality=sender.quality,
             zones=sender.zones,
         )
@@ -93,8 +94,5 @@ def meet(conn: Connection, vault: Vault, organisation_id: int, sender: Sender) -
 
 
 def _is(vault: Vault, sender: Sender) -> ColumnElement[bool]:
-    return and_(contact_point.c.system == sender.system, contact_point.c.value_index == _index(vault, sender))
-
-
-def _index(vault: Vault, sender: Sender) -> bytes:
-    return vault.index(sender.value, f"contact_point.{sender.system}")
+    index = contact_index(vault, sender.system, sender.value)
+    return and_(contact_point.c.system == sender.system, contact_point.c.value_index == index)

@@ -40,22 +40,37 @@ REASONS: Mapping[str, str] = {
     "graduated": "nobody answered the whole cadence; a light reminder follows now and then",
     "finished": "the cadence and its reminders are over",
     "campaign_ended": "the campaign ended",
-    # after a call
+    "cadence_over": "the cadence and its reminders are over",
+    # around a call
+    "lease_short": "too little time was left to call safely, so it was let go and is claimed again",
+    "rerouted": "another channel reaches this person and this one does not",
+    "no_template": "the campaign has no text for this channel and language",
+    "address_sealed": "the stored number or address could not be opened: its key is not configured",
     "rejected": "the provider refused it for good",
     "bad_address": "the provider says this number or address does not work",
     "uncertain": "nobody knows whether the provider took it, so it is never sent again blindly",
+    "channel_error": "the channel failed in the middle of the call, so nobody knows whether it was sent",
     "lease_expired": "the process that was sending it died; the provider or a receipt must tell what became of it",
+    "receipt": "the provider's receipt says so",
+    "settled_by_person": "a person looked it up",
     "pause_channel": "the provider refused our account or registration; the channel is paused",
-    # lapses that were not enrolled
+    # lapses that were not enrolled, or that ended
     "already_enrolled": "the patient is already in this campaign",
+    "had_its_turn": "this lapse already had its enrolment",
     "no_campaign": "no running campaign covers this line and segment",
-    "lapse_closed": "the lapse was over before it was looked at",
+    "closed": "the lapse was over before it was looked at",
+    "visit": "the patient came for a visit",
+    "no_longer_due": "what made the care due has gone",
     "suppressed": "the patient opted out",
 }
 
 
 def sentence(reason: str | None) -> str:
-    """The reason in plain English; an id without a sentence stands for itself."""
+    """The reason in plain English; a provider's code is called one, any other unknown id stands for itself."""
     if not reason:
         return "no reason was recorded"
-    return REASONS.get(reason, reason)
+    if reason in REASONS:
+        return REASONS[reason]
+    if reason.startswith("to_"):
+        return f"{reason.removeprefix('to_')} reaches this person, this channel does not"
+    return f"the provider's code was {reason}" if reason[0].isdigit() else reason

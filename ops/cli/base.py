@@ -1,4 +1,4 @@
-"""What every command shares: the settings it runs with, errors told in one sentence, and exit codes scripts can trust."""
+"""What every command shares: its settings, errors told in one sentence, and exit codes scripts can trust."""
 
 from __future__ import annotations
 

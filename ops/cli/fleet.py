@@ -23,8 +23,8 @@ from ops.migrations import run as migrations
 from ops.runtime import logs, metrics
 from ops.runtime.broker import run_worker
 from ops.runtime.connecting import wait_for_servers
-from ops.serving import serve_web
 from ops.services.start import start as start_services
+from ops.serving import serve_web
 from producers.clock import run_clock
 
 _PAUSE = click.option("--pause", default=0.5, show_default=True, help="Seconds between two rounds.")
@@ -118,7 +118,7 @@ def up(context: click.Context, pause: float) -> None:
     """Run everything in this one process, on SQLite: for development and a small practice."""
     with _process(context) as (parts, stop):
         if not parts.settings.is_embedded:
-            fail("`reactivate up` is the embedded mode; with REACTIVATE_AMQP_URL set, run the fleet's processes instead")
+            fail("`reactivate up` is embedded; REACTIVATE_AMQP_URL is set: run the fleet's processes instead")
         migrations.upgrade(parts.engine)
         with Embedded(parts, assembly.SCAN_EVERY) as embedded:
             click.echo(f"serving at {parts.settings.public_url}; Ctrl-C ends it and loses nothing", err=True)

@@ -6,7 +6,6 @@ import time
 from urllib.parse import urlsplit
 
 import pika
-from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import (
     AMQPConnectionError,
     AuthenticationError,
@@ -16,8 +15,8 @@ from pika.exceptions import (
 
 #: Seconds. A dead peer is noticed after two missed heartbeats.
 HEARTBEAT = 30
-#: Seconds without a delivery after which a consumer asks whether there really is nothing.
-SILENCE = 5.0
+#: Seconds without a delivery after which a consumer subscribes anew; see Silence.
+SILENCE = 15.0
 #: Seconds to wait for a socket; RabbitMQ is near, and callers hold requests of patients' providers open.
 CONNECT_TIMEOUT = 5
 
@@ -80,29 +79,21 @@ def close_quietly(connection: pika.BlockingConnection) -> None:
         return
 
 
-class SilenceCheck:
-    """Notices a consumer that the server forgot.
+class Silence:
+    """How long a consumer has heard nothing; after SILENCE it subscribes anew, on a new channel.
 
     RabbitMQ (3.10) tells a consumer that its queue was deleted, unless the queue is declared again at the same moment:
-    then it keeps a consumer that never gets another message.
+    then it subscribes the consumer to the new queue by itself, takes that queue's first messages for repeats, and
+    keeps them from everybody until the channel closes.
     """
 
-    def __init__(self, channel: BlockingChannel, queue: str) -> None:
-        self._channel = channel
-        self._queue = queue
+    def __init__(self) -> None:
         self._heard = time.monotonic()
 
-    def heard(self) -> None:
-        """A message came, or is still being worked on."""
+    def broken(self) -> None:
+        """A message came, or one is still being worked on, or we subscribed anew."""
         self._heard = time.monotonic()
 
-    def is_forgotten(self) -> bool:
-        """Ask, at most once per SILENCE, whether messages wait although nothing is delivered.
-
-        Raises:
-            AMQPError: the connection is gone, or the queue (then the channel is closed).
-        """
-        if time.monotonic() - self._heard < SILENCE:
-            return False
-        self.heard()
-        return self._channel.queue_declare(self._queue, passive=True).method.message_count > 0
+    def is_long(self) -> bool:
+        """Whether it is time to subscribe anew."""
+        return time.monotonic() - self._heard >= SILENCE

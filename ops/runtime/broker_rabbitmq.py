@@ -18,7 +18,7 @@ from dramatiq.middleware import Middleware
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPChannelError, AMQPConnectionError, AMQPError
 
-from ops.runtime.amqp import BrokerUnavailable, SilenceCheck, close_quietly, connect
+from ops.runtime.amqp import BrokerUnavailable, Silence, close_quietly, connect
 
 log = structlog.get_logger(__name__)
 
@@ -243,15 +243,15 @@ class _QuorumConsumer(Consumer):
     """Deliveries of one queue. Acks come from worker threads and are carried out by the consumer's own."""
 
     def __init__(self, broker: QuorumBroker, queue_name: str, prefetch: int, timeout: int) -> None:
+        self._broker = broker
         self._queue_name = queue_name
+        self._prefetch = prefetch
+        self._timeout = timeout / 1000
+        self._silence = Silence()
+        self._unsettled = 0
         self._connection = connect(broker.server)
         try:
-            self._channel = self._connection.channel()
-            broker.create_queue(self._channel, queue_name)
-            self._channel.basic_qos(prefetch_count=prefetch)
-            self._deliveries = self._channel.consume(queue_name, inactivity_timeout=timeout / 1000)
-            self._silence = SilenceCheck(self._channel, queue_name)
-            self._unsettled = 0
+            self._subscribe()
         except BaseException:
             close_quietly(self._connection)
             raise
@@ -260,14 +260,14 @@ class _QuorumConsumer(Consumer):
         try:
             method, _, body = next(self._deliveries)
             if method is None or body is None or method.delivery_tag is None:
-                self._check_silence()
+                self._mind_silence()
                 return None
         except StopIteration:
             # the server cancelled us: the queue was deleted; the next consumer declares it again
             raise _closed("the queue was deleted") from None
         except (AssertionError, AMQPError, OSError) as error:
             raise _closed(error) from None
-        self._silence.heard()
+        self._silence.broken()
         try:
             message = _Delivery(Message.decode(body), self._channel, method.delivery_tag)
         except (DecodeError, TypeError):
@@ -293,11 +293,20 @@ class _QuorumConsumer(Consumer):
             log.warning("broker.connection_lost", queue=self._queue_name)
         close_quietly(self._connection)
 
-    def _check_silence(self) -> None:
+    def _subscribe(self) -> None:
+        self._channel = self._connection.channel()
+        self._broker.create_queue(self._channel, self._queue_name)
+        self._channel.basic_qos(prefetch_count=self._prefetch)
+        self._deliveries = self._channel.consume(self._queue_name, inactivity_timeout=self._timeout)
+
+    def _mind_silence(self) -> None:
         if self._unsettled > 0:
-            self._silence.heard()
-        elif self._silence.is_forgotten():
-            raise _closed("the server forgot this consumer")
+            self._silence.broken()
+        elif self._silence.is_long():
+            # nothing is unsettled: what the old channel may hold goes back to the queue
+            self._channel.close()
+            self._subscribe()
+            self._silence.broken()
 
     def _carry_out(self, act: Any, tag: int) -> None:
         self._unsettled -= 1

@@ -12,7 +12,7 @@ import structlog
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
-from ops.runtime.amqp import BrokerUnavailable, SilenceCheck, close_quietly, connect, read_url
+from ops.runtime.amqp import BrokerUnavailable, Silence, close_quietly, connect, read_url
 from ops.runtime.bus_contract import BATCH, EXCHANGE, LINGER, BusError, BusMessage, Handler, pause
 
 log = structlog.get_logger(__name__)
@@ -118,15 +118,13 @@ class _Consumption:
 
     def __init__(self, server: pika.URLParameters, queue: str, bindings: Sequence[str], batch: int) -> None:
         self._queue = queue
+        self._bindings = bindings
         self._batch = batch
         self._failures = 0
+        self._silence = Silence()
         self._connection = connect(server)
         try:
-            self._channel = self._connection.channel()
-            declare(self._channel, queue, bindings)
-            self._channel.basic_qos(prefetch_count=batch)
-            self._deliveries = self._channel.consume(queue, inactivity_timeout=LINGER)
-            self._silence = SilenceCheck(self._channel, queue)
+            self._subscribe()
         except BaseException:
             close_quietly(self._connection)
             raise
@@ -141,7 +139,9 @@ class _Consumption:
         while not stop.is_set():
             messages, tag = self._collect()
             if not messages:
+                self._mind_silence()
                 continue
+            self._silence.broken()
             try:
                 handler(messages)
             except Exception as error:  # noqa: BLE001 - whatever the handler could not do, the messages must come again
@@ -161,10 +161,7 @@ class _Consumption:
         deadline = float("inf")
         for method, properties, body in self._deliveries:
             if method is None or properties is None or method.delivery_tag is None:
-                if not messages and self._silence.is_forgotten():
-                    raise BrokerUnavailable("the server forgot this consumer")
                 return messages, tag
-            self._silence.heard()
             messages.append(_message(method.routing_key or "", properties, body or b""))
             tag = method.delivery_tag
             deadline = min(deadline, time.monotonic() + LINGER)
@@ -172,6 +169,19 @@ class _Consumption:
                 return messages, tag
         # the generator ended: the server cancelled us because the queue was deleted
         raise BrokerUnavailable("the queue was deleted")
+
+    def _subscribe(self) -> None:
+        self._channel = self._connection.channel()
+        declare(self._channel, self._queue, self._bindings)
+        self._channel.basic_qos(prefetch_count=self._batch)
+        self._deliveries = self._channel.consume(self._queue, inactivity_timeout=LINGER)
+
+    def _mind_silence(self) -> None:
+        if self._silence.is_long():
+            # nothing is unsettled: what the old channel may hold goes back to the queue
+            self._channel.close()
+            self._subscribe()
+            self._silence.broken()
 
     def _wait(self, seconds: float, stop: threading.Event) -> None:
         # not a plain wait: the connection's heartbeats go on

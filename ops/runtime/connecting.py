@@ -7,7 +7,14 @@ import threading
 import structlog
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, stop_when_event_set
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    sleep_using_event,
+    stop_after_delay,
+    stop_when_event_set,
+)
 from tenacity import wait_exponential as wait
 
 from ops.runtime.amqp import BrokerUnavailable, connect, read_url
@@ -28,7 +35,7 @@ def wait_for_servers(engine: Engine, amqp_url: str, stop: threading.Event) -> No
         retry=retry_if_exception_type((OperationalError, BrokerUnavailable)),
         stop=stop_after_delay(PATIENCE) | stop_when_event_set(stop),
         wait=wait(multiplier=0.2, max=5),
-        sleep=stop.wait,
+        sleep=sleep_using_event(stop),
         before_sleep=_tell,
         reraise=True,
     )

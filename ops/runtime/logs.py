@@ -34,6 +34,7 @@ ALLOWED = frozenset(
         "effect",
         "error",
         "event",
+        "event_type",
         "exception",
         "field",
         "file",
@@ -60,6 +61,7 @@ ALLOWED = frozenset(
         "rule",
         "rule_version",
         "segment",
+        "server",
         "service",
         "service_line",
         "signal",
@@ -77,6 +79,7 @@ ALLOWED = frozenset(
         "version",
         "webhook",
         "what",
+        "why",
         "worker",
     }
 )

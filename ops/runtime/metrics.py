@@ -40,7 +40,6 @@ queue_handoff_seconds = _histogram(
     "queue_handoff_seconds", "From the dispatch of a batch to its claim", "channel", buckets=_WAIT
 )
 provider_call_seconds = _histogram("provider_call_seconds", "One provider call", "channel", "outcome")
-send_failures_total = _counter("send_failures_total", "Batches of touches whose job raised an error", "channel")
 guard_waits_total = _counter("guard_waits_total", "Touches told to wait, by the rule that said so", "rule")
 guard_nevers_total = _counter("guard_nevers_total", "Touches ended without a call, by the rule that said so", "rule")
 
@@ -64,12 +63,11 @@ events_total = _counter("events_total", "Events taken in", "transport", "type", 
 quarantined_total = _counter("quarantined_total", "Messages put in quarantine", "transport")
 import_rows_total = _counter("import_rows_total", "Rows of imported files, by result", "kind", "result")
 
-# Lapses, enrolments, outcomes. `kind`: rebooked | returned.
+# Lapses and enrolments.
 lapses_total = _counter("lapses_total", "Lapses noticed", "line", "segment")
 enrolments_total = _counter("enrolments_total", "Enrolments, by arm of the experiment", "arm")
-outcomes_total = _counter("outcomes_total", "Enrolled patients who booked or came back", "kind", "arm")
 
-# The clock process; the gauges below are what its leader last read in the ledger.
+# The clock process. Its gauges are what the leader last read in the ledger (see producers/gauges.py).
 clock_leader = _gauge("clock_leader", "1 in the clock process that leads, 0 in one that stands by")
 dispatch_seconds = _histogram("dispatch_seconds", "One round of the dispatcher")
 dispatched_total = _counter("dispatched_total", "Touches handed to a queue", "channel")
@@ -87,6 +85,7 @@ backlog = _gauge("backlog", "Stored rows no worker has handled yet (`row`: reply
 backlog_age_seconds = _gauge("backlog_age_seconds", "Age of the oldest row no worker has handled yet", "row")
 quarantine_held = _gauge("quarantine_held", "Messages held in quarantine")
 conservation_gap = _gauge("conservation_gap", "Enrolments whose state has neither an end nor a next step; must be 0")
+outcomes = _gauge("outcomes", "Enrolled patients who booked (`rebooked`) or came (`returned`)", "kind", "arm")
 promise_breaches = _gauge("promise_breaches", "Breaches the last audit counted; must be 0", "promise")
 
 

@@ -18,6 +18,8 @@ from ops.services.process import ServiceError
 from ops.services.rabbitmq import RabbitMQ
 from ops.services.redis import Redis
 
+__all__ = ["MANAGEMENT_VARIABLE", "NAMES", "PROGRAMS", "Server", "ServiceError", "Services", "start"]
+
 Server = Postgres | RabbitMQ | Redis
 
 PROGRAMS = {"postgres": POSTGRES, "rabbitmq": RABBITMQ_PROGRAM, "redis": REDIS}

@@ -18,7 +18,9 @@ _KEY = "localhost.key"
 
 def server_context(directory: Path) -> ssl.SSLContext:
     """A server's TLS context with a fresh certificate for localhost and 127.0.0.1; clients trust CERTIFICATE there."""
-    key = ec.generate_private_key(ec.SECP256R1())  # real time below: TLS libraries judge validity by the machine's clock
+    key = ec.generate_private_key(
+        ec.SECP256R1()
+    )  # real time below: TLS libraries judge validity by the machine's clock
     now = datetime.now(UTC)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
@@ -51,9 +53,7 @@ def server_context(directory: Path) -> ssl.SSLContext:
     key_file = directory / _KEY
     key_file.touch(mode=0o600)
     key_file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(directory / CERTIFICATE, key_file)

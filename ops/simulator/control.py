@@ -26,7 +26,7 @@ def control_application(stage: Stage) -> web.Application:
             did = await stage.advance()
         except RuntimeError as error:
             return _answer({"problem": str(error)}, status=409)
-        return _answer({"did": did, "next_at": _next_at(stage)})
+        return _answer({"did": did, "next_at": _next_at(stage), "events": stage.events()})
 
     async def witness(_: web.Request) -> web.Response:
         return _answer(stage.testimony())
@@ -48,4 +48,6 @@ def _next_at(stage: Stage) -> str | None:
 
 
 def _answer(body: dict[str, Any], status: int = 200) -> web.Response:
-    return web.Response(body=orjson.dumps(body), status=status, content_type="application/json")
+    return web.Response(
+        body=orjson.dumps(body, option=orjson.OPT_NON_STR_KEYS), status=status, content_type="application/json"
+    )

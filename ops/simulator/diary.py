@@ -212,9 +212,14 @@ class Diary:
         if file.gap_due_on is None or not self._has_fixed_gaps(file.care.site):
             return
         now, person, due_on = self.now(), file.care.person, file.gap_due_on
-        common = {"site": file.care.site, "mrn": file.care.person.mrn, "measure": MEASURE, "source": SYSTEM}
+        common = {"site": file.care.site, "mrn": person.mrn_at(file.care.site), "measure": MEASURE, "source": SYSTEM}
         gap_id = f"{file.care.key}-g{file.gap}"
-        closed = {"gap_id": gap_id, "due_on": due_on.isoformat(), "closed_at": now.isoformat(), "version": _version(now)}
+        closed = {
+            "gap_id": gap_id,
+            "due_on": due_on.isoformat(),
+            "closed_at": now.isoformat(),
+            "version": _version(now),
+        }
         self._tell(person, "caregap.closed", gap_id, {**common, **closed})
         file.gap += 1
         file.gap_due_on = now.date() + timedelta(days=365)
@@ -238,7 +243,7 @@ class Diary:
 
     def _prefer(self, person: Person) -> None:
         channel = self.world.draws.pick(("sms", "email"), "new preference", person.key)
-        data = {"site": person.site, "mrn": person.mrn, "preferences": {"channel": channel}}
+        data = {"site": person.site, "mrn": person.mrn_at(person.site), "preferences": {"channel": channel}}
         self._tell(person, "patient.updated", person.key, {**data, "version": _version(self.now())})
 
     def _new_appointment(self, file: _File, starts_at: datetime, status: AppointmentStatus) -> Appointment:
@@ -251,12 +256,11 @@ class Diary:
         self, care: Care, appointment: Appointment, status: AppointmentStatus = AppointmentStatus.BOOKED
     ) -> None:
         self.counts[status] += 1
-        site, mrn = next(pair for pair in care.person.registrations if pair[0] == appointment.site)
         data = {
             "site": appointment.site,
             "appointment_id": appointment.id,
             "source": SYSTEM,
-            "patient": {"site": site, "mrn": mrn},
+            "patient": {"site": appointment.site, "mrn": care.person.mrn_at(appointment.site)},
             "service_line": care.line.value,
             "starts_at": appointment.starts_at.isoformat(),
             "version": _version(self.now()),

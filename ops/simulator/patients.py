@@ -15,6 +15,7 @@ from ops.simulator.calls import Call, Caller
 from ops.simulator.contacts import Contacts
 from ops.simulator.diary import Diary
 from ops.simulator.draws import Draws
+from ops.simulator.lexicon import names
 from ops.simulator.people import Person
 from ops.simulator.provider_sms import SmsProvider
 from ops.simulator.provider_smtp import Mail
@@ -128,7 +129,7 @@ class Patients:
     def _addressed(self, contact: str, text: str) -> Person | None:
         """Whom of a household the message is for: the one it names, else the first who is away."""
         owners = self._contacts.owners(contact)
-        named = [person for person in owners if re.search(rf"\b{re.escape(person.given)}\b", text)]
+        named = [person for person in owners if names(text, person)]
         away = [person for person in owners if self._diary.wants_back(person)]
         return next(iter((*named, *away, *owners)), None)
 

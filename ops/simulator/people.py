@@ -51,10 +51,9 @@ class Person:
         """Key of the home site."""
         return self.registrations[0][0]
 
-    @property
-    def mrn(self) -> str:
-        """Record number at the home site."""
-        return self.registrations[0][1]
+    def mrn_at(self, site: str) -> str:
+        """Record number at a site where the patient is registered."""
+        return dict(self.registrations)[site]
 
 
 def make_people(draws: Draws, sites: Sequence[Site], count: int, start: date) -> list[Person]:
@@ -122,7 +121,7 @@ def _join(draws: Draws, person: Person, head: Person) -> Person:
         family=head.family if draws.happens(0.8, "shared name", person.key) else person.family,
         language=head.language,
         home=head.home,
-        registrations=((head.site, person.mrn),),
+        registrations=((head.site, person.registrations[0][1]),),
         phone=head.phone,
         email=head.email if same_mail else person.email,
     )
@@ -138,9 +137,8 @@ def _registrations(
     draws: Draws, key: str, number: int, site: Site, sites: Sequence[Site]
 ) -> tuple[tuple[str, str], ...]:
     own = (site.key, f"MRN{100_000 + number}")
-    # a second record travels in the same Patient resource, so both sites must export FHIR
-    others = [other for other in sites if other is not site and other.export == "fhir"]
-    if site.export == "fhir" and others and draws.happens(TWO_REGISTRATIONS, "second record", key):
+    others = [other for other in sites if other is not site]
+    if others and draws.happens(TWO_REGISTRATIONS, "second record", key):
         return own, (draws.pick(others, "second site", key).key, f"MRN{500_000 + number}")
     return (own,)
 

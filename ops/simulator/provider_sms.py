@@ -7,7 +7,6 @@ from base64 import b64decode
 from binascii import Error as BadBase64
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
@@ -17,43 +16,9 @@ from ops.simulator import twilio
 from ops.simulator.agenda import Agenda, Kind
 from ops.simulator.calls import Call, Caller
 from ops.simulator.draws import Draws
+from ops.simulator.sms_account import Bucket, SmsAccount, SmsFaults
 from ops.simulator.twilio import Message
 from ops.simulator.witness import Accepted, Witness
-
-
-@dataclass(frozen=True, slots=True)
-class SmsFaults:
-    """How often what goes wrong. Per number: landline, opted_out. Per message to a number: the rest."""
-
-    landline: float = 0.02
-    opted_out: float = 0.006
-    """Numbers that the carrier knows to have opted out before the story begins."""
-    unreachable: float = 0.015
-    delayed: float = 0.01
-    lost_answer: float = 0.004
-    """Taken on, but the connection closes without an answer."""
-    unavailable: float = 0.004
-    throttled: float = 0.003
-    sent_receipt: float = 0.25
-    """Share of messages whose `sent` is reported beside their end."""
-    repeated_receipt: float = 0.02
-    disordered_receipt: float = 0.03
-
-    @classmethod
-    def none(cls) -> SmsFaults:
-        """A provider that never fails; every receipt once."""
-        return cls(*[0.0] * 7, 1.0, 0.0, 0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class SmsAccount:
-    """The credentials our side must know, and the sustained rate above which 20429 is answered (0 = no limit)."""
-
-    sid: str
-    token: str
-    rate_per_second: float = 0.0
-    burst: int = 100
-
 
 #: Told of every message that reached a patient: contact point, text.
 Reached = Callable[[str, str], None]
@@ -86,7 +51,7 @@ class SmsProvider:
         self._requests: Counter[str] = Counter()
         self._inbound: Counter[str] = Counter()
         self._blocked: dict[str, bool] = {}
-        self._bucket = _Bucket(account.rate_per_second, account.burst)
+        self._bucket = Bucket(account.rate_per_second, account.burst)
         self.refused: Counter[int] = Counter()
         """Answers other than 2xx, by error code (503 for unavailable)."""
 
@@ -299,27 +264,6 @@ class SmsProvider:
             "previous_page_uri": None,
         }
         return web.json_response(body)
-
-
-class _Bucket:
-    """Admits a sustained rate and a burst, by simulated time."""
-
-    def __init__(self, per_second: float, burst: int) -> None:
-        self._per_second = per_second
-        self._burst = burst
-        self._left = float(burst)
-        self._since: datetime | None = None
-
-    def admits(self, now: datetime) -> bool:
-        if self._per_second <= 0:
-            return True
-        passed = (now - self._since).total_seconds() if self._since else 0.0
-        self._left = min(self._burst, self._left + passed * self._per_second)
-        self._since = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
 
 
 def _is_validity(text: str) -> bool:

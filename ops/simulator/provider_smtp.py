@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import logging
 import re
 import ssl
 import time
@@ -11,9 +12,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from email import policy
-from email.message import EmailMessage
-from email.parser import BytesParser
+from email import message_from_bytes
+from email.header import decode_header, make_header
+from email.message import Message
 from typing import Any
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
@@ -22,7 +23,8 @@ from ops.simulator.agenda import Agenda, Kind
 from ops.simulator.draws import Draws
 from ops.simulator.witness import Accepted, Witness
 
-_PARSER = BytesParser(EmailMessage, policy=policy.default)
+# aiosmtpd reports a deprecated attribute of its own at every login
+logging.getLogger("mail.log").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,12 @@ class SmtpProvider:
         return await loop.create_server(session, "127.0.0.1", port)
 
     async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
-        self, server: Any, session: Session, envelope: Envelope, address: str, options: list[str]  # noqa: ARG002
+        self,
+        _server: Any,
+        _session: Session,
+        envelope: Envelope,
+        address: str,
+        _options: list[str],
     ) -> str:
         """Refuse mailboxes that do not exist."""
         if self._draws.happens(self._faults.unknown_mailbox, "unknown mailbox", address):
@@ -106,7 +113,10 @@ class SmtpProvider:
         return "250 2.1.5 OK"
 
     async def handle_DATA(  # noqa: N802 - aiosmtpd's name
-        self, server: Any, session: Session, envelope: Envelope  # noqa: ARG002
+        self,
+        _server: Any,
+        _session: Session,
+        envelope: Envelope,
     ) -> str:
         """Take the message on, unless this delivery is put off."""
         arrived = time.monotonic()
@@ -118,13 +128,13 @@ class SmtpProvider:
         content = envelope.content
         if not isinstance(content, bytes):
             return "554 5.6.0 no content"
-        message = _PARSER.parsebytes(content)
+        message = message_from_bytes(content)  # the modern policy parses ten times slower
         reference = str(message["Message-ID"] or "").strip().strip("<>").partition("@")[0]
         for recipient in envelope.rcpt_tos:
             self._take_on(message, recipient, reference, arrived)
         return "250 2.0.0 OK"
 
-    def _take_on(self, message: EmailMessage, to: str, reference: str, arrived: float) -> None:
+    def _take_on(self, message: Message, to: str, reference: str, arrived: float) -> None:
         text = readable_text(message)
         self._witness.accept(Accepted(self._now(), "email", to, reference, text, arrived))
         mail = Mail(to, text, one_click_url(message))
@@ -139,23 +149,28 @@ class SmtpProvider:
         return AuthResult(success=is_known, handled=False)
 
 
-def readable_text(message: EmailMessage) -> str:
+def readable_text(message: Message) -> str:
     """Subject, plain text and the words of the HTML, as a reader or a filter would see them."""
-    parts = [str(message["Subject"] or "")]
+    parts = [str(make_header(decode_header(str(message["Subject"] or ""))))]
     for part in message.walk():
         if part.get_content_type() == "text/plain":
-            parts.append(part.get_content())
+            parts.append(_content(part))
         elif part.get_content_type() == "text/html":
-            parts.append(_words_of_html(part.get_content()))
+            parts.append(_words_of_html(_content(part)))
     return "\n".join(parts)
 
 
-def one_click_url(message: EmailMessage) -> str | None:
+def one_click_url(message: Message) -> str | None:
     """The address that unsubscribes with one POST, if the message offers it as RFC 8058 asks."""
     if str(message["List-Unsubscribe-Post"] or "").strip() != "List-Unsubscribe=One-Click":
         return None
     found = re.search(r"<\s*(https?://[^>\s]+)\s*>", "".join(str(message["List-Unsubscribe"] or "").split()))
     return found.group(1) if found else None
+
+
+def _content(part: Message) -> str:
+    payload = part.get_payload(decode=True)
+    return payload.decode(part.get_content_charset("utf-8"), "replace") if isinstance(payload, bytes) else ""
 
 
 def _words_of_html(source: str) -> str:

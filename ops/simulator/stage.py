@@ -16,8 +16,9 @@ from ops.simulator.diary import Diary
 from ops.simulator.ehr import World
 from ops.simulator.news import AmqpPublisher, HttpPublisher, News, Publisher
 from ops.simulator.patients import Patients
-from ops.simulator.provider_sms import SmsAccount, SmsFaults, SmsProvider
+from ops.simulator.provider_sms import SmsProvider
 from ops.simulator.provider_smtp import SmtpFaults, SmtpProvider
+from ops.simulator.sms_account import SmsAccount, SmsFaults
 from ops.simulator.witness import Witness
 
 LEDGER = "witness.jsonl"
@@ -124,6 +125,10 @@ class Stage:
                     news, self._news = self._news, []
                     await self._publisher.publish(news)
             return did
+
+    def events(self) -> int:
+        """CloudEvents published and confirmed since the beginning."""
+        return sum(self._publisher.confirmed.values()) if self._publisher else 0
 
     def state(self) -> dict[str, Any]:
         """Counts for people: what was planned, done, answered and refused."""

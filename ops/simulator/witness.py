@@ -73,15 +73,16 @@ class Witness:
     def accept(self, message: Accepted) -> None:
         """Write down one accepted message."""
         owners = self._contacts.owners(message.to)
+        shape = outline(message.body, owners)
         entry = _Entry(
             at=message.at,
             channel=message.channel,
             to=message.to,
             reference=message.reference,
             digest=sha256(message.body.encode()).digest(),
-            outline=sha256(outline(message.body, owners).encode()).digest()[:16],
+            outline=sha256(shape.encode()).digest()[:16],
             is_linked=has_link(message.body),
-            tells=tells_care(message.body) or tells_identity(message.body, owners),
+            tells=tells_care(shape) or tells_identity(message.body, owners),
             is_barred=self._is_barred(message),
             turns=self._turns(message.to, message.at),
         )

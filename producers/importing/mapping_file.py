@@ -28,7 +28,7 @@ class FieldSpec(_Part):
     """Where a field's text comes from. A bare text in the file is a column's name.
 
     `columns` joins several columns to one identifier (hashed, so that no code shows in it). `values` translates;
-    what it does not list becomes `otherwise`, or rejects the row. The result `ignore` leaves the whole row out, counted.
+    what it does not list becomes `otherwise`, or rejects the row. The result `ignore` leaves the row out, counted.
     """
 
     column: Text | None = None

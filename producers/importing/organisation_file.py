@@ -34,9 +34,12 @@ def _existing_state(text: str) -> str:
 
 
 def _usable_phone(text: str) -> str:
-    if isinstance(normalise_phone(text), Problem):
-        raise ValueError("not a phone number such as +1 617 555 0100")
-    return text
+    found = normalise_phone(text)
+    match found:
+        case Problem():
+            raise ValueError(f"{found.reason}; expected one such as +1 617 555 0100")
+        case _:
+            return text
 
 
 Key = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]

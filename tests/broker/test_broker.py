@@ -69,6 +69,15 @@ def rabbitmq(amqp_url: str) -> Iterator[QuorumBroker]:
     opened.close()
 
 
+def consumers_of(raw: pika.adapters.blocking_connection.BlockingChannel, queue: str) -> int:
+    """How many consumers a queue has; 0 if there is none."""
+    channel = raw.connection.channel()
+    try:
+        return channel.queue_declare(queue, passive=True).method.consumer_count
+    except pika.exceptions.ChannelClosedByBroker:
+        return 0
+
+
 def register(broker: dramatiq.Broker, fn: Callable[[list[int]], None], queue: str = "notes") -> None:
     dramatiq.actor(fn, broker=broker, actor_name="note", queue_name=queue)
 
@@ -260,9 +269,14 @@ def test_enqueueing_to_a_wiped_queue_declares_it_again(
     assert depth(rabbitmq, "notes") == 1
 
 
+@pytest.mark.parametrize("is_declared_at_once", [True, False])
 def test_a_consumer_whose_queue_is_wiped_comes_back(
-    rabbitmq: QuorumBroker, raw: pika.adapters.blocking_connection.BlockingChannel
+    rabbitmq: QuorumBroker,
+    raw: pika.adapters.blocking_connection.BlockingChannel,
+    monkeypatch: pytest.MonkeyPatch,
+    is_declared_at_once: bool,
 ) -> None:
+    monkeypatch.setattr("ops.runtime.amqp.SILENCE", 1.0)
     notes = Notes()
     register(rabbitmq, notes.add)
 
@@ -270,6 +284,8 @@ def test_a_consumer_whose_queue_is_wiped_comes_back(
         enqueue(rabbitmq, JOB)
         notes.wait(1)
         raw.queue_delete("notes")
+        if not is_declared_at_once:
+            until(lambda: depth(rabbitmq, "notes") == 0 and consumers_of(raw, "notes") == 1)
         enqueue(rabbitmq, JOB)
         calls = notes.wait(2)
 

@@ -62,10 +62,10 @@ class _Scripted(SMTP):
         up.connections += 1
         self.number = up.connections
         super().__init__(
-            self,  # the handler, too
+            _Mailbox(self),
             hostname="relay.example.org",
             tls_context=relay.tls,
-            authenticator=self._authenticate if relay.password else None,
+            authenticator=self._knows_password if relay.password else None,
             auth_required=bool(relay.password),
         )
 
@@ -76,7 +76,7 @@ class _Scripted(SMTP):
                 return
         await super().push(status)
 
-    async def smtp_MAIL(self, arg: str) -> None:
+    async def smtp_MAIL(self, arg: str) -> None:  # noqa: N802 - aiosmtpd's name
         if self._taken >= self._relay.messages_per_connection:
             self._up.received.append("421 at MAIL")
             await super().push("421 4.3.2 enough for one connection")
@@ -84,18 +84,19 @@ class _Scripted(SMTP):
         elif await self._is_usual("MAIL"):
             await super().smtp_MAIL(arg)
 
-    async def smtp_RCPT(self, arg: str) -> None:
+    async def smtp_RCPT(self, arg: str) -> None:  # noqa: N802 - aiosmtpd's name
         if self._relay.at.get("RCPT", "").startswith("251"):
             assert self.envelope is not None
             self.envelope.rcpt_tos.append(arg)
         if await self._is_usual("RCPT"):
             await super().smtp_RCPT(arg)
 
-    async def smtp_DATA(self, arg: str) -> None:
+    async def smtp_DATA(self, arg: str) -> None:  # noqa: N802 - aiosmtpd's name
         if await self._is_usual("DATA"):
             await super().smtp_DATA(arg)
 
-    async def handle_DATA(self, _server: SMTP, session: Session, envelope: Envelope) -> str:
+    async def take(self, session: Session, envelope: Envelope) -> str:
+        """Keep the message and answer its final dot."""
         raw = envelope.content
         assert isinstance(raw, bytes)
         content = email.message_from_bytes(raw, policy=email.policy.SMTP)
@@ -107,7 +108,7 @@ class _Scripted(SMTP):
         if said == HANG:
             await self._over.wait()
         if said == DROP:
-            self.transport.abort()
+            self._drop()
         return said
 
     async def _is_usual(self, stage: str) -> bool:
@@ -117,14 +118,30 @@ class _Scripted(SMTP):
         if said == HANG:
             await self._over.wait()
         elif said == DROP:
-            self.transport.abort()
+            self._drop()
         else:
             await super().push(said)
         return False
 
-    def _authenticate(self, _server: SMTP, _session: Session, _envelope: Envelope, _how: str, data: Any) -> AuthResult:
+    def _drop(self) -> None:
+        assert isinstance(self.transport, asyncio.Transport)
+        self.transport.abort()
+
+    def _knows_password(
+        self, _server: SMTP, _session: Session, _envelope: Envelope, _how: str, data: Any
+    ) -> AuthResult:
         assert isinstance(data, LoginPassword)
         return AuthResult(success=data.password.decode() == self._relay.password)
+
+
+class _Mailbox:
+    """aiosmtpd's handler: only told of whole messages."""
+
+    def __init__(self, scripted: _Scripted) -> None:
+        self._scripted = scripted
+
+    async def handle_DATA(self, _server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
+        return await self._scripted.take(session, envelope)
 
 
 @asynccontextmanager
@@ -270,7 +287,9 @@ CASES = [
         environ={"REACTIVATE_SMTP_FROM": "care@example.org"},
         check=_names_the_organisation,
     ),
-    Case("an international domain", Relay(), TAKEN, message={"to": "pat@bücher.example"}, check=_went_to_the_ascii_domain),
+    Case(
+        "an international domain", Relay(), TAKEN, message={"to": "pat@bücher.example"}, check=_went_to_the_ascii_domain
+    ),
     Case(
         "a closed window",
         Relay(),
@@ -279,10 +298,27 @@ CASES = [
         calls=0,
     ),
     *(
-        Case(f"no address {number}", Relay(), Outcome(REJECTED, code="malformed_address", effect=BAD), message={"to": to}, calls=0)
+        Case(
+            f"no address {number}",
+            Relay(),
+            Outcome(REJECTED, code="malformed_address", effect=BAD),
+            message={"to": to},
+            calls=0,
+        )
         for number, to in enumerate(
-            ["", "pat", "pat@", "@example.com", "a b@example.com", "pat@example.com>\r\nRCPT TO:<x@example.net", "päť@example.com",
-             "pat@example..com", "pat@-example.com", "pat@" + "x" * 64 + ".com", "pat\x00@example.com"]
+            [
+                "",
+                "pat",
+                "pat@",
+                "@example.com",
+                "a b@example.com",
+                "pat@example.com>\r\nRCPT TO:<x@example.net",
+                "päť@example.com",
+                "pat@example..com",
+                "pat@-example.com",
+                "pat@" + "x" * 64 + ".com",
+                "pat\x00@example.com",
+            ]
         )
     ),
     # the recipient
@@ -290,30 +326,71 @@ CASES = [
         Case(f"RCPT {code}", says("RCPT", f"550 {code} no"), Outcome(REJECTED, code=code, effect=BAD), calls=0)
         for code in ("5.1.1", "5.1.2", "5.1.6", "5.1.10", "5.2.1")
     ),
-    Case("a full mailbox", says("RCPT", "452 4.2.2 full"), Outcome(RETRY, code="4.2.2", retry_after=timedelta(hours=4)), calls=0),
-    Case("a full mailbox, said as final", says("RCPT", "552 5.2.2 full"), Outcome(RETRY, code="5.2.2", retry_after=timedelta(hours=4)), calls=0),
-    Case("greylisting", says("RCPT", "450 4.7.1 later"), Outcome(THROTTLED, code="4.7.1", retry_after=timedelta(minutes=5)), calls=0),
+    Case(
+        "a full mailbox",
+        says("RCPT", "452 4.2.2 full"),
+        Outcome(RETRY, code="4.2.2", retry_after=timedelta(hours=4)),
+        calls=0,
+    ),
+    Case(
+        "a full mailbox, said as final",
+        says("RCPT", "552 5.2.2 full"),
+        Outcome(RETRY, code="5.2.2", retry_after=timedelta(hours=4)),
+        calls=0,
+    ),
+    Case(
+        "greylisting",
+        says("RCPT", "450 4.7.1 later"),
+        Outcome(THROTTLED, code="4.7.1", retry_after=timedelta(minutes=5)),
+        calls=0,
+    ),
     Case("temporary", says("RCPT", "451 4.3.0 later"), Outcome(RETRY, code="4.3.0"), calls=0),
     Case("temporary without more", says("RCPT", "450 later"), Outcome(RETRY, code="smtp_450"), calls=0),
     Case("refused without more", says("RCPT", "550 no"), Outcome(REJECTED, code="smtp_550"), calls=0),
     Case("a code that contradicts its reply", says("RCPT", "450 5.1.1 what"), Outcome(RETRY, code="smtp_450"), calls=0),
-    Case("reputation at RCPT", says("RCPT", "554 5.7.1 listed"), Outcome(REJECTED, code="5.7.1", effect=PAUSE), calls=0),
+    Case(
+        "reputation at RCPT", says("RCPT", "554 5.7.1 listed"), Outcome(REJECTED, code="5.7.1", effect=PAUSE), calls=0
+    ),
     Case("a recipient the relay forwards to", says("RCPT", "251 will forward"), TAKEN),
     # the content
     Case("DATA refused", says("DATA", "554 5.6.0 no"), Outcome(REJECTED, code="5.6.0"), calls=0),
     Case("DATA answered as taken", says("DATA", "250 ok"), Outcome(RETRY, code="smtp_250"), calls=0),
-    Case("reputation at the dot", says("dot", "550 5.7.26 unauthenticated"), Outcome(REJECTED, code="5.7.26", effect=PAUSE)),
+    Case(
+        "reputation at the dot",
+        says("dot", "550 5.7.26 unauthenticated"),
+        Outcome(REJECTED, code="5.7.26", effect=PAUSE),
+    ),
     Case("temporary at the dot", says("dot", "451 4.3.0 later"), Outcome(RETRY, code="4.3.0")),
-    Case("rate at the dot", says("dot", "450 4.7.28 too fast"), Outcome(THROTTLED, code="4.7.28", retry_after=timedelta(minutes=5))),
-    Case("unavailable at the dot", says("dot", "421 4.3.2 bye"), Outcome(THROTTLED, code="smtp_421", retry_after=timedelta(minutes=1))),
+    Case(
+        "rate at the dot",
+        says("dot", "450 4.7.28 too fast"),
+        Outcome(THROTTLED, code="4.7.28", retry_after=timedelta(minutes=5)),
+    ),
+    Case(
+        "unavailable at the dot",
+        says("dot", "421 4.3.2 bye"),
+        Outcome(THROTTLED, code="smtp_421", retry_after=timedelta(minutes=1)),
+    ),
     Case("content refused at the dot", says("dot", "552 5.3.4 too big"), Outcome(REJECTED, code="5.3.4")),
     Case("nonsense at the dot", says("dot", "ok whatever"), Outcome(UNCERTAIN, code="unreadable")),
     Case("another question at the dot", says("dot", "354 more"), Outcome(UNCERTAIN, code="smtp_354")),
     # the relay itself
-    Case("unavailable at the greeting", says("greeting", "421 4.3.2 busy"), Outcome(THROTTLED, code="smtp_421", retry_after=timedelta(minutes=1)), calls=0),
-    Case("refused at the greeting", says("greeting", "554 5.7.1 go away"), Outcome(RETRY, code="5.7.1", effect=PAUSE), calls=0),
+    Case(
+        "unavailable at the greeting",
+        says("greeting", "421 4.3.2 busy"),
+        Outcome(THROTTLED, code="smtp_421", retry_after=timedelta(minutes=1)),
+        calls=0,
+    ),
+    Case(
+        "refused at the greeting",
+        says("greeting", "554 5.7.1 go away"),
+        Outcome(RETRY, code="5.7.1", effect=PAUSE),
+        calls=0,
+    ),
     Case("nonsense at the greeting", says("greeting", "SSH-2.0-x"), Outcome(RETRY, code="unreadable"), calls=0),
-    Case("the sender refused", says("MAIL", "550 5.7.1 not yours"), Outcome(RETRY, code="5.7.1", effect=PAUSE), calls=0),
+    Case(
+        "the sender refused", says("MAIL", "550 5.7.1 not yours"), Outcome(RETRY, code="5.7.1", effect=PAUSE), calls=0
+    ),
     Case("the sender refused for now", says("MAIL", "451 4.3.0 later"), Outcome(RETRY, code="4.3.0"), calls=0),
     Case("lost at the greeting", says("greeting", DROP), Outcome(RETRY, code="connection_lost"), calls=0),
     Case("lost at MAIL", says("MAIL", DROP), Outcome(RETRY, code="connection_lost"), calls=0),
@@ -326,7 +403,13 @@ CASES = [
     Case("silent after the dot", says("dot", HANG), Outcome(UNCERTAIN, code="timeout"), environ=IMPATIENT),
     Case("a refused connection", REFUSE, Outcome(RETRY, code="connection_lost"), calls=0),
     Case("a connection nobody takes", DEAF, Outcome(RETRY, code="timeout"), environ=IMPATIENT, calls=0),
-    Case("no STARTTLS on offer", Relay(), Outcome(RETRY, code="not_offered", effect=PAUSE), environ={"REACTIVATE_SMTP_TLS": "starttls"}, calls=0),
+    Case(
+        "no STARTTLS on offer",
+        Relay(),
+        Outcome(RETRY, code="not_offered", effect=PAUSE),
+        environ={"REACTIVATE_SMTP_TLS": "starttls"},
+        calls=0,
+    ),
     Case(
         "no AUTH on offer",
         Relay(),
@@ -334,4 +417,4 @@ CASES = [
         environ={"REACTIVATE_SMTP_USERNAME": "care", "REACTIVATE_SMTP_PASSWORD": "secret"},
         calls=0,
     ),
-]  # fmt: skip
+]

@@ -268,7 +268,11 @@ CASES = [
         Says(307, headers={"Location": "/elsewhere"}),
         Outcome(RETRY, code="http_307", effect=PAUSE),
     ),
-    Case("see other, which may follow an acceptance", Says(303, headers={"Location": "/"}), Outcome(UNCERTAIN, code="http_303")),
+    Case(
+        "see other, which may follow an acceptance",
+        Says(303, headers={"Location": "/"}),
+        Outcome(UNCERTAIN, code="http_303"),
+    ),
     # no answer
     Case("no answer in time", HANG, Outcome(UNCERTAIN, code="answer_timeout"), environ=IMPATIENT),
     Case("a reset after the request", RESET, Outcome(UNCERTAIN, code="connection_lost")),
@@ -278,4 +282,4 @@ CASES = [
     Case("a refused connection", REFUSE, Outcome(RETRY, code="connect_failed"), calls=0),
     Case("a connection nobody takes", DEAF, Outcome(RETRY, code="connect_timeout"), environ=IMPATIENT, calls=0),
     Case("an unknown certificate", SELF_SIGNED, Outcome(RETRY, code="tls_failed", effect=PAUSE), calls=0),
-]  # fmt: skip
+]

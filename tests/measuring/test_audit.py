@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import Engine, delete
 
-from domain.ledger import store
+from domain.ledger import audit_books, audit_calls, audit_sends, store
 from domain.ledger.audit import PROMISES, audit, breaches
 from domain.ledger.audit_books import conservation_gap
 from domain.ledger.choices import choice_event
@@ -371,3 +373,17 @@ def test_the_conservation_gap_counts_enrolments_only(books: Books) -> None:
     a_reply_in_no_known_state(books)
 
     assert conservation_gap(books.conn) == 1
+
+
+def test_the_audit_shares_no_rule_with_the_code_it_judges() -> None:
+    judged = {"guard", "caps", "quiet_hours", "templates", "cadence", "claims", "finishes"}
+    imported = {
+        part
+        for module in (audit_calls, audit_sends, audit_books)
+        for node in ast.walk(ast.parse(inspect.getsource(module)))
+        if isinstance(node, ast.ImportFrom) and node.module is not None
+        for part in (node.module.rpartition(".")[2], *(alias.name for alias in node.names))
+    }
+
+    assert imported & judged == set()
+    assert "findings" in imported

@@ -229,9 +229,12 @@ def test_an_audit_shows_its_counts_as_metrics(ledger: Engine) -> None:
         books = Books(conn)
         who = books.person()
         books.stop(NOON - DAY, patient_id=who.id)
-        books.sent(who, books.enrol(who))
+        number = books.enrol(who)
+        books.sent(who, number)
+        books.outcome(who, number, "returned", NOON)
 
     check_promises(ledger, NOW)
 
     assert _value(metrics.promise_breaches, "sent_after_opt_out") == 1
     assert _value(metrics.promise_breaches, "accepted_twice") == 0
+    assert _value(metrics.outcomes, "returned", "treatment") == 1

@@ -1,0 +1,77 @@
+"""Commands that ask the ledger: what happened to a patient, are the promises kept, did it help."""
+
+from __future__ import annotations
+
+import click
+from click.shell_completion import get_completion_class
+from rich.console import Console
+
+from domain.ledger.audit import audit as find_breaches
+from domain.ledger.explain import UnknownPatientError
+from domain.ledger.explain import explain as timeline_of
+from domain.ledger.report import report as report_of
+from domain.ledger.store import reading
+from ops.cli.base import Exit, fail, parts_of, print_json
+from ops.demo.telling import tell
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
+
+
+@click.command(epilog="Example: reactivate --home build/demo explain PABCDEFGHIJKLMNOP")
+@click.argument("patient")
+@_JSON
+@click.pass_context
+def explain(context: click.Context, patient: str, as_json: bool) -> None:
+    """Tell a patient's timeline: each touch, each non-send and its reason. PATIENT is the public reference."""
+    with parts_of(context) as parts, reading(parts.engine) as conn:
+        try:
+            timeline = timeline_of(conn, patient, parts.clock.now())
+        except UnknownPatientError as error:
+            fail(str(error))
+    if as_json:
+        print_json(timeline.as_dict())
+        return
+    for line in timeline.lines():
+        click.echo(line)
+
+
+@click.command(epilog="Example: reactivate audit --json")
+@_JSON
+@click.pass_context
+def audit(context: click.Context, as_json: bool) -> None:
+    """Check every promise in the ledger; exits with 1 on a breach."""
+    with parts_of(context) as parts, reading(parts.engine) as conn:
+        findings = find_breaches(conn, parts.clock.now())
+    if as_json:
+        print_json([{"promise": each.promise, "count": each.count, "samples": each.samples} for each in findings])
+    else:
+        for each in findings:
+            click.echo(f"{'kept  ' if each.is_kept else 'BROKEN'} {each.promise}: {each.count}. {each.explanation}")
+            for sample in each.samples:
+                click.echo(f"         {sample}")
+    if any(not each.is_kept for each in findings):
+        fail("a promise is broken", Exit.BREACH)
+
+
+@click.command(epilog="Example: reactivate report --json > report.json")
+@_JSON
+@click.pass_context
+def report(context: click.Context, as_json: bool) -> None:
+    """What the campaigns did: touches, replies, returns, and the lift over the holdout."""
+    with parts_of(context) as parts, reading(parts.engine) as conn:
+        found = report_of(conn, parts.clock.now())
+    if as_json:
+        print_json(found)
+    else:
+        tell(found, Console())
+
+
+@click.command(epilog='Example: eval "$(reactivate completion bash)"')
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print the completion script of a shell."""
+    found = get_completion_class(shell)
+    if found is None:
+        fail(f"no completion for {shell}")
+    click.echo(found(context.find_root().command, {}, "reactivate", "_REACTIVATE_COMPLETE").source())

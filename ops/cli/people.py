@@ -1,0 +1,82 @@
+"""Commands for the people behind the fleet: what waits for them, one thing at a time."""
+
+from __future__ import annotations
+
+import click
+
+from domain.ledger import finishes
+from domain.ledger import inbox as waiting
+from domain.ledger.store import reading
+from ops.cli.base import fail, parts_of, print_json
+
+
+@click.group()
+def inbox() -> None:
+    """Replies no rule understood, and sends nobody knows the outcome of."""
+
+
+@inbox.command(name="list", epilog="Example: reactivate inbox list --json")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.pass_context
+def list_(context: click.Context, limit: int, as_json: bool) -> None:
+    """List what waits, longest first: ids and references only, never a text."""
+    with parts_of(context) as parts, reading(parts.engine) as conn:
+        found = waiting.inbox(conn, limit)
+    if as_json:
+        print_json([_row(each) for each in found])
+        return
+    for each in found:
+        who = ", ".join(each.patients) or "nobody we know"
+        click.echo(f"{each.kind} {each.id}  since {each.since:%Y-%m-%d %H:%M}Z  {each.channel}  {who}")
+    if not found:
+        click.echo("nothing waits")
+
+
+@inbox.command(epilog="Example: reactivate inbox show 17")
+@click.argument("reply", type=int)
+@click.pass_context
+def show(context: click.Context, reply: int) -> None:
+    """Show one reply, with its text: only where nobody reads along."""
+    with parts_of(context) as parts, reading(parts.engine) as conn:
+        opened = waiting.open_reply(conn, parts.vault, reply)
+    if opened is None:
+        fail(f"there is no reply {reply}")
+    click.echo(f"reply {opened.id}, {opened.channel}, {opened.received_at:%Y-%m-%d %H:%M}Z, {opened.state}")
+    click.echo(opened.text)
+
+
+@inbox.command(epilog="Example: reactivate inbox close 17")
+@click.argument("reply", type=int)
+@click.pass_context
+def close(context: click.Context, reply: int) -> None:
+    """Close a reply: somebody has seen to it."""
+    with parts_of(context) as parts, parts.engine.begin() as conn:
+        was_open = waiting.close(conn, reply, parts.clock.now())
+    if not was_open:
+        fail(f"reply {reply} does not wait for anybody")
+    click.echo(f"reply {reply} is closed")
+
+
+@inbox.command(epilog="Example: reactivate inbox settle 231 --accepted")
+@click.argument("attempt", type=int)
+@click.option("--accepted/--not-accepted", required=True, help="What the provider's own records say.")
+@click.pass_context
+def settle(context: click.Context, attempt: int, accepted: bool) -> None:
+    """Settle a send of unknown outcome, after looking it up at the provider."""
+    with parts_of(context) as parts, parts.engine.begin() as conn:
+        is_done = finishes.settle_by_person(conn, attempt, was_accepted=accepted, now=parts.clock.now())
+    if not is_done:
+        fail(f"attempt {attempt} is not uncertain")
+    click.echo(f"attempt {attempt} is settled")
+
+
+def _row(each: waiting.Waiting) -> dict[str, object]:
+    return {
+        "kind": each.kind,
+        "id": each.id,
+        "since": each.since.isoformat(),
+        "channel": each.channel,
+        "patients": list(each.patients),
+        "intent": each.intent,
+    }
