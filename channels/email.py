@@ -162,7 +162,7 @@ class EmailChannel:
 
     def rates(self, config: EmailConfig, to: str) -> Sequence[Rate]:  # noqa: ARG002 - the contract's signature
         """One cell, in messages: what the relay takes from this sender."""
-        return (Rate(f"email:{config.server.host}:{config.sender}", config.rate, config.burst),)
+        return (Rate(f"{config.server.host}:{config.sender}", config.rate, config.burst),)
 
     def verify(self, config: EmailConfig, request: WebhookRequest) -> bool:  # noqa: ARG002 - the contract's signature
         """Never: SMTP relays call no webhook."""

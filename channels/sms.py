@@ -197,7 +197,7 @@ class SmsChannel:
 
     def rates(self, config: SmsConfig, to: str) -> Sequence[Rate]:
         """Cells in segments: the account, its class of destinations, the sender."""
-        account = f"sms:{config.account_sid}"
+        account = config.account_sid
         destination = "1" if to.startswith("+1") else "other"
         return (
             Rate(account, config.account_rate, config.burst),

@@ -9,7 +9,6 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from producers.scan import scan
 from sqlalchemy import Engine
 
 from channels.kit.contract import Channel
@@ -19,6 +18,7 @@ from domain.events.topology import TOPOLOGY
 from domain.jobs import Job
 from domain.ledger.store import open_ledger
 from domain.ledger.vault import Vault
+from ops.runtime import metrics
 from ops.runtime.broker import enqueue, open_broker
 from ops.runtime.broker_local import InProcessBroker
 from ops.runtime.broker_rabbitmq import QuorumBroker
@@ -32,6 +32,7 @@ from ops.runtime.settings import Settings, SettingsError
 from producers import relay
 from producers.clock import Rounds
 from producers.dispatch import Dispatcher
+from producers.scan import scan
 from producers.sweep import Sweep
 from workers import receipts, replies, send
 from workers.enrol import Enrol
@@ -76,7 +77,7 @@ def assemble(settings: Settings) -> Iterator[Parts]:
     with ExitStack() as closing:
         engine = open_ledger(settings.database_url)
         closing.callback(engine.dispose)
-        broker = open_broker(settings.amqp_url)
+        broker = open_broker(settings.amqp_url, on_failed=_count_failure)
         closing.callback(broker.close)
         bus = open_bus(settings.amqp_url, TOPOLOGY)
         closing.callback(bus.close)
@@ -168,6 +169,12 @@ def open_pacer(settings: Settings) -> Pacer:
     if not settings.is_embedded:
         raise SettingsError("REACTIVATE_REDIS_URL: a fleet needs Redis for pacing: redis://HOST:PORT/DB")
     return LocalPacer()
+
+
+def _count_failure(queue: str) -> None:
+    name = queue.partition(".")[0]
+    if name in discover():
+        metrics.send_failures_total.labels(name).inc()
 
 
 def _send_worker(parts: Parts, channel: Channel, config: Any, closing: ExitStack) -> SendWorker:

@@ -14,6 +14,7 @@ from channels.kit.contract import Channel
 from domain import jobs
 from domain.jobs import Job
 from domain.ledger import dispatching, pauses
+from domain.ledger.store import reading
 from domain.rules.fairness import DeficitRoundRobin
 from ops.runtime import metrics
 from ops.runtime.amqp import BrokerUnavailable
@@ -43,6 +44,9 @@ class Dispatcher:
 
     def _dispatch(self, name: str, now: datetime) -> int:
         channel, config = self.channels[name]
+        with reading(self.engine) as conn:
+            if not dispatching.is_any_due(conn, name, now):
+                return 0
         with self.engine.begin() as conn:
             answers = dispatching.take_answers(conn, name, now)
             budget = 0 if name in pauses.paused(conn) else self._budget(channel, config)

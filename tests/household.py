@@ -16,6 +16,7 @@ from domain.ledger.enrolments import enrolment
 from domain.ledger.lapses import lapse
 from domain.ledger.organisations import organisation, site
 from domain.ledger.patients import patient, patient_contact
+from domain.ledger.store import reading
 from domain.ledger.touches import attempt, touch
 from domain.ledger.vault import Vault
 
@@ -182,13 +183,13 @@ def add(conn: Connection, table: Table, **values: Any) -> int:
 
 def row(engine: Engine, table: Table, number: int) -> Mapping[str, Any]:
     """One row by id, as stored."""
-    with engine.connect() as conn:
+    with reading(engine) as conn:
         return conn.execute(select(table).where(table.c.id == number)).mappings().one()
 
 
 def rows(engine: Engine, table: Table, **where: Any) -> list[Mapping[str, Any]]:
     """The rows whose columns have these values, in id order."""
-    with engine.connect() as conn:
+    with reading(engine) as conn:
         wanted = select(table).order_by(table.c.id)
         for name, value in where.items():
             wanted = wanted.where(table.c[name] == value)
@@ -197,5 +198,5 @@ def rows(engine: Engine, table: Table, **where: Any) -> list[Mapping[str, Any]]:
 
 def count(engine: Engine, table: Table) -> int:
     """How many rows there are."""
-    with engine.connect() as conn:
+    with reading(engine) as conn:
         return int(conn.execute(select(func.count()).select_from(table)).scalar_one())

@@ -82,7 +82,8 @@ class Outcome:
 class Rate:
     """One pacing cell: at most `per_second` sustained, `burst` at once, in units of `Channel.cost`.
 
-    `burst` is never below the largest cost, or a long message would wait for ever.
+    `key` need be unique within its channel only, and names no patient; the sender prepends the channel's name. `burst`
+    is never below the largest cost, or a long message would wait for ever.
     """
 
     key: str

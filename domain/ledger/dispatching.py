@@ -7,9 +7,24 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, column, func, or_, select, true, update, values
-from sqlalchemy import Integer as IntegerType
+from sqlalchemy import (
+    Connection,
+    Integer,
+    Row,
+    Select,
+    String,
+    and_,
+    bindparam,
+    column,
+    func,
+    or_,
+    select,
+    true,
+    update,
+    values,
+)
 
+from domain.ledger.columns import Instant
 from domain.ledger.organisations import site
 from domain.ledger.touches import attempt, touch
 from domain.rules.fairness import DeficitRoundRobin
@@ -28,13 +43,38 @@ REMINDER_PRIORITY = 90
 PRIORITIES = (*sorted(PRIORITY.values()), REMINDER_PRIORITY)
 
 
+_CHANNEL, _NOW = bindparam("channel", type_=String), bindparam("now", type_=Instant)
+
+_DUE = and_(
+    touch.c.channel == _CHANNEL,
+    touch.c.state == TouchState.PLANNED.value,
+    touch.c.due_at <= _NOW,
+    or_(touch.c.dispatched_until.is_(None), touch.c.dispatched_until <= _NOW),
+)
+
+# built once: most rounds find nothing due and end after the first of these
+_ANY_DUE = select(touch.c.id).where(_DUE).limit(1)
+_ANSWERS = (
+    select(touch.c.id)
+    .where(_DUE, touch.c.priority == 0, touch.c.kind == TouchKind.ANSWER.value)
+    .order_by(touch.c.due_at, touch.c.id)
+    .limit(500)
+)
+_HINTED = select(func.count()).where(
+    touch.c.channel == _CHANNEL, touch.c.state == TouchState.PLANNED.value, touch.c.dispatched_until > _NOW
+)
+_SENDING = select(func.count()).where(attempt.c.channel == _CHANNEL, attempt.c.state == AttemptState.SENDING.value)
+
+
+def is_any_due(conn: Connection, channel: str, now: datetime) -> bool:
+    """Whether a channel has a due touch, answers included, that nobody was told of."""
+    return conn.execute(_ANY_DUE, {"channel": channel, "now": now}).first() is not None
+
+
 def in_flight(conn: Connection, channel: str, now: datetime) -> int:
     """Touches of a channel that are on its queue or in a worker's hands."""
-    hinted = select(func.count()).where(
-        touch.c.state == TouchState.PLANNED.value, touch.c.channel == channel, touch.c.dispatched_until > now
-    )
-    sending = select(func.count()).where(attempt.c.state == AttemptState.SENDING.value, attempt.c.channel == channel)
-    return (conn.scalar(hinted) or 0) + (conn.scalar(sending) or 0)
+    values = {"channel": channel, "now": now}
+    return (conn.scalar(_HINTED, values) or 0) + (conn.scalar(_SENDING, {"channel": channel}) or 0)
 
 
 def take_due(
@@ -42,7 +82,7 @@ def take_due(
 ) -> list[int]:
     """Mark up to `budget` due touches of a channel as queued, fair over sites, urgent first; their ids."""
     backlog: defaultdict[int, list[AnyRow]] = defaultdict(list)
-    for row in conn.execute(_candidates(conn, channel, budget, now)):
+    for row in conn.execute(_candidates(conn, budget), {"channel": channel, "now": now}):
         backlog[row.site_id].append(row)
     if not backlog:
         return []
@@ -52,14 +92,9 @@ def take_due(
     return _mark(conn, [row.id for row in chosen], now)
 
 
-def take_answers(conn: Connection, channel: str, now: datetime, limit: int = 500) -> list[int]:
+def take_answers(conn: Connection, channel: str, now: datetime) -> list[int]:
     """The same for answers to patients' own messages: all of them, at once."""
-    ids = conn.scalars(
-        select(touch.c.id)
-        .where(_is_due(channel, now), touch.c.priority == 0, touch.c.kind == TouchKind.ANSWER.value)
-        .order_by(touch.c.due_at, touch.c.id)
-        .limit(limit)
-    ).all()
+    ids = conn.scalars(_ANSWERS, {"channel": channel, "now": now}).all()
     return _mark(conn, ids, now) if ids else []
 
 
@@ -68,29 +103,20 @@ def site_weights(conn: Connection) -> dict[int, int]:
     return {row.id: row.weight for row in conn.execute(select(site.c.id, site.c.weight))}
 
 
-def _is_due(channel: str, now: datetime) -> ColumnElement[bool]:
-    return and_(
-        touch.c.channel == channel,
-        touch.c.state == TouchState.PLANNED.value,
-        touch.c.due_at <= now,
-        or_(touch.c.dispatched_until.is_(None), touch.c.dispatched_until <= now),
-    )
-
-
-def _candidates(conn: Connection, channel: str, limit: int, now: datetime) -> Select[Any]:
+def _candidates(conn: Connection, limit: int) -> Select[Any]:
     """Up to `limit` due touches of every site, most urgent and then longest due first."""
     columns = (touch.c.id, touch.c.site_id, touch.c.priority, touch.c.due_at)
     if conn.dialect.name == "sqlite":
         rank = func.row_number().over(
             partition_by=touch.c.site_id, order_by=(touch.c.priority, touch.c.due_at, touch.c.id)
         )
-        due = select(*columns, rank.label("rank")).where(_is_due(channel, now), touch.c.site_id.is_not(None)).subquery()
+        due = select(*columns, rank.label("rank")).where(_DUE, touch.c.site_id.is_not(None)).subquery()
         return select(due).where(due.c.rank <= limit).order_by(due.c.priority, due.c.due_at, due.c.id)
     # one exact index range per site and priority: the cost follows what is due, never what is scheduled
-    priority = values(column("value", IntegerType), name="priorities").data([(each,) for each in PRIORITIES])
+    priority = values(column("value", Integer), name="priorities").data([(each,) for each in PRIORITIES])
     due_there = (
         select(*columns)
-        .where(_is_due(channel, now), touch.c.site_id == site.c.id, touch.c.priority == priority.c.value)
+        .where(_DUE, touch.c.site_id == site.c.id, touch.c.priority == priority.c.value)
         .order_by(touch.c.due_at, touch.c.id)
         .limit(limit)
         .lateral("due_there")

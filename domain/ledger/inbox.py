@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, select, update
 
 from domain.ledger.patients import patient
-from domain.ledger.replies import open_body, patients_of, reply
+from domain.ledger.replies import IS_HUMAN, open_body, patients_of, reply
 from domain.ledger.touches import attempt
 from domain.ledger.vault import Vault
 
@@ -45,7 +45,7 @@ def inbox(conn: Connection, limit: int = 100) -> list[Waiting]:
     """What waits for a person, longest wait first."""
     replies = conn.execute(
         select(reply.c.id, reply.c.received_at, reply.c.channel, reply.c.contact_point_id, reply.c.intent)
-        .where(reply.c.state == "human")
+        .where(IS_HUMAN)
         .order_by(reply.c.received_at, reply.c.id)
         .limit(limit)
     ).all()

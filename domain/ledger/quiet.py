@@ -4,12 +4,33 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, literal, select, union_all
 
+from domain.ledger.columns import Instant
 from domain.ledger.lapses import lapse
 from domain.ledger.outbox import outbox
 from domain.ledger.replies import receipt, reply
 from domain.ledger.touches import attempt, touch
+
+_NOW = bindparam("now", type_=Instant)
+
+#: Kinds of work, each with the rows that mean somebody has it in hand or on a queue.
+_CHECKS: tuple[tuple[str, Table, ColumnElement[bool]], ...] = (
+    ("touches on a queue", touch, and_(touch.c.state == literal("planned"), touch.c.dispatched_until > _NOW)),
+    ("sends", attempt, attempt.c.state == literal("sending")),
+    ("events to publish", outbox, outbox.c.published_at.is_(None)),
+    ("lapses to decide about", lapse, lapse.c.decided_at.is_(None)),
+    ("replies to read", reply, reply.c.state == literal("new")),
+    ("receipts to apply", receipt, receipt.c.applied_at.is_(None)),
+)
+
+# built once: it is asked at every step of a simulation
+_UNDER_WAY = union_all(
+    *(
+        select(select(literal(what).label("what")).select_from(table).where(condition).limit(1).subquery().c.what)
+        for what, table, condition in _CHECKS
+    )
+)
 
 
 def under_way(conn: Connection, now: datetime) -> str | None:
@@ -17,15 +38,5 @@ def under_way(conn: Connection, now: datetime) -> str | None:
 
     Planned touches that nobody was told of yet are not under way: the next round of the clock looks at them.
     """
-    checks: tuple[tuple[str, Table, ColumnElement[bool]], ...] = (
-        ("touches on a queue", touch, and_(touch.c.state == "planned", touch.c.dispatched_until > now)),
-        ("sends", attempt, attempt.c.state == "sending"),
-        ("events to publish", outbox, outbox.c.published_at.is_(None)),
-        ("lapses to decide about", lapse, lapse.c.decided_at.is_(None)),
-        ("replies to read", reply, reply.c.state == "new"),
-        ("receipts to apply", receipt, receipt.c.applied_at.is_(None)),
-    )
-    for what, table, condition in checks:
-        if conn.execute(select(1).select_from(table).where(condition).limit(1)).first() is not None:
-            return what
-    return None
+    row = conn.execute(_UNDER_WAY, {"now": now}).first()
+    return None if row is None else str(row.what)

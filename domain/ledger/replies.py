@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     func,
+    literal,
     select,
     update,
 )
@@ -76,6 +77,10 @@ receipt = Table(
 )
 _unapplied = receipt.c.applied_at.is_(None)
 Index("ix_receipt_unapplied", receipt.c.received_at, sqlite_where=_unapplied, postgresql_where=_unapplied)
+
+#: As the partial indexes have it: spelt out in the statement, so that SQLite can use them too.
+IS_NEW: Final = reply.c.state == literal("new", literal_execute=True)
+IS_HUMAN: Final = reply.c.state == literal("human", literal_execute=True)
 
 #: Automatic answers to one contact point within a day; two machines texting each other stop there.
 ANSWERS_PER_DAY: Final = 5
@@ -177,7 +182,7 @@ def waiting(conn: Connection, received_before: datetime, limit: int) -> list[int
     return list(
         conn.scalars(
             select(reply.c.id)
-            .where(reply.c.state == "new", reply.c.received_at < received_before)
+            .where(IS_NEW, reply.c.received_at < received_before)
             .order_by(reply.c.received_at, reply.c.id)
             .limit(limit)
         )
@@ -245,7 +250,7 @@ def _written_to(conn: Connection, contact_point_id: int) -> int | None:
     """The patient the answer speaks to: whom we wrote to last at this contact point, else whoever comes first there."""
     last = (
         select(attempt.c.patient_id, func.max(attempt.c.claimed_at).label("at"))
-        .where(attempt.c.contact_point_id == contact_point_id)
+        .where(attempt.c.contact_point_id == contact_point_id, senders.REACHED)
         .group_by(attempt.c.patient_id)
         .subquery()
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, select
 
 from domain.ledger import store
 from domain.ledger.organisations import organisation
@@ -12,7 +12,12 @@ from domain.ledger.patients import CONTACT_VALUE, contact_index, contact_point
 from domain.ledger.touches import attempt
 from domain.ledger.vault import Vault
 from domain.rules.identity import Problem, normalise_email, normalise_phone
-from domain.rules.vocabulary import ContactSystem
+from domain.rules.vocabulary import COUNTS_AGAINST_CAPS, ContactSystem
+
+#: Attempts that reached somebody, or may have; spelt out in the statement, because the index is partial.
+REACHED: ColumnElement[bool] = attempt.c.state.in_(
+    bindparam("reached", sorted(state.value for state in COUNTS_AGAINST_CAPS), expanding=True, literal_execute=True)
+)
 
 
 class NoOrganisationError(Exception):
@@ -61,7 +66,7 @@ def find(
     if sender is not None:
         last_written = (
             select(func.max(attempt.c.claimed_at))
-            .where(attempt.c.contact_point_id == contact_point.c.id)
+            .where(attempt.c.contact_point_id == contact_point.c.id, REACHED)
             .scalar_subquery()
         )
         found = conn.execute(

@@ -25,11 +25,13 @@ def open_ledger(url: str, *, pool_size: int = 8) -> Engine:
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
-        engine = create_engine(parsed, connect_args={"timeout": 30, "check_same_thread": False}, pool_size=pool_size)
+        engine = create_engine(
+            parsed, hide_parameters=True, connect_args={"timeout": 30, "check_same_thread": False}, pool_size=pool_size
+        )
         event.listen(engine, "connect", _prepare_sqlite)
         _one_writer(engine)
         return engine
-    return create_engine(parsed, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True)
+    return create_engine(parsed, hide_parameters=True, pool_size=pool_size, max_overflow=pool_size, pool_pre_ping=True)
 
 
 @contextmanager

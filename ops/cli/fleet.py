@@ -38,7 +38,8 @@ def _stopping() -> Iterator[threading.Event]:
     def handle(signum: int, _frame: object) -> None:
         if stop.is_set() and signum == signal.SIGINT:
             raise KeyboardInterrupt
-        stop.set()
+        # from a thread: the main thread may hold the event's lock in `wait` at this very moment
+        threading.Thread(target=stop.set).start()
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -87,7 +88,9 @@ def worker(context: click.Context, queue: str, threads: int) -> None:
             parts.bus.consume(queue, TOPOLOGY[queue], handlers[queue], stop)
             return
         if queue not in assembly.job_queues(parts):
-            fail(f"the channel of queue {queue} is not configured: see docs/operations.md for its settings")
+            # a fleet may run without a channel; its worker must not be restarted for ever
+            click.echo(f"the channel of queue {queue} is not configured, so there is nothing to serve", err=True)
+            return
         with assembly.actors(parts, [queue]):
             run_worker(parts.broker, [queue], threads, stop)
 

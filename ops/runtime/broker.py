@@ -82,6 +82,9 @@ def run_worker(
     """
     with working(broker, queues, threads, grace=grace) as worker:
         stop.wait()
+        if isinstance(broker, QuorumBroker):
+            # a consumer that waits to reconnect must not hold the end up
+            broker.closing.set()
     broker.close()
     return not any(thread.is_alive() for thread in worker.workers)
 

@@ -115,13 +115,15 @@ def _mapping(node: yaml.MappingNode, field: str, problems: list[Problem], inside
 def _problem(root: yaml.Node, details: Any) -> Problem:
     """Where in the file pydantic's location lies; parts of it that name no node (a union's member) are passed over."""
     node, line, field = root, _line(root), ""
-    missing = details["type"] == "missing"
-    for number, part in enumerate(details["loc"]):
+    path, is_missing = list(details["loc"]), details["type"] in ("missing", "union_tag_not_found")
+    if details["type"].startswith("union_tag_"):
+        path.append(details["ctx"]["discriminator"].strip("'"))
+    for number, part in enumerate(path):
         step = _step(node, part)
         if step is not None:
             line, node = step
             field = f"{field}[{part}]" if isinstance(part, int) else f"{field}.{part}".lstrip(".")
-        elif missing and number == len(details["loc"]) - 1:
+        elif is_missing and number == len(path) - 1:
             field = f"{field}.{part}".lstrip(".")
     return Problem(line, field, _reason(details))
 
@@ -139,7 +141,9 @@ def _step(node: yaml.Node, part: int | str) -> tuple[int, yaml.Node] | None:
 
 def _reason(details: Any) -> str:
     match details["type"]:
-        case "missing":
+        case "union_tag_invalid":
+            return f"expected one of {details['ctx']['expected_tags']}"
+        case "missing" | "union_tag_not_found":
             return "required, but not there"
         case "extra_forbidden":
             return "unknown field"

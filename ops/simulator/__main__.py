@@ -14,7 +14,8 @@ import os
 import signal
 import stat
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from ops.runtime.clock import SharedClock
 from ops.simulator.certificate import CERTIFICATE, server_context
 from ops.simulator.control import control_application
 from ops.simulator.draws import Draws
-from ops.simulator.ehr import generate, read_world
+from ops.simulator.ehr import adopt_export, generate, read_world, write_recipe
 from ops.simulator.export import write_world
 from ops.simulator.provider_smtp import SmtpFaults
 from ops.simulator.sms_account import SmsAccount, SmsFaults
@@ -38,10 +39,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not options.make and options.clock is None:
         parser.error("--clock: the simulation needs the file of its clock")
+    if options.adopt is not None and options.organisation is None:
+        parser.error("--adopt: the export needs the --organisation file by which it is read")
     try:
         if options.make:
-            start = datetime.fromisoformat(options.start).replace(tzinfo=UTC)
-            write_world(generate(options.seed, options.sites, options.patients, start, options.months), options.world)
+            _make(options)
         else:
             uvloop.run(_serve(options))
     except (ValueError, OSError) as error:
@@ -66,7 +68,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--patients", type=int, default=6000)
     parser.add_argument("--start", default="2025-01-06", help="first day of the story (UTC)")
     parser.add_argument("--months", type=int, default=12)
+    parser.add_argument("--adopt", type=Path, metavar="DIR", help="with --make: use the patients of this FHIR export")
+    parser.add_argument("--organisation", type=Path, metavar="FILE", help="with --adopt: how the export is read")
     return parser
+
+
+def _make(options: argparse.Namespace) -> None:
+    start = _instant(options.start)
+    if options.adopt is None:
+        write_world(generate(options.seed, options.sites, options.patients, start, options.months), options.world)
+    else:
+        world = adopt_export(options.seed, options.adopt, options.organisation, start, options.months)
+        write_recipe(world, options.world)
+
+
+def _instant(text: str) -> datetime:
+    """A date or an instant; without a zone it is UTC."""
+    at = datetime.fromisoformat(text)
+    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 def credentials(seed: int, rate_per_second: float = 0.0, burst: int = 100) -> Credentials:
@@ -111,19 +130,22 @@ async def _serve(options: argparse.Namespace) -> None:
             "smtp_user": login.smtp_user,
             "smtp_password": login.smtp_password,
         }
-        print(json.dumps(ready), flush=True)  # noqa: T201 - the line the conductor waits for
-        await _until_stopped()
+        with _watching() as stopped:
+            print(json.dumps(ready), flush=True)  # noqa: T201 - the line the conductor waits for
+            await stopped.wait()
 
 
 async def _listen(open_things: AsyncExitStack, application: web.Application, port: int) -> int:
-    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=1, keepalive_timeout=3600)
     await runner.setup()
     open_things.push_async_callback(runner.cleanup)
     await web.TCPSite(runner, "127.0.0.1", port).start()
     return int(runner.addresses[0][1])
 
 
-async def _until_stopped() -> None:
+@contextmanager
+def _watching() -> Iterator[asyncio.Event]:
+    """An event that is set by a signal to end, or when the parent closes our standard input."""
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -133,7 +155,7 @@ async def _until_stopped() -> None:
     is_pipe = descriptor >= 0 and stat.S_ISFIFO(os.fstat(descriptor).st_mode)
     if is_pipe:
         loop.add_reader(descriptor, lambda: stopped.set() if os.read(descriptor, 4096) == b"" else None)
-    await stopped.wait()
+    yield stopped
     if is_pipe:
         loop.remove_reader(descriptor)
 

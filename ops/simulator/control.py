@@ -19,14 +19,14 @@ def control_application(stage: Stage) -> web.Application:
             await stage.begin(wanted["public_url"], wanted["events"])
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError, ValueError) as error:
             return _answer({"problem": f"{type(error).__name__}: {error}"}, status=400)
-        return _answer({"next_at": _next_at(stage)})
+        return _answer(stage.progress())
 
     async def advance(_: web.Request) -> web.Response:
         try:
             did = await stage.advance()
         except RuntimeError as error:
             return _answer({"problem": str(error)}, status=409)
-        return _answer({"did": did, "next_at": _next_at(stage), "events": stage.events()})
+        return _answer({"did": did, **stage.progress()})
 
     async def witness(_: web.Request) -> web.Response:
         return _answer(stage.testimony())
@@ -40,11 +40,6 @@ def control_application(stage: Stage) -> web.Application:
     application.router.add_get("/control/witness", witness)
     application.router.add_get("/control/state", state)
     return application
-
-
-def _next_at(stage: Stage) -> str | None:
-    at = stage.agenda.next_at()
-    return at.isoformat() if at else None
 
 
 def _answer(body: dict[str, Any], status: int = 200) -> web.Response:

@@ -15,16 +15,13 @@ from ops.simulator.history import MEASURE, THRESHOLD, Appointment, Care, Story, 
 from ops.simulator.news import News
 from ops.simulator.people import Person
 
-#: The system that numbers the appointments, in the export and in events alike.
-SYSTEM = "ehr"
-
 #: Chance that a lapsed patient comes back unasked within the year: about 20 % overall once no-shows are taken off.
 RETURNS = {
-    Segment.MONTHS_6_12: 0.27,
-    Segment.MONTHS_12_24: 0.22,
-    Segment.BEYOND_24: 0.15,
-    Segment.NEVER_REBOOKED: 0.27,
-    Segment.CHRONIC_OVERDUE: 0.22,
+    Segment.MONTHS_6_12: 0.24,
+    Segment.MONTHS_12_24: 0.20,
+    Segment.BEYOND_24: 0.14,
+    Segment.NEVER_REBOOKED: 0.25,
+    Segment.CHRONIC_OVERDUE: 0.20,
 }
 WALK_IN = 0.30
 OUTCOMES = (
@@ -212,7 +209,12 @@ class Diary:
         if file.gap_due_on is None or not self._has_fixed_gaps(file.care.site):
             return
         now, person, due_on = self.now(), file.care.person, file.gap_due_on
-        common = {"site": file.care.site, "mrn": person.mrn_at(file.care.site), "measure": MEASURE, "source": SYSTEM}
+        common = {
+            "site": file.care.site,
+            "mrn": person.mrn_at(file.care.site),
+            "measure": MEASURE,
+            "source": self.world.system,
+        }
         gap_id = f"{file.care.key}-g{file.gap}"
         closed = {
             "gap_id": gap_id,
@@ -259,7 +261,7 @@ class Diary:
         data = {
             "site": appointment.site,
             "appointment_id": appointment.id,
-            "source": SYSTEM,
+            "source": self.world.system,
             "patient": {"site": appointment.site, "mrn": care.person.mrn_at(appointment.site)},
             "service_line": care.line.value,
             "starts_at": appointment.starts_at.isoformat(),

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from ops.simulator.adopt import adopt
 from ops.simulator.draws import Draws
 from ops.simulator.history import Care, Story, make_care
 from ops.simulator.people import Person, make_people
@@ -25,6 +26,14 @@ class Recipe:
     start: str
     """ISO 8601 instant, UTC."""
     months: int
+    export: str | None = None
+    """Folder of the FHIR export whose patients come to life instead of made ones."""
+    organisation: str | None = None
+    """The organisation file by which that export is read."""
+
+
+#: The system that numbers the appointments of made worlds, in their exports and in events alike.
+SYSTEM = "ehr"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +47,8 @@ class World:
     sites: tuple[Site, ...]
     people: list[Person]
     care: list[Care]
+    system: str = SYSTEM
+    """The record system's name, the same in its exports and its events."""
 
     @property
     def lapsed(self) -> list[Care]:
@@ -68,12 +79,37 @@ def generate(
     return World(
         recipe=Recipe(seed, sites, patients, start.isoformat(), months),
         start=start,
-        end=start + timedelta(days=round(30.4 * months)),
+        end=_end(start, months),
         draws=draws,
         sites=made_sites,
         people=people,
         care=[care for person in people for care in make_care(draws, person, start)],
     )
+
+
+def adopt_export(seed: int, export: Path, organisation: Path, start: datetime, months: int) -> World:
+    """A world of the patients in somebody else's FHIR export, as of `start` (aware).
+
+    Raises:
+        ValueError: the export or the organisation file cannot be used, or `start` is naive.
+        OSError: a file cannot be read.
+    """
+    if start.tzinfo is None:
+        raise ValueError("start: expected an instant with its zone")
+    start = start.astimezone(UTC)
+    draws = Draws(seed)
+    adopted = adopt(export, organisation, draws, start)
+    recipe = Recipe(
+        seed,
+        len(adopted.sites),
+        len(adopted.people),
+        start.isoformat(),
+        months,
+        export=str(export.absolute()),
+        organisation=str(organisation.absolute()),
+    )
+    end = _end(start, months)
+    return World(recipe, start, end, draws, adopted.sites, adopted.people, adopted.care, adopted.system)
 
 
 def write_recipe(world: World, directory: Path) -> None:
@@ -92,4 +128,11 @@ def read_world(directory: Path) -> World:
     if not path.exists():
         raise FileNotFoundError(f"{path}: no world here; make one with `python -m ops.simulator --make --world DIR`")
     recipe = Recipe(**json.loads(path.read_text()))
-    return generate(recipe.seed, recipe.sites, recipe.patients, datetime.fromisoformat(recipe.start), recipe.months)
+    start = datetime.fromisoformat(recipe.start)
+    if recipe.export is not None and recipe.organisation is not None:
+        return adopt_export(recipe.seed, Path(recipe.export), Path(recipe.organisation), start, recipe.months)
+    return generate(recipe.seed, recipe.sites, recipe.patients, start, recipe.months)
+
+
+def _end(start: datetime, months: int) -> datetime:
+    return start + timedelta(days=round(30.4 * months))

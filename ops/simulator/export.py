@@ -8,8 +8,7 @@ from typing import Any
 import yaml
 
 from ops.simulator import sites
-from ops.simulator.diary import SYSTEM
-from ops.simulator.ehr import World, write_recipe
+from ops.simulator.ehr import SYSTEM, World, write_recipe
 from ops.simulator.export_csv import write_csv
 from ops.simulator.export_fhir import CARE_PLAN, CONDITIONS, ENTERPRISE, VISIT_CODES, organisation_id, write_fhir
 from ops.simulator.history import MEASURE

@@ -10,8 +10,7 @@ from typing import Any
 
 import yaml
 
-from ops.simulator.diary import SYSTEM
-from ops.simulator.ehr import World
+from ops.simulator.ehr import SYSTEM, World
 from ops.simulator.history import gaps, visits
 from ops.simulator.people import Person
 

@@ -49,6 +49,23 @@ ZONE_OF_STATE: dict[str, str] = {
 }
 
 
+#: Exports of other systems write states out.
+_STATE_NAMES = {
+    "new york": "NY",
+    "massachusetts": "MA",
+    "connecticut": "CT",
+    "new jersey": "NJ",
+    "pennsylvania": "PA",
+    "illinois": "IL",
+    "minnesota": "MN",
+    "wisconsin": "WI",
+    "colorado": "CO",
+    "arizona": "AZ",
+    "california": "CA",
+    "washington": "WA",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """A town where a patient may live."""
@@ -77,6 +94,11 @@ PLACES = (
     PHOENIX_CITY,
     LOS_ANGELES_CITY,
 )
+
+
+def zone_of_state(state: str) -> str | None:
+    """The zone of a state, by code or name; None where it has several, or we do not know it."""
+    return ZONE_OF_STATE.get(_STATE_NAMES.get(state.lower(), state.upper()))
 
 
 def zone_of_number(number: str) -> str | None:

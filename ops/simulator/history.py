@@ -21,7 +21,7 @@ MEASURE = "annual_review"
 
 Line = ServiceLine
 _LINES = ((Line.PRIMARY, 0.55), (Line.DENTAL, 0.20), (Line.CHRONIC, 0.25))
-TWO_LINES = 0.04
+TWO_LINES = 0.02
 
 
 class Story(StrEnum):

@@ -57,6 +57,11 @@ class Publisher(Protocol):
     confirmed: Counter[str]
     """Published events by name."""
 
+    @property
+    def unconfirmed(self) -> int:
+        """Events that wait to be published again."""
+        ...
+
     async def publish(self, news: Sequence[News]) -> None:
         """Publish in order; what is not confirmed is kept and tried again with the next call."""
         ...
@@ -73,6 +78,7 @@ class HttpPublisher:
         self._caller = caller
         self._headers = {"Authorization": f"Bearer {token}", "Content-Type": STRUCTURED}
         self.confirmed: Counter[str] = Counter()
+        self.unconfirmed = 0  # the caller keeps what failed, on the agenda
 
     async def publish(self, news: Sequence[News]) -> None:
         """Events of one patient in order, those of different patients at once (the caller bounds how many)."""
@@ -108,6 +114,11 @@ class AmqpPublisher:
         self._waiting: list[News] = []
         self.confirmed: Counter[str] = Counter()
         self.failures = 0
+
+    @property
+    def unconfirmed(self) -> int:
+        """Events that wait for the broker."""
+        return len(self._waiting)
 
     async def publish(self, news: Sequence[News]) -> None:
         """Publish everything waiting, then this; in a thread, because pika blocks."""

@@ -39,16 +39,16 @@ class Reaction(StrEnum):
 #: Chance per delivered message. Over a year's cadence some 11 % of those who would stay away book, which with
 #: no-shows is a lift of six to nine points, as in published trials (J Hum Hypertens s41371-024-00942-1: 5.8).
 TO_TEXT = (
-    (Reaction.BOOK, 0.0150),
-    (Reaction.RESCHEDULE, 0.0040),
-    (Reaction.LINK, 0.0120),
+    (Reaction.BOOK, 0.0110),
+    (Reaction.RESCHEDULE, 0.0030),
+    (Reaction.LINK, 0.0090),
     (Reaction.STOP, 0.0090),
     (Reaction.REFUSE, 0.0006),
     (Reaction.HELP, 0.0030),
     (Reaction.OTHER, 0.0070),
 )
 TO_MAIL = (
-    (Reaction.LINK, 0.0220),
+    (Reaction.LINK, 0.0155),
     (Reaction.UNSUBSCRIBE, 0.0060),
 )
 #: The first messages move more people than the later ones.

@@ -38,13 +38,11 @@ class Person:
     email: str | None
     prefers: str | None
     deceased_on: date | None
-    zone: str | None = None
-    """Zone of the home where it is not the place's own (imported populations); see `home_zone`."""
 
     @property
     def home_zone(self) -> str:
         """IANA zone of the home address."""
-        return self.zone or self.home.zone
+        return self.home.zone
 
     @property
     def site(self) -> str:

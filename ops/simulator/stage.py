@@ -126,17 +126,21 @@ class Stage:
                     await self._publisher.publish(news)
             return did
 
-    def events(self) -> int:
-        """CloudEvents published and confirmed since the beginning."""
-        return sum(self._publisher.confirmed.values()) if self._publisher else 0
+    def progress(self) -> dict[str, Any]:
+        """When the next action is due, and how many events were confirmed since the beginning."""
+        next_at = self.agenda.next_at()
+        return {
+            "next_at": next_at.isoformat() if next_at else None,
+            "events": self._publisher.confirmed.total() if self._publisher else 0,
+            "unconfirmed": self._publisher.unconfirmed if self._publisher else 0,
+        }
 
     def state(self) -> dict[str, Any]:
         """Counts for people: what was planned, done, answered and refused."""
-        next_at = self.agenda.next_at()
         return {
             "now": self.now().isoformat(),
             "planned": len(self.agenda),
-            "next_at": next_at.isoformat() if next_at else None,
+            **self.progress(),
             "calls": {
                 "answered": dict(self.caller.answered),
                 "failed": dict(self.caller.failed),
@@ -148,7 +152,7 @@ class Stage:
             },
             "patients": dict(self.patients.did),
             "records": dict(self.diary.counts),
-            "events": dict(self._publisher.confirmed) if self._publisher else {},
+            "news": dict(self._publisher.confirmed) if self._publisher else {},
         }
 
     def testimony(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from email.message import EmailMessage
-from typing import Any
+from typing import Any, cast
 
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from channel_harness import NOW, Case, Provider, deaf_port, outgoing, refusing_port
@@ -69,7 +69,7 @@ class _Scripted(SMTP):
             auth_required=bool(relay.password),
         )
 
-    async def push(self, status: str | bytes) -> None:
+    async def push(self, status: Any) -> None:
         if not self._greeted:
             self._greeted = True
             if "greeting" in self._relay.at and not await self._is_usual("greeting"):
@@ -80,7 +80,7 @@ class _Scripted(SMTP):
         if self._taken >= self._relay.messages_per_connection:
             self._up.received.append("421 at MAIL")
             await super().push("421 4.3.2 enough for one connection")
-            self.transport.close()
+            self._drop()
         elif await self._is_usual("MAIL"):
             await super().smtp_MAIL(arg)
 
@@ -124,14 +124,13 @@ class _Scripted(SMTP):
         return False
 
     def _drop(self) -> None:
-        assert isinstance(self.transport, asyncio.Transport)
-        self.transport.abort()
+        cast("asyncio.Transport", self.transport).abort()  # uvloop's is none by name
 
     def _knows_password(
         self, _server: SMTP, _session: Session, _envelope: Envelope, _how: str, data: Any
     ) -> AuthResult:
         assert isinstance(data, LoginPassword)
-        return AuthResult(success=data.password.decode() == self._relay.password)
+        return AuthResult(success=data.password.decode() == self._relay.password, handled=False)
 
 
 class _Mailbox:

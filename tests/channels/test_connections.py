@@ -102,8 +102,10 @@ def test_mails_that_wait_too_long_for_a_connection_were_not_sent() -> None:
 
     outcomes, up = asyncio.run(mail(slow, 3, environ))
 
-    assert [outcome.kind for outcome in outcomes].count(OutcomeKind.UNCERTAIN) == len(up.received) == 1
-    assert [outcome.kind for outcome in outcomes].count(OutcomeKind.RETRY) == 2
+    kinds = [outcome.kind for outcome in outcomes]
+    # the second may get the connection in the last instant and be written; whatever was, is uncertain
+    assert kinds.count(OutcomeKind.UNCERTAIN) == len(up.received) >= 1
+    assert kinds.count(OutcomeKind.RETRY) == 3 - len(up.received) >= 1
 
 
 @pytest.mark.parametrize("number", [50])

@@ -10,11 +10,9 @@ import csv
 import gzip
 import json
 import sys
-from datetime import datetime, timezone
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from zoneinfo import ZoneInfo
-
-UTC = timezone.utc  # noqa: UP017 (any Python 3)
 
 #: (patient, line, segment)
 Cohort = set[tuple[str, str, str]]
@@ -101,8 +99,8 @@ def _later(instant: datetime, months: int) -> datetime:
     raise AssertionError("every month has 28 days")
 
 
-def _utc(text: str, zone: ZoneInfo | timezone = UTC) -> datetime:
-    found = datetime.fromisoformat(text.replace("Z", "+00:00"))
+def _utc(text: str, zone: tzinfo = UTC) -> datetime:
+    found = datetime.fromisoformat(text)
     return (found if found.tzinfo else found.replace(tzinfo=zone)).astimezone(UTC)
 
 
@@ -121,9 +119,9 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 if __name__ == "__main__":
-    ends = {"fhir": (2021, 3, 31), "csv2018": (2018, 3, 31), "csv3": (2024, 12, 31)}
+    ends = {"fhir": "2021-03-31", "csv2018": "2018-03-31", "csv3": "2024-12-31"}
     known = {"fhir": fhir, "csv2018": csv2018, "csv3": csv3}
     name, where = sys.argv[1], Path(sys.argv[2])
-    cohort = known[name](where, datetime(*ends[name], 23, 59, 59, 999999, UTC))
+    cohort = known[name](where, datetime.fromisoformat(ends[name] + "T23:59:59.999999+00:00"))
     for line in sorted(cohort):
         print(*line)  # noqa: T201

@@ -8,18 +8,18 @@ from datetime import datetime, timedelta
 
 import pytest
 from household import EMAIL, NOW, PHONE, STRANGER, Household, count, row, rows, send
-from sqlalchemy import Connection, Engine, select, text
+from sqlalchemy import Connection, Engine
 
-from domain.ledger import choices, replies, senders
+from domain.ledger import choices, intake, replies, senders
 from domain.ledger.choices import choice_event, suppression
 from domain.ledger.outbox import outbox
-from domain.ledger.patients import contact_point, patient
+from domain.ledger.patients import contact_point
 from domain.ledger.replies import ANSWERS_PER_DAY, Taken, reply
-from domain.ledger.store import open_ledger
 from domain.ledger.touches import touch
 from domain.ledger.transactions import transact
 from domain.ledger.vault import Vault
-from domain.rules.vocabulary import Intent
+from domain.rules.news import Contact, PatientNews
+from domain.rules.vocabulary import ContactSystem, Intent
 
 
 def _take(
@@ -269,49 +269,20 @@ def test_strangers_who_stop_at_once_meet_in_one_contact_point(
     assert _answers(ledger) == ["opt_out_confirmation"]
 
 
-def test_stops_and_claims_that_lock_the_same_household_do_not_hold_each_other_up(
+def test_an_imported_patients_number_is_recognised_however_it_was_imported(
     ledger: Engine, vault: Vault, household: Household
 ) -> None:
-    """A claim that begins after the opt-out's commit sees it; locks in one order never deadlock."""
-    stopped = threading.Event()
+    news = PatientNews(
+        organisation_id=household.organisation,
+        site="north",
+        mrn="M-77",
+        version=1,
+        contacts=(Contact(ContactSystem.PHONE, "303.555.0177"), Contact(ContactSystem.EMAIL, "Ann@Example.com")),
+    )
+    with ledger.begin() as conn:
+        assert intake.take_patients(conn, vault, [news], NOW).applied == 1
 
-    def claim_until_stopped() -> bool:
-        while True:
-            was_stopped = stopped.is_set()
-            with ledger.begin() as conn:
-                patients = select(patient.c.id).where(patient.c.id.in_([household.jane, household.john]))
-                conn.execute(patients.order_by(patient.c.id).with_for_update())
-                points = select(contact_point.c.id).where(contact_point.c.id == household.phone)
-                conn.execute(points.order_by(contact_point.c.id).with_for_update())
-                sees_it = choices.is_opted_out(conn, household.phone)
-                planned = select(touch.c.id).where(touch.c.id.in_(household.touches), touch.c.state == "planned")
-                left = conn.execute(planned.with_for_update()).all()
-            if was_stopped:
-                return sees_it and not left
+    _take(ledger, vault, "STOP", sender="+13035550177")
 
-    with ThreadPoolExecutor(3) as pool:
-        claims = [pool.submit(claim_until_stopped) for _ in range(3)]
-        for number in range(20):
-            _take(ledger, vault, ("STOP", "HELP", "C", "see you")[number % 4], id=f"SM{number}")
-        stopped.set()
-
-        assert all(each.result(timeout=30) for each in claims)
-
-
-def test_the_sender_is_found_through_an_index(postgres_url: str, vault: Vault) -> None:
-    engine = open_ledger(postgres_url)
-    try:
-        with engine.begin() as conn:
-            conn.execute(text("SET LOCAL enable_seqscan = off"))
-            plan = "\n".join(
-                conn.scalars(
-                    text(
-                        "EXPLAIN SELECT id FROM contact_point WHERE organisation_id IN (1, 2) AND system = 'phone'"
-                        " AND value_index = '\\x00'::bytea"
-                    )
-                )
-            )
-    finally:
-        engine.dispose()
-
-    assert "uq_contact_point" in plan
+    (suppressed,) = [each for each in rows(ledger, suppression) if each["patient_id"] is not None]
+    assert suppressed["patient_id"] not in {household.jane, household.john}

@@ -40,7 +40,12 @@ def test_without_the_token_nothing_is_taken(ledger: Engine, web: Web, header: st
 def test_where_no_token_is_configured_everything_is_refused(ledger: Engine, vault: Vault, serve: Serve) -> None:
     web = start_web(ledger, vault, serve, events_token="")
 
-    assert web.client.post("/events", content=_EVENT, headers={"authorization": "Bearer "}).status_code == 401
+    answers = [
+        web.client.post("/events", content=_EVENT, headers=each) for each in ({"authorization": "Bearer"}, _BEARER)
+    ]
+
+    assert [each.status_code for each in answers] == [401, 401]
+    assert web.events == []
 
 
 def test_a_refused_event_is_answered_with_a_problem_document(ledger: Engine, vault: Vault, serve: Serve) -> None:

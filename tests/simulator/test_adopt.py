@@ -1,0 +1,120 @@
+"""Somebody else's export comes to life: its people, their numbers and how long they have been away."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ops.simulator.__main__ import main
+from ops.simulator.ehr import adopt_export, read_world
+from ops.simulator.history import Story
+
+AS_OF = datetime(2021, 3, 31, tzinfo=UTC)
+ORGANISATION = """
+organisation: {key: example, name: Example Health}
+sites:
+  - {key: main, name: Main, zone: America/New_York, state: MA}
+  - {key: west, name: West, zone: America/Los_Angeles, state: CA}
+fhir:
+  source: other-ehr
+  default_site: main
+  sites: {org-west: west}
+  mrn_system: "urn:mrn"
+"""
+
+
+def patient(id_: str, **more: Any) -> dict[str, Any]:
+    return {
+        "resourceType": "Patient",
+        "id": id_,
+        "identifier": [{"system": "urn:mrn", "value": f"M-{id_}"}],
+        "name": [{"family": "Zamora", "given": ["Ana"]}],
+        "telecom": [{"system": "phone", "value": "555-978-4581"}],
+        "birthDate": "1956-08-03",
+        "address": [{"state": "Arizona"}],
+        **more,
+    }
+
+
+def visit(id_: str, started: str, code: str = "AMB") -> dict[str, Any]:
+    return {
+        "resourceType": "Encounter",
+        "status": "finished",
+        "class": {"code": code},
+        "subject": {"reference": f"urn:uuid:{id_}"},
+        "period": {"start": started},
+    }
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    patients = [
+        patient("away"),
+        patient("active", managingOrganization={"reference": "Organization/org-west"}, address=[]),
+        patient("dead", deceasedDateTime="2019-01-01T10:00:00Z"),
+        patient("new", telecom=[{"system": "email", "value": "Ana@Example.com"}]),
+    ]
+    visits = [
+        visit("away", "2018-05-01T10:00:00-05:00"),
+        visit("away", "2019-05-01T10:00:00-05:00"),
+        visit("away", "2021-01-01T10:00:00-05:00", code="EMER"),
+        visit("active", "2020-12-01T10:00:00-05:00"),
+        visit("dead", "2018-05-01T10:00:00-05:00"),
+    ]
+    (tmp_path / "organisation.yaml").write_text(ORGANISATION)
+    (tmp_path / "Patient.ndjson").write_text("\n".join(map(json.dumps, patients)))
+    with gzip.open(tmp_path / "Encounter.ndjson.gz", "wt") as file:
+        file.write("\n".join(map(json.dumps, visits)))
+    return tmp_path
+
+
+def test_people_have_their_numbers_zones_and_record_numbers(export: Path) -> None:
+    world = adopt_export(1, export, export / "organisation.yaml", AS_OF, 6)
+    away, active, dead, new = world.people
+
+    assert world.system == "other-ehr"
+    assert (away.phone, away.home_zone, away.registrations) == (
+        "+15559784581",
+        "America/Phoenix",
+        (("main", "M-away"),),
+    )
+    assert (active.site, active.home_zone) == ("west", "America/Los_Angeles")
+    assert dead.deceased_on == date(2019, 1, 1)
+    assert (new.phone, new.email) == (None, "ana@example.com")
+
+
+def test_who_was_not_seen_for_a_year_is_lapsed_whatever_the_emergency_room_saw(export: Path) -> None:
+    world = adopt_export(1, export, export / "organisation.yaml", AS_OF, 6)
+
+    stories = {care.person.key: care.story for care in world.care}
+
+    assert stories == {"away": Story.LAPSED, "active": Story.ACTIVE, "dead": Story.LAPSED}
+    assert [care.person.key for care in world.lapsed] == ["away"]
+
+
+def test_the_recipe_leads_back_to_the_export(export: Path, tmp_path: Path) -> None:
+    arguments = ["--make", "--world", str(tmp_path / "w"), "--start", "2021-03-31", "--months", "6"]
+    assert main([*arguments, "--adopt", str(export), "--organisation", str(export / "organisation.yaml")]) == 0
+
+    world = read_world(tmp_path / "w")
+
+    assert [person.key for person in world.people] == ["away", "active", "dead", "new"]
+    assert world.start == AS_OF
+
+
+def test_an_export_without_patients_and_a_file_without_fhir_are_told(
+    export: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    arguments = ["--make", "--world", str(tmp_path / "w"), "--organisation", str(export / "organisation.yaml")]
+    assert main([*arguments, "--adopt", str(tmp_path / "empty")]) == 2
+    assert "no patients found" in capsys.readouterr().err
+
+    (export / "organisation.yaml").write_text("sites: []")
+    assert main([*arguments, "--adopt", str(export)]) == 2
+    assert "not an organisation file with a fhir part" in capsys.readouterr().err
