@@ -34,7 +34,7 @@ def serve_web(parts: Parts) -> Iterator[None]:
         public_url=settings.public_url,
         link_key=settings.index_key,
         jobs=parts.enqueue,
-        take_event=assembly.intake(parts).take_one,
+        take_event=assembly.intake(parts).take_posted,
         events_token=settings.events_token,
     )
     config = uvicorn.Config(

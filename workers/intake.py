@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from domain.events.codec import Event, EventProblem, decode, is_ours
+from domain.events.codec import STRUCTURED, Event, EventProblem, decode, is_batch, is_ours, split_batch
 from domain.events.models import TYPES, Direction
 from domain.ledger import events_seen, outbox, quarantine
 from domain.ledger.events_seen import EventKey
@@ -106,17 +106,29 @@ class Intake:
         for part in _parts(items):
             self._take_part(part)
 
-    def take_one(self, source: str, headers: Mapping[str, str], body: bytes) -> None:
-        """Take one event over HTTP; `source` says where it was posted (`http:/events`), header names are lower case.
+    def take_posted(self, source: str, headers: Mapping[str, str], body: bytes) -> None:
+        """Take one event, or a batch, over HTTP; `source` says where it was posted (`http:/events`).
+
+        Header names are lower case. Of a batch, what is sound is taken even where other events are refused.
 
         Raises:
-            EventProblem: it was refused (and is held in quarantine); the reason is for its publisher.
+            EventProblem: something was refused (and is held in quarantine); the reasons are for its publisher.
             DBAPIError: the ledger cannot be reached.
         """
-        item = _read(_HTTP, source, headers, headers.get("content-type", ""), body)
-        problem = self._take_part([item]).get(item.key)
-        if problem is not None:
-            raise EventProblem(problem)
+        content_type = headers.get("content-type", "")
+        if not is_batch(content_type):
+            item = _read(_HTTP, source, headers, content_type, body)
+            problem = self._take_part([item]).get(item.key)
+            if problem is not None:
+                raise EventProblem(problem)
+            return
+        items = [_read(_HTTP, source, {}, STRUCTURED, event) for event in split_batch(body)]
+        problems: dict[EventKey, str] = {}
+        for part in _parts(items):
+            problems |= self._take_part(part)
+        if problems:
+            refused = [f"event {n}: {problems[item.key]}" for n, item in enumerate(items) if item.key in problems]
+            raise EventProblem("; ".join(refused)[:2000])
 
     def replay(self, ids: Iterable[int]) -> list[Replayed]:
         """Try held messages again, each in its own transaction; what fails stays held, with its new reason."""

@@ -26,6 +26,9 @@ MAX_BODY, MAX_DEPTH, MAX_ID = 256 * 1024, 32, 200
 _MAX_OTHER = 2000
 
 STRUCTURED = "application/cloudevents+json"
+BATCHED = "application/cloudevents-batch+json"
+#: Events of one batch.
+MAX_BATCH = 500
 _PREFIXES = ("cloudevents_", "cloudevents:", "ce-")
 _REQUIRED = ("specversion", "id", "source", "type")
 _OPTIONAL = ("datacontenttype", "dataschema", "subject", "time")
@@ -132,6 +135,28 @@ def read_envelope(headers: Mapping[str, Any], content_type: str, body: bytes) ->
         attributes["datacontenttype"] = content_type
     envelope = _envelope(attributes)
     return _with_data(envelope, _json(body, envelope) if _is_json(envelope.datacontenttype) else body)
+
+
+def is_batch(content_type: str) -> bool:
+    """Whether a body is a JSON array of structured events (CloudEvents batched content mode)."""
+    return content_type.partition(";")[0].strip().lower() == BATCHED
+
+
+def split_batch(body: bytes) -> list[bytes]:
+    """The events of a batch, each as a structured event's body.
+
+    Raises:
+        EventProblem: it is no JSON array, or holds too many events.
+    """
+    try:
+        events = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise EventProblem("batch: not JSON") from None
+    if not isinstance(events, list):
+        raise EventProblem("batch: not a JSON array")
+    if len(events) > MAX_BATCH:
+        raise EventProblem(f"batch: more than {MAX_BATCH} events")
+    return [orjson.dumps(event) for event in events]
 
 
 def encode(name: str, source: str, event_id: str, time: datetime, data: Mapping[str, Any]) -> Encoded:

@@ -66,4 +66,9 @@ care = Table(
     Column("noticed_segment", String(32)),
     UniqueConstraint("patient_id", "service_line"),
 )
-Index("ix_care_scan_at", care.c.scan_at, sqlite_where=care.c.scan_at.is_not(None), postgresql_where=care.c.scan_at.is_not(None))
+Index(
+    "ix_care_scan_at",
+    care.c.scan_at,
+    sqlite_where=care.c.scan_at.is_not(None),
+    postgresql_where=care.c.scan_at.is_not(None),
+)

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from domain.ledger import store
+from domain.ledger.lookup import by_key
 from domain.ledger.patients import CONTACT_VALUE, contact_index, contact_point, patient_contact
 from domain.ledger.store import chunks
 from domain.ledger.vault import Vault
@@ -102,15 +103,10 @@ def _point_ids(conn: Connection, keys: Collection[PointKey]) -> dict[PointKey, i
     found: dict[PointKey, int] = {}
     columns = contact_point.c
     for organisation_id, system in sorted({key[:2] for key in keys}):
-        for indexes in chunks(sorted(key[2] for key in keys if key[:2] == (organisation_id, system))):
-            rows = conn.execute(
-                select(columns.value_index, columns.id).where(
-                    columns.organisation_id == organisation_id,
-                    columns.system == system,
-                    columns.value_index.in_(indexes),
-                )
-            )
-            found.update({(organisation_id, system, bytes(row[0])): row[1] for row in rows})
+        within = {"organisation_id": organisation_id, "system": system}
+        indexes = {key[2] for key in keys if key[:2] == (organisation_id, system)}
+        rows = by_key(conn, contact_point, within, columns.value_index, indexes, columns.value_index, columns.id)
+        found.update({(organisation_id, system, bytes(row[0])): row[1] for row in rows})
     return found
 
 

@@ -5,6 +5,7 @@ Names, record numbers and contact values are stored only encrypted, beside a key
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
@@ -24,6 +25,7 @@ from sqlalchemy import (
 )
 
 from domain.ledger.columns import Instant, id_column, metadata, ref
+from domain.ledger.lookup import by_key
 from domain.ledger.store import chunks
 from domain.ledger.vault import Vault
 
@@ -129,19 +131,15 @@ def contact_index(vault: Vault, system: str, value: str) -> bytes:
 
 def by_registration(conn: Connection, keys: Collection[tuple[int, bytes]]) -> dict[tuple[int, bytes], Registered]:
     """Who is registered under these pairs of site id and record number index."""
-    wanted = set(keys)
+    at_site: defaultdict[int, set[bytes]] = defaultdict(set)
+    for site_id, index in keys:
+        at_site[site_id].add(index)
     found: dict[tuple[int, bytes], Registered] = {}
-    for indexes in chunks(sorted({index for _, index in wanted})):
-        columns = registration.c
-        rows = conn.execute(
-            select(columns.site_id, columns.mrn_index, columns.patient_id, columns.version).where(
-                columns.mrn_index.in_(indexes)
-            )
-        )
-        for row in rows:
-            key = (row.site_id, bytes(row.mrn_index))
-            if key in wanted:
-                found[key] = Registered(row.patient_id, row.version)
+    columns = registration.c
+    for site_id, indexes in at_site.items():
+        wanted = (columns.mrn_index, columns.patient_id, columns.version)
+        rows = by_key(conn, registration, {"site_id": site_id}, columns.mrn_index, indexes, *wanted)
+        found.update({(site_id, bytes(row[0])): Registered(row[1], row[2]) for row in rows})
     return found
 
 

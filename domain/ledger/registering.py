@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from domain.ledger import store
+from domain.ledger.lookup import by_key
 from domain.ledger.organisations import SiteFacts
 from domain.ledger.patients import MRN, by_registration, mrn_index, patient, person_index, registration
 from domain.ledger.store import chunks
@@ -130,15 +131,14 @@ def _stored(conn: Connection, identities: Sequence[Identity]) -> tuple[dict[Toke
     registered = by_registration(conn, keys)
     versions: dict[Token, int] = {("r", *key): found.version for key, found in registered.items()}
     stored: list[tuple[Token, int]] = [(("r", *key), found.patient_id) for key, found in registered.items()]
-    persons = {token for one in identities for token in one.tokens if token[0] == "p"}
-    for indexes in chunks(sorted({token[2] for token in persons})):
-        rows = conn.execute(
-            select(patient.c.organisation_id, patient.c.person_index, patient.c.id).where(
-                patient.c.organisation_id.in_({token[1] for token in persons}), patient.c.person_index.in_(indexes)
-            )
-        )
-        found_persons: list[tuple[Token, int]] = [(("p", row[0], bytes(row[1])), row[2]) for row in rows]
-        stored += [(token, found) for token, found in found_persons if token in persons]
+    persons: defaultdict[int, set[bytes]] = defaultdict(set)
+    for one in identities:
+        if one.person is not None:
+            persons[one.registrations[0].site.organisation_id].add(one.person)
+    index = patient.c.person_index
+    for organisation_id, indexes in persons.items():
+        rows = by_key(conn, patient, {"organisation_id": organisation_id}, index, indexes, index, patient.c.id)
+        stored += [(("p", organisation_id, bytes(row[0])), row[1]) for row in rows]
     return versions, stored
 
 

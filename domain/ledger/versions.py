@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Table
 
 from domain.ledger import store
-from domain.ledger.store import chunks
+from domain.ledger.lookup import by_key
 
 Row = Mapping[str, Any]
 Key = tuple[int, str, str]
@@ -58,13 +58,10 @@ def _stored(conn: Connection, table: Table, rows: Sequence[Row]) -> dict[Key, tu
     columns = table.c
     found: dict[Key, tuple[int, int]] = {}
     for (organisation_id, source), source_ids in by_source.items():
-        for ids in chunks(sorted(source_ids)):
-            known = conn.execute(
-                select(columns.source_id, columns.version, columns.patient_id).where(
-                    columns.organisation_id == organisation_id, columns.source == source, columns.source_id.in_(ids)
-                )
-            )
-            found.update({(organisation_id, source, row[0]): (row[1], row[2]) for row in known})
+        within = {"organisation_id": organisation_id, "source": source}
+        wanted = (columns.source_id, columns.version, columns.patient_id)
+        known = by_key(conn, table, within, columns.source_id, source_ids, *wanted)
+        found.update({(organisation_id, source, row[0]): (row[1], row[2]) for row in known})
     return found
 
 

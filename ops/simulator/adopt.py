@@ -76,7 +76,7 @@ class _Reader:
         self._start = start
 
     def person(self, resource: Resource) -> Person:
-        name = next(iter(resource.get("name", [])), {})
+        name: Resource = next(iter(resource.get("name", [])), {})
         managing = resource.get("managingOrganization", {}).get("reference", "").rpartition("/")[2]
         site = self._by_organisation.get(managing, self._default_site)
         spoken = [part.get("code", "") for each in resource.get("communication", []) for part in _codings(each)]
@@ -104,7 +104,7 @@ class _Reader:
         return str(resource["id"])
 
     def _home(self, resource: Resource, site: str) -> Place:
-        address = next(iter(resource.get("address", [])), {})
+        address: Resource = next(iter(resource.get("address", [])), {})
         state = address.get("state", "")
         zone = zone_of_state(state) or self._sites[site].zone
         return Place(address.get("city", ""), state, zone, address.get("postalCode", "")[:3])

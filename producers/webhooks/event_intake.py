@@ -1,4 +1,4 @@
-"""Events over HTTP: `POST /events` hands a CloudEvent to intake, and tells the publisher what is wrong with it."""
+"""Events over HTTP: `POST /events` hands CloudEvents to intake, and tells the publisher what is wrong with them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from domain.events.codec import EventProblem
-from producers.webhooks.edge import Threads, problem, read_body
+from domain.events.codec import EventProblem, is_batch
+from producers.webhooks.edge import BODY_LIMIT, Threads, problem, read_body
 
 _SOURCE: Final = "http:/events"
+#: Bytes of a batch of events.
+_BATCH_LIMIT: Final = 1024 * 1024
 
 #: `take(source, headers, body)`: headers have lower-case names; returns once the event is committed.
 TakeEvent = Callable[[str, Mapping[str, str], bytes], None]
@@ -30,7 +32,8 @@ class EventIntake:
         """202 once the event is in the ledger; 401, 413 or 422 with a problem document otherwise."""
         if not self._is_authorised(request.headers.get("authorization", "")):
             return problem(401, "Unauthorized", "a bearer token is required", {"www-authenticate": "Bearer"})
-        body = await read_body(request)
+        is_many = is_batch(request.headers.get("content-type", ""))
+        body = await read_body(request, _BATCH_LIMIT if is_many else BODY_LIMIT)
         headers = {name.lower(): value for name, value in request.headers.items() if name.lower() != "authorization"}
         try:
             await self._threads.run(lambda: self._take(_SOURCE, headers, body))

@@ -320,9 +320,9 @@ def test_over_http_the_publisher_hears_what_is_wrong_also_when_it_repeats_itself
 
     for _ in range(2):
         with pytest.raises(EventProblem):
-            house.intake.take_one("http:/events", headers, bad)
+            house.intake.take_posted("http:/events", headers, bad)
     for _ in range(2):
-        house.intake.take_one("http:/events", headers, good)
+        house.intake.take_posted("http:/events", headers, good)
 
     assert house.count(patient) == 1
     assert house.count(quarantine.quarantine) == 1
@@ -337,7 +337,7 @@ def test_over_http_binary_mode_is_understood(small_house: House) -> None:
         "ce-type": PREFIX + "patient.registered",
     }
 
-    small_house.intake.take_one("http:/events", headers, orjson.dumps(PATIENT))
+    small_house.intake.take_posted("http:/events", headers, orjson.dumps(PATIENT))
 
     assert small_house.count(patient) == 1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 
 import pytest
@@ -298,3 +299,19 @@ def test_the_examples_are_read() -> None:
     for name in ("mapping.yaml", "mapping-v3.yaml"):
         assert read_mapping(examples / "synthea-csv" / name).files
     assert read_organisation(examples / "synthea-csv" / "organisation.yaml").fhir is None
+
+
+def test_the_files_in_the_guide_are_read_as_they_stand(tmp_path: Path) -> None:
+    guide = (ROOT / "docs" / "import.md").read_text(encoding="utf-8")
+    organisation_text, fhir_text, mapping_text = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+    path = tmp_path / "organisation.yaml"
+    west = "  - {key: west, name: West, zone: America/New_York, lines: {primary_care: {}}}\n"
+    path.write_text(organisation_text.replace("# fhir:", west + "# fhir:") + fhir_text, encoding="utf-8")
+    mapping = tmp_path / "mapping.yaml"
+    mapping.write_text(mapping_text, encoding="utf-8")
+
+    found = read_organisation(path)
+
+    assert found.fhir is not None
+    assert found.fhir.care_gaps[0].measure == "diabetes"
+    assert set(read_mapping(mapping).files) == {"encounters.csv", "conditions.csv"}

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import random
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from lakeside import NOW, gap_of, news_of, take, visit_of
-from sqlalchemy import Engine, insert, select, update
+from sqlalchemy import Engine, insert, select, text, update
 
 from domain.ledger.appointments import appointment, care, care_gap
 from domain.ledger.choices import choice_event, suppression
+from domain.ledger.lookup import step_by_step
 from domain.ledger.patients import FAMILY_NAME, GIVEN_NAME, contact_point, patient, patient_contact, registration
-from domain.ledger.store import reading
+from domain.ledger.store import open_ledger, reading
 from domain.ledger.vault import Vault
 from domain.rules.calendar import add_months
 from domain.rules.news import Contact, Registration
@@ -320,6 +322,20 @@ def test_the_digest_is_the_one_worked_out_from_the_whole_history(
         assert digest.last_visit_at == max(visits, default=None)
         assert digest.next_appointment_at == max(ahead, default=None)
         assert digest.missed_at == max(missed, default=None)
+
+
+def test_looking_up_by_source_id_steps_through_the_index_even_before_statistics_exist(postgres_url: str) -> None:
+    engine = open_ledger(postgres_url)
+    columns = appointment.c
+    within = {"organisation_id": 1, "source": "ehr"}
+    query = step_by_step(appointment, within, columns.source_id, ["a", "b"], columns.source_id, columns.version)
+    with reading(engine) as conn:
+        compiled = query.compile(conn, compile_kwargs={"literal_binds": True})
+        plan = "\n".join(conn.scalars(text(f"EXPLAIN {compiled}".replace(":", "\\:"))))
+    engine.dispose()
+
+    assert "Index Scan using uq_appointment_organisation_id_source_source_id" in plan, plan
+    assert re.search(r"Index Cond: .*organisation_id = .*source.*= .*source_id.*= ", plan), plan
 
 
 def test_contact_points_keep_their_rank_and_kind(ledger: Engine, vault: Vault, lakeside: int) -> None:
