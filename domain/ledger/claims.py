@@ -19,11 +19,10 @@ from domain.ledger.enrolments import enrolment
 from domain.ledger.organisations import organisation, site
 from domain.ledger.patients import contact_point, patient, patient_contact
 from domain.ledger.replies import reply
-from domain.ledger.touches import attempt, tell, touch
+from domain.ledger.touches import IS_PLANNED, MAY_HAVE_REACHED, attempt, tell, touch
 from domain.rules import caps
 from domain.rules.guard import Facts, decide, with_sent
 from domain.rules.vocabulary import (
-    COUNTS_AGAINST_CAPS,
     LIVE,
     Arm,
     AttemptState,
@@ -112,7 +111,7 @@ def _locked(conn: Connection, ids: Collection[int], channel: str, system: str, n
     wanted = and_(
         touch.c.id.in_(sorted(ids)),
         touch.c.channel == channel,
-        touch.c.state == TouchState.PLANNED.value,
+        IS_PLANNED,
         touch.c.due_at <= now,
     )
     patients = select(touch.c.patient_id).where(wanted, touch.c.patient_id.is_not(None))
@@ -306,7 +305,6 @@ def _recent(
     conn: Connection, points: Sequence[int], patients: Sequence[int], now: datetime
 ) -> tuple[defaultdict[int | None, list[datetime]], defaultdict[int | None, list[datetime]]]:
     """When each patient and contact point was (or may have been) reached within the longest cap's window."""
-    counts = attempt.c.state.in_([state.value for state in COUNTS_AGAINST_CAPS])
     since = now - caps.LONGEST - LEASE
     by_patient: defaultdict[int | None, list[datetime]] = defaultdict(list)
     by_point: defaultdict[int | None, list[datetime]] = defaultdict(list)
@@ -317,7 +315,10 @@ def _recent(
     ):
         rows = conn.execute(
             select(column, at).where(
-                column.in_(wanted), counts, attempt.c.kind != TouchKind.ANSWER.value, attempt.c.claimed_at > since
+                column.in_(wanted),
+                MAY_HAVE_REACHED,
+                attempt.c.kind != TouchKind.ANSWER.value,
+                attempt.c.claimed_at > since,
             )
         )
         for key, instant in rows:

@@ -26,10 +26,10 @@ from sqlalchemy import (
 
 from domain.ledger.columns import Instant
 from domain.ledger.organisations import site
-from domain.ledger.touches import attempt, touch
+from domain.ledger.touches import IS_PLANNED, IS_SENDING, attempt, touch
 from domain.rules.fairness import DeficitRoundRobin
 from domain.rules.segments import PRIORITY
-from domain.rules.vocabulary import AttemptState, TouchKind, TouchState
+from domain.rules.vocabulary import TouchKind
 
 AnyRow = Row[*tuple[Any, ...]]
 
@@ -47,7 +47,7 @@ _CHANNEL, _NOW = bindparam("channel", type_=String), bindparam("now", type_=Inst
 
 _DUE = and_(
     touch.c.channel == _CHANNEL,
-    touch.c.state == TouchState.PLANNED.value,
+    IS_PLANNED,
     touch.c.due_at <= _NOW,
     or_(touch.c.dispatched_until.is_(None), touch.c.dispatched_until <= _NOW),
 )
@@ -60,10 +60,8 @@ _ANSWERS = (
     .order_by(touch.c.due_at, touch.c.id)
     .limit(500)
 )
-_HINTED = select(func.count()).where(
-    touch.c.channel == _CHANNEL, touch.c.state == TouchState.PLANNED.value, touch.c.dispatched_until > _NOW
-)
-_SENDING = select(func.count()).where(attempt.c.channel == _CHANNEL, attempt.c.state == AttemptState.SENDING.value)
+_HINTED = select(func.count()).where(touch.c.channel == _CHANNEL, IS_PLANNED, touch.c.dispatched_until > _NOW)
+_SENDING = select(func.count()).where(attempt.c.channel == _CHANNEL, IS_SENDING)
 
 
 def is_any_due(conn: Connection, channel: str, now: datetime) -> bool:
@@ -132,7 +130,7 @@ def _mark(conn: Connection, ids: Sequence[int], now: datetime) -> list[int]:
     marked = set(
         conn.scalars(
             update(touch)
-            .where(touch.c.id.in_(ids), touch.c.state == TouchState.PLANNED.value)
+            .where(touch.c.id.in_(ids), IS_PLANNED)
             .values(dispatched_until=now + HINT)
             .returning(touch.c.id)
         )

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, exists, select, update
 
 from domain.ledger import outbox
 from domain.ledger.patients import patient
-from domain.ledger.touches import attempt, tell, touch
+from domain.ledger.touches import IS_SENDING, IS_UNCERTAIN, attempt, tell, touch
 from domain.rules.vocabulary import AttemptState, TouchState
 
 #: Tries of one touch that surely did not reach the provider, before it is given up.
@@ -62,7 +62,7 @@ def _finish_group(conn: Connection, state: AttemptState, group: Sequence[Finish]
     alive = set(
         conn.scalars(
             select(attempt.c.token)
-            .where(attempt.c.token.in_([each.token for each in group]), attempt.c.state == AttemptState.SENDING.value)
+            .where(attempt.c.token.in_([each.token for each in group]), IS_SENDING)
             .order_by(attempt.c.id)
             .with_for_update()
         )
@@ -171,7 +171,7 @@ def reap(conn: Connection, now: datetime, limit: int = 500) -> int:
     """Attempts whose lease ran out become uncertain: their process died or hangs, and may have called."""
     late = conn.execute(
         select(attempt.c.touch_id, attempt.c.token)
-        .where(attempt.c.state == AttemptState.SENDING.value, attempt.c.lease_until <= now)
+        .where(IS_SENDING, attempt.c.lease_until <= now)
         .order_by(attempt.c.id)
         .limit(limit)
     ).all()
@@ -186,7 +186,7 @@ def hand_to_person(conn: Connection, now: datetime, limit: int = 500) -> int:
     waiting = (
         select(attempt.c.id)
         .where(
-            attempt.c.state == AttemptState.UNCERTAIN.value,
+            IS_UNCERTAIN,
             attempt.c.claimed_at <= now - PATIENCE,
             ~attempt.c.needs_person,
         )
@@ -200,7 +200,7 @@ def settle_by_person(conn: Connection, attempt_id: int, *, was_accepted: bool, n
     """A person found out what became of an uncertain attempt; whether there was one to settle."""
     row = conn.execute(
         update(attempt)
-        .where(attempt.c.id == attempt_id, attempt.c.state == AttemptState.UNCERTAIN.value)
+        .where(attempt.c.id == attempt_id, IS_UNCERTAIN)
         .values(
             state=AttemptState.ACCEPTED.value if was_accepted else AttemptState.REJECTED.value,
             needs_person=False,

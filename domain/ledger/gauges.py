@@ -16,8 +16,7 @@ from domain.ledger.lapses import lapse
 from domain.ledger.outbox import outbox
 from domain.ledger.quarantine import quarantine
 from domain.ledger.replies import receipt, reply
-from domain.ledger.touches import attempt, touch
-from domain.rules.vocabulary import AttemptState, TouchState
+from domain.ledger.touches import IS_PLANNED, IS_UNCERTAIN, attempt, touch
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ class Gauges:
 
 def read(conn: Connection, now: datetime) -> Gauges:
     """Read every gauge at `now`."""
-    uncertain = attempt.c.state == AttemptState.UNCERTAIN.value
+    uncertain = IS_UNCERTAIN
     return Gauges(
         due=_due(conn, now),
         outbox=_waiting(conn, outbox.c.created_at, outbox.c.published_at.is_(None), now),
@@ -76,7 +75,7 @@ def outcomes(conn: Connection) -> dict[tuple[str, str], int]:
 def _due(conn: Connection, now: datetime) -> dict[str, Waiting]:
     rows = conn.execute(
         select(touch.c.channel, func.count(), func.min(touch.c.due_at, type_=Instant()))
-        .where(touch.c.state == TouchState.PLANNED.value, touch.c.due_at <= now)
+        .where(IS_PLANNED, touch.c.due_at <= now)
         .group_by(touch.c.channel)
         .order_by(touch.c.channel)
     )

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, literal, select, union_all
+from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, literal, literal_column, select, union_all
 
 from domain.ledger.columns import Instant
 from domain.ledger.lapses import lapse
 from domain.ledger.outbox import outbox
 from domain.ledger.replies import receipt, reply
-from domain.ledger.touches import attempt, touch
+from domain.ledger.touches import IS_PLANNED, IS_SENDING, attempt, touch
 
 _NOW = bindparam("now", type_=Instant)
 
 #: Kinds of work, each with the rows that mean somebody has it in hand or on a queue.
 _CHECKS: tuple[tuple[str, Table, ColumnElement[bool]], ...] = (
-    ("touches on a queue", touch, and_(touch.c.state == literal("planned"), touch.c.dispatched_until > _NOW)),
-    ("sends", attempt, attempt.c.state == literal("sending")),
+    ("touches on a queue", touch, and_(IS_PLANNED, touch.c.dispatched_until > _NOW)),
+    ("sends", attempt, IS_SENDING),
     ("events to publish", outbox, outbox.c.published_at.is_(None)),
     ("lapses to decide about", lapse, lapse.c.decided_at.is_(None)),
-    ("replies to read", reply, reply.c.state == literal("new")),
+    ("replies to read", reply, reply.c.state == literal_column("'new'")),
     ("receipts to apply", receipt, receipt.c.applied_at.is_(None)),
 )
 

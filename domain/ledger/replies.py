@@ -25,7 +25,7 @@ from sqlalchemy import (
 from domain.ledger import choices, outbox, senders, store, touches
 from domain.ledger.columns import Instant, id_column, metadata, ref
 from domain.ledger.patients import patient, patient_contact
-from domain.ledger.touches import attempt, touch
+from domain.ledger.touches import MAY_HAVE_REACHED, attempt, touch
 from domain.ledger.vault import Vault, VaultError
 from domain.rules.intent import Keyword, keyword
 from domain.rules.vocabulary import Intent
@@ -250,7 +250,7 @@ def _written_to(conn: Connection, contact_point_id: int) -> int | None:
     """The patient the answer speaks to: whom we wrote to last at this contact point, else whoever comes first there."""
     last = (
         select(attempt.c.patient_id, func.max(attempt.c.claimed_at).label("at"))
-        .where(attempt.c.contact_point_id == contact_point_id, senders.REACHED)
+        .where(attempt.c.contact_point_id == contact_point_id, MAY_HAVE_REACHED)
         .group_by(attempt.c.patient_id)
         .subquery()
     )

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, select
+from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from domain.ledger import store
 from domain.ledger.organisations import organisation
 from domain.ledger.patients import CONTACT_VALUE, contact_index, contact_point
-from domain.ledger.touches import attempt
+from domain.ledger.touches import MAY_HAVE_REACHED, attempt
 from domain.ledger.vault import Vault
 from domain.rules.identity import Problem, normalise_email, normalise_phone
-from domain.rules.vocabulary import COUNTS_AGAINST_CAPS, ContactSystem
-
-#: Attempts that reached somebody, or may have; spelt out in the statement, because the index is partial.
-REACHED: ColumnElement[bool] = attempt.c.state.in_(
-    bindparam("reached", sorted(state.value for state in COUNTS_AGAINST_CAPS), expanding=True, literal_execute=True)
-)
+from domain.rules.vocabulary import ContactSystem
 
 
 class NoOrganisationError(Exception):
@@ -66,7 +61,7 @@ def find(
     if sender is not None:
         last_written = (
             select(func.max(attempt.c.claimed_at))
-            .where(attempt.c.contact_point_id == contact_point.c.id, REACHED)
+            .where(attempt.c.contact_point_id == contact_point.c.id, MAY_HAVE_REACHED)
             .scalar_subquery()
         )
         found = conn.execute(

@@ -18,6 +18,7 @@ from sqlalchemy import (
     UniqueConstraint,
     and_,
     insert,
+    literal_column,
     select,
     update,
 )
@@ -137,6 +138,14 @@ touch_event = Table(
     Column("until", Instant),
 )
 
+# Spelt out in statements, never bound: the planners match a partial index only by the letter of its condition.
+IS_PLANNED: ColumnElement[bool] = touch.c.state == literal_column("'planned'")
+IS_SENDING: ColumnElement[bool] = attempt.c.state == literal_column("'sending'")
+IS_UNCERTAIN: ColumnElement[bool] = attempt.c.state == literal_column("'uncertain'")
+MAY_HAVE_REACHED: ColumnElement[bool] = attempt.c.state.in_(
+    [literal_column(f"'{state}'") for state in ("sending", "accepted", "uncertain")]
+)
+
 #: An answer is worth sending for five minutes: the presumption of 47 CFR 64.1200(a)(12) for confirmations.
 ANSWER_WORTH = timedelta(minutes=5)
 
@@ -202,7 +211,7 @@ def revoke(conn: Connection, enrolment_ids: Collection[int], reason: str, now: d
     for ids in chunks(sorted(enrolment_ids)):
         settle(
             conn,
-            and_(touch.c.enrolment_id.in_(ids), touch.c.state == TouchState.PLANNED.value),
+            and_(touch.c.enrolment_id.in_(ids), IS_PLANNED),
             TouchState.CANCELLED,
             reason,
             now,
@@ -243,7 +252,7 @@ def expire(conn: Connection, now: datetime, limit: int = 1000) -> int:
     """End planned touches whose time has passed: after an outage an old backlog must not fire at once."""
     late = conn.scalars(
         select(touch.c.id)
-        .where(touch.c.state == TouchState.PLANNED.value, touch.c.due_at <= now, touch.c.expires_at <= now)
+        .where(IS_PLANNED, touch.c.due_at <= now, touch.c.expires_at <= now)
         .order_by(touch.c.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -251,7 +260,7 @@ def expire(conn: Connection, now: datetime, limit: int = 1000) -> int:
     return sum(
         settle(
             conn,
-            and_(touch.c.id.in_(ids), touch.c.state == TouchState.PLANNED.value),
+            and_(touch.c.id.in_(ids), IS_PLANNED),
             TouchState.EXPIRED,
             "expired",
             now,
@@ -268,6 +277,4 @@ def tell(conn: Connection, events: Sequence[Mapping[str, Any]], now: datetime) -
 
 def next_due(conn: Connection) -> datetime | None:
     """The earliest instant a planned touch is due."""
-    return conn.scalar(
-        select(touch.c.due_at).where(touch.c.state == TouchState.PLANNED.value).order_by(touch.c.due_at).limit(1)
-    )
+    return conn.scalar(select(touch.c.due_at).where(IS_PLANNED).order_by(touch.c.due_at).limit(1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -15,6 +15,7 @@ from ops import assembly
 from ops.cli.base import Exit, fail, parts_of, print_json
 from ops.migrations import run as migrations
 from ops.runtime.settings import new_keys
+from producers.importing.dates import end_of_day
 from producers.importing.result import ImportResult, Progress
 from producers.importing.run import run_import
 from producers.importing.source_file import ImportProblem
@@ -66,7 +67,7 @@ def import_(
                 organisation_file=organisation,
                 sources=list(sources),
                 now=parts.clock.now(),
-                as_of=as_of.replace(tzinfo=UTC) if as_of else None,
+                as_of=end_of_day(as_of.date()) if as_of else None,
                 mapping_file=mapping,
                 progress=_tell_progress,
             )
