@@ -40,13 +40,12 @@ class Dispatcher:
         A hint that the broker does not take is repeated after its time; the rows are what counts.
         """
         with metrics.dispatch_seconds.time():
-            return sum(self._dispatch(name, now) for name in self.channels)
+            with reading(self.engine) as conn:
+                due = [name for name in self.channels if dispatching.is_any_due(conn, name, now)]
+            return sum(self._dispatch(name, now) for name in due)
 
     def _dispatch(self, name: str, now: datetime) -> int:
         channel, config = self.channels[name]
-        with reading(self.engine) as conn:
-            if not dispatching.is_any_due(conn, name, now):
-                return 0
         with self.engine.begin() as conn:
             answers = dispatching.take_answers(conn, name, now)
             budget = 0 if name in pauses.paused(conn) else self._budget(channel, config)

@@ -53,14 +53,19 @@ _DUE = and_(
 )
 
 # built once: most rounds find nothing due and end after the first of these
-_ANY_DUE = select(touch.c.id).where(_DUE).limit(1)
+_ANY_DUE = select(touch.c.id).where(_DUE).order_by(touch.c.due_at).limit(1)
 _ANSWERS = (
     select(touch.c.id)
     .where(_DUE, touch.c.priority == 0, touch.c.kind == TouchKind.ANSWER.value)
     .order_by(touch.c.due_at, touch.c.id)
     .limit(500)
 )
-_HINTED = select(func.count()).where(touch.c.channel == _CHANNEL, IS_PLANNED, touch.c.dispatched_until > _NOW)
+_HINTED = select(func.count()).where(
+    IS_PLANNED,
+    touch.c.dispatched_until.is_not(None),
+    touch.c.dispatched_until > _NOW,
+    touch.c.channel == _CHANNEL,
+)
 _SENDING = select(func.count()).where(attempt.c.channel == _CHANNEL, IS_SENDING)
 
 

@@ -7,11 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, or_, select, update
 
 from domain.ledger import campaigns, outbox, touches
 from domain.ledger.campaigns import Running
 from domain.ledger.choices import suppression
+from domain.ledger.columns import Instant
 from domain.ledger.enrolments import enrolment
 from domain.ledger.lapses import lapse
 from domain.ledger.organisations import site
@@ -38,14 +39,17 @@ def enrol_lapses(
     return counts
 
 
-def undecided(conn: Connection, before: datetime, limit: int = 500) -> Sequence[int]:
+_UNDECIDED = (
+    select(lapse.c.id)
+    .where(lapse.c.decided_at.is_(None), lapse.c.detected_at <= bindparam("before", type_=Instant))
+    .order_by(lapse.c.detected_at, lapse.c.id)
+    .limit(500)
+)
+
+
+def undecided(conn: Connection, before: datetime) -> Sequence[int]:
     """Lapses detected before `before` that nobody decided about: their event was lost."""
-    return conn.scalars(
-        select(lapse.c.id)
-        .where(lapse.c.decided_at.is_(None), lapse.c.detected_at <= before)
-        .order_by(lapse.c.detected_at, lapse.c.id)
-        .limit(limit)
-    ).all()
+    return conn.scalars(_UNDECIDED, {"before": before}).all()
 
 
 def _enrol_chunk(conn: Connection, ids: Sequence[int], systems: Mapping[str, str], now: datetime) -> Counter[str]:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, exists, select, update
 
 from domain.ledger import outbox
+from domain.ledger.columns import Instant
 from domain.ledger.patients import patient
 from domain.ledger.touches import IS_SENDING, IS_UNCERTAIN, attempt, tell, touch
 from domain.rules.vocabulary import AttemptState, TouchState
@@ -28,6 +29,26 @@ _TOUCH_AFTER: Mapping[AttemptState, TouchState] = {
     AttemptState.RETRY: TouchState.PLANNED,
     AttemptState.RELEASED: TouchState.PLANNED,
 }
+
+
+_ALIVE = (
+    select(attempt.c.token)
+    .where(attempt.c.token.in_(bindparam("tokens", expanding=True)), IS_SENDING)
+    .order_by(attempt.c.id)
+    .with_for_update()
+)
+_LATE = (
+    select(attempt.c.touch_id, attempt.c.token)
+    .where(IS_SENDING, attempt.c.lease_until <= bindparam("now", type_=Instant))
+    .order_by(attempt.c.lease_until)
+    .limit(500)
+)
+_FOR_A_PERSON = (
+    select(attempt.c.id)
+    .where(IS_UNCERTAIN, attempt.c.claimed_at <= bindparam("before", type_=Instant), ~attempt.c.needs_person)
+    .order_by(attempt.c.claimed_at)
+    .limit(500)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +80,7 @@ def finish(conn: Connection, finishes: Sequence[Finish], now: datetime) -> int:
 
 
 def _finish_group(conn: Connection, state: AttemptState, group: Sequence[Finish], now: datetime) -> int:
-    alive = set(
-        conn.scalars(
-            select(attempt.c.token)
-            .where(attempt.c.token.in_([each.token for each in group]), IS_SENDING)
-            .order_by(attempt.c.id)
-            .with_for_update()
-        )
-    )
+    alive = set(conn.scalars(_ALIVE, {"tokens": [each.token for each in group]}))
     group = [each for each in group if each.token in alive]
     if not group:
         return 0
@@ -167,33 +181,21 @@ def _announce(conn: Connection, event: str, group: Sequence[Finish], now: dateti
     )
 
 
-def reap(conn: Connection, now: datetime, limit: int = 500) -> int:
+def reap(conn: Connection, now: datetime) -> int:
     """Attempts whose lease ran out become uncertain: their process died or hangs, and may have called."""
-    late = conn.execute(
-        select(attempt.c.touch_id, attempt.c.token)
-        .where(IS_SENDING, attempt.c.lease_until <= now)
-        .order_by(attempt.c.id)
-        .limit(limit)
-    ).all()
     lost = [
-        Finish(row.touch_id, row.token, AttemptState.UNCERTAIN, reason="lease_expired", called_at=None) for row in late
+        Finish(row.touch_id, row.token, AttemptState.UNCERTAIN, reason="lease_expired")
+        for row in conn.execute(_LATE, {"now": now})
     ]
     return finish(conn, lost, now) if lost else 0
 
 
-def hand_to_person(conn: Connection, now: datetime, limit: int = 500) -> int:
+def hand_to_person(conn: Connection, now: datetime) -> int:
     """Uncertain attempts that no receipt settled in time go to the inbox; how many."""
-    waiting = (
-        select(attempt.c.id)
-        .where(
-            IS_UNCERTAIN,
-            attempt.c.claimed_at <= now - PATIENCE,
-            ~attempt.c.needs_person,
-        )
-        .order_by(attempt.c.id)
-        .limit(limit)
-    )
-    return conn.execute(update(attempt).where(attempt.c.id.in_(waiting)).values(needs_person=True)).rowcount
+    ids = conn.scalars(_FOR_A_PERSON, {"before": now - PATIENCE}).all()
+    if ids:
+        conn.execute(update(attempt).where(attempt.c.id.in_(ids)).values(needs_person=True))
+    return len(ids)
 
 
 def settle_by_person(conn: Connection, attempt_id: int, *, was_accepted: bool, now: datetime) -> bool:

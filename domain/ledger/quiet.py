@@ -14,9 +14,15 @@ from domain.ledger.touches import IS_PLANNED, IS_SENDING, attempt, touch
 
 _NOW = bindparam("now", type_=Instant)
 
+_DISPATCHED = and_(touch.c.dispatched_until.is_not(None), touch.c.dispatched_until > _NOW)
+
 #: Kinds of work, each with the rows that mean somebody has it in hand or on a queue.
 _CHECKS: tuple[tuple[str, Table, ColumnElement[bool]], ...] = (
-    ("touches on a queue", touch, and_(IS_PLANNED, touch.c.dispatched_until > _NOW)),
+    (
+        "touches on a queue",
+        touch,
+        and_(IS_PLANNED, touch.c.dispatched_until.is_not(None), touch.c.dispatched_until > _NOW),
+    ),
     ("sends", attempt, IS_SENDING),
     ("events to publish", outbox, outbox.c.published_at.is_(None)),
     ("lapses to decide about", lapse, lapse.c.decided_at.is_(None)),

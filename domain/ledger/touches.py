@@ -17,6 +17,7 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     and_,
+    bindparam,
     insert,
     literal_column,
     select,
@@ -70,12 +71,13 @@ Index(
     sqlite_where=_planned,
     postgresql_where=_planned,
 )
+Index("ix_touch_channel_due_at", touch.c.channel, touch.c.due_at, sqlite_where=_planned, postgresql_where=_planned)
 Index("ix_touch_due_at", touch.c.due_at, sqlite_where=_planned, postgresql_where=_planned)
 _dispatched = and_(_planned, touch.c.dispatched_until.is_not(None))
 Index(
     "ix_touch_dispatched",
-    touch.c.channel,
     touch.c.dispatched_until,
+    touch.c.channel,
     sqlite_where=_dispatched,
     postgresql_where=_dispatched,
 )
@@ -145,6 +147,15 @@ IS_UNCERTAIN: ColumnElement[bool] = attempt.c.state == literal_column("'uncertai
 MAY_HAVE_REACHED: ColumnElement[bool] = attempt.c.state.in_(
     [literal_column(f"'{state}'") for state in ("sending", "accepted", "uncertain")]
 )
+
+_LATE = (
+    select(touch.c.id)
+    .where(IS_PLANNED, touch.c.due_at <= bindparam("now", type_=Instant), touch.c.expires_at <= bindparam("now"))
+    .order_by(touch.c.due_at)
+    .limit(1000)
+    .with_for_update(skip_locked=True)
+)
+_NEXT_DUE = select(touch.c.due_at).where(IS_PLANNED).order_by(touch.c.due_at).limit(1)
 
 #: An answer is worth sending for five minutes: the presumption of 47 CFR 64.1200(a)(12) for confirmations.
 ANSWER_WORTH = timedelta(minutes=5)
@@ -248,15 +259,9 @@ def settle(conn: Connection, which: ColumnElement[bool], state: TouchState, reas
     return len(ended)
 
 
-def expire(conn: Connection, now: datetime, limit: int = 1000) -> int:
+def expire(conn: Connection, now: datetime) -> int:
     """End planned touches whose time has passed: after an outage an old backlog must not fire at once."""
-    late = conn.scalars(
-        select(touch.c.id)
-        .where(IS_PLANNED, touch.c.due_at <= now, touch.c.expires_at <= now)
-        .order_by(touch.c.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    ).all()
+    late = conn.scalars(_LATE, {"now": now}).all()
     return sum(
         settle(
             conn,
@@ -277,4 +282,4 @@ def tell(conn: Connection, events: Sequence[Mapping[str, Any]], now: datetime) -
 
 def next_due(conn: Connection) -> datetime | None:
     """The earliest instant a planned touch is due."""
-    return conn.scalar(select(touch.c.due_at).where(IS_PLANNED).order_by(touch.c.due_at).limit(1))
+    return conn.scalar(_NEXT_DUE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ from rich.console import Console
 
 from ops.cli.base import Exit, fail, print_json
 from ops.demo.embedded import NotQuiet
-from ops.demo.simulated import SimulatorGone
-from ops.demo.story import REPORT, Script, StoryError, default_start, play
+from ops.demo.simulated import SimulatorGone, WorldProblem
+from ops.demo.story import REPORT, OwnExport, Script, StoryError, default_start, play
 from ops.demo.telling import listening, tell
 from ops.runtime import logs
+from producers.importing.dates import end_of_day
 from producers.importing.source_file import ImportProblem
 
 _CAMPAIGN = Path(__file__).parent.parent / "demo" / "campaign.yaml"
@@ -58,20 +59,18 @@ def demo(patients: int, sites: int, months: int, seed: int, fleet: bool, out: Pa
 @click.command(
     epilog="Example: reactivate rehearse --organisation organisation.yaml --as-of 2021-03-31 exports/2021-03-31"
 )
-@click.argument("export", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.argument("export", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--organisation", required=True, type=click.Path(path_type=Path), help="Organisation file.")
-@click.option("--mapping", type=click.Path(path_type=Path), help="Mapping of CSV files (default: beside them).")
 @click.option("--campaign", type=click.Path(path_type=Path), default=_CAMPAIGN, help="Campaign file.")
-@click.option("--as-of", required=True, type=click.DateTime(["%Y-%m-%d"]), help="Day the export was made (UTC).")
+@click.option("--as-of", required=True, type=click.DateTime(["%Y-%m-%d"]), help="Last day the export covers (UTC).")
 @_MONTHS
 @_SEED
 @_FLEET
 @_OUT
 @_JSON
 def rehearse(
-    export: tuple[Path, ...],
+    export: Path,
     organisation: Path,
-    mapping: Path | None,
     campaign: Path,
     as_of: datetime,
     months: int,
@@ -80,17 +79,18 @@ def rehearse(
     out: Path | None,
     as_json: bool,
 ) -> None:
-    """Play a campaign on an export of your own, with simulated providers and patients: nothing leaves this machine."""
+    """Play a campaign on a FHIR export of your own, with simulated providers and patients: nothing leaves this machine.
+
+    The story begins on the day after --as-of. Its ledger stays in the directory of the story: it holds your patients.
+    """
     script = Script(
         directory=out or Path("build") / ("fleet-rehearsal" if fleet else "rehearsal"),
         campaign=campaign,
-        start=as_of.replace(tzinfo=UTC),
+        start=end_of_day(as_of.date()) + timedelta.resolution,
         months=months,
         seed=seed,
         fleet=fleet,
-        export=export,
-        organisation=organisation,
-        mapping=mapping,
+        own=OwnExport(export, organisation),
     )
     _tell(script, as_json=as_json)
 
@@ -100,7 +100,7 @@ def _tell(script: Script, *, as_json: bool) -> None:
     try:
         with listening(script) as listener:
             report = play(script, listener)
-    except (StoryError, ImportProblem) as error:
+    except (StoryError, WorldProblem, ImportProblem) as error:
         fail(str(error))
     except (NotQuiet, SimulatorGone) as error:
         fail(str(error), Exit.UNAVAILABLE)

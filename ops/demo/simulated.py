@@ -18,6 +18,14 @@ from typing import Any, Self
 _STEP, _END = 120.0, 10.0
 
 
+#: The simulator's exit code for what a user can mend.
+_MISTAKE = 2
+
+
+class WorldProblem(Exception):  # noqa: N818 - its text is what a person reads
+    """No world can be made of what was given; the message says why."""
+
+
 class SimulatorGone(Exception):  # noqa: N818 - a state of the simulation
     """The simulator's process ended or refused; its log says why."""
 
@@ -26,13 +34,17 @@ def make_world(arguments: Sequence[str]) -> None:
     """Run the simulator once to make a world.
 
     Raises:
-        SimulatorGone: it refused; the message is its own.
+        WorldProblem: the export or its organisation file cannot be used.
+        SimulatorGone: it failed; the message is its own.
     """
     done = subprocess.run(  # noqa: S603 - our own module
         [sys.executable, "-m", "ops.simulator", *arguments], stdin=subprocess.DEVNULL, capture_output=True, check=False
     )
+    told = done.stderr.decode().strip()
+    if done.returncode == _MISTAKE:
+        raise WorldProblem(told.removeprefix("simulator: "))
     if done.returncode:
-        raise SimulatorGone(done.stderr.decode().strip() or "the simulator made no world")
+        raise SimulatorGone(told or "the simulator made no world")
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,7 @@ from ops.runtime.clock import SharedClock
 from ops.runtime.settings import read_settings
 from ops.services.start import start as start_services
 from producers.campaigns import start_campaign
+from producers.importing.organisation_file import read_organisation
 from producers.importing.result import ImportResult
 from producers.importing.run import run_import
 
@@ -51,6 +52,15 @@ class StoryError(Exception):
 
 
 @dataclass(frozen=True)
+class OwnExport:
+    """A FHIR export of one's own, complete up to the script's start."""
+
+    folder: Path
+    organisation: Path
+    """The file by which it is read."""
+
+
+@dataclass(frozen=True)
 class Script:
     """What is played."""
 
@@ -66,10 +76,8 @@ class Script:
     """On real servers with a process per role, instead of embedded."""
     sites: int = 6
     patients: int = 6000
-    export: tuple[Path, ...] = ()
-    """An export of your own instead of a synthetic one."""
-    organisation: Path | None = None
-    mapping: Path | None = None
+    own: OwnExport | None = None
+    """Instead of a synthetic one."""
 
     @property
     def days(self) -> int:
@@ -89,10 +97,14 @@ def play(script: Script, listener: Listener) -> dict[str, Any]:
     """Tell the story and return its report, which is also written to `report.json` in its directory.
 
     Raises:
-        StoryError: another story is being told in that directory.
-        NotQuiet, SimulatorGone, ServiceError, FileProblems: see there.
+        StoryError: another story is being told in that directory, or what is to be read lies in it.
+        NotQuiet, WorldProblem, SimulatorGone, ServiceError, FileProblems: see there.
     """
     started = time.monotonic()
+    if script.own is not None:
+        # told with line and field before anything else is made of it
+        read_organisation(script.own.organisation)
+    _check_nothing_is_lost(script)
     with _directory(script.directory) as directory, ExitStack() as closing:
         clock = SharedClock.create(directory / CLOCK, script.start)
         closing.callback(clock.close)
@@ -157,15 +169,16 @@ def _much_to_explain(parts: assembly.Parts) -> str | None:
 
 
 def _import(script: Script, directory: Path, parts: assembly.Parts) -> ImportResult:
-    organisation = script.organisation or directory / ORGANISATION
-    sources = list(script.export) or sorted(path for path in directory.glob("export*") if path.is_dir())
+    own = script.own
+    exports = sorted(path for path in directory.glob("export*") if path.is_dir())
     return run_import(
         parts.engine,
         parts.vault,
-        organisation_file=organisation,
-        sources=sources,
+        organisation_file=own.organisation if own else directory / ORGANISATION,
+        sources=[own.folder] if own else exports,
         now=script.start,
-        mapping_file=script.mapping,
+        # what is dated at the very start has not been seen by an export of the day before
+        as_of=script.start - timedelta.resolution if own else None,
     )
 
 
@@ -180,11 +193,17 @@ def _campaign_file(script: Script, directory: Path) -> Path:
 
 
 def _make_world(script: Script, directory: Path) -> None:
-    """Let the simulator make its health system and leave its exports in `directory`."""
+    """Let the simulator make its health system and leave its exports in `directory`, or adopt an export's patients."""
+    of_what = (
+        ("--adopt", str(script.own.folder), "--organisation", str(script.own.organisation))
+        if script.own is not None
+        else ("--sites", str(script.sites), "--patients", str(script.patients))
+    )
     make_world(
         [
             *("--world", str(directory), "--make", "--seed", str(script.seed), "--start", script.start.isoformat()),
-            *("--months", str(script.months), "--sites", str(script.sites), "--patients", str(script.patients)),
+            *("--months", str(script.months)),
+            *of_what,
         ]
     )
 
@@ -258,6 +277,16 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _check_nothing_is_lost(script: Script) -> None:
+    """The story's directory is emptied: what it reads must not lie there."""
+    read = [script.campaign, *((script.own.folder, script.own.organisation) if script.own else ())]
+    for path in read:
+        if path.resolve().is_relative_to(script.directory.resolve()):
+            raise StoryError(
+                f"{path} lies in {script.directory}, which is emptied first: name another place with --out"
+            )
 
 
 @contextmanager

@@ -23,6 +23,11 @@ Resource = dict[str, Any]
 
 #: How often those come who still come.
 _PACE = timedelta(days=300)
+_FAR = timedelta(days=730)
+#: States of a condition that ask for care (FHIR condition-clinical).
+_ACTIVE = frozenset({"active", "recurrence", "relapse"})
+#: Which of several numbers or addresses is used first.
+_RANKS = {"mobile": 1, "home": 2, "work": 4}
 #: Emergencies and hospital stays are no visits by which one stays in touch.
 _NO_VISIT = frozenset({"EMER", "IMP", "ACUTE", "NONAC", "OBSENC"})
 
@@ -36,12 +41,15 @@ class Adopted:
     sites: tuple[Site, ...]
     people: list[Person]
     care: list[Care]
+    own_words: tuple[str, ...]
+    """The organisation's name and address, as messages give them."""
 
 
 def adopt(export: Path, organisation: Path, draws: Draws, start: datetime) -> Adopted:
-    """Read Patient and Encounter of a FHIR R4 bulk export (NDJSON, plain or gzip) by its organisation file.
+    """Read Patient, Encounter and Condition of a FHIR R4 bulk export (NDJSON, plain or gzip) by its organisation file.
 
-    Everybody is seen in primary care; who was last seen longer ago than its threshold is lapsed.
+    Everybody is seen in primary care; lapsed is who was last seen longer ago than its threshold, or than a condition
+    of theirs allows by the `care_gaps` of the file.
 
     Raises:
         ValueError: there are no patients, or the organisation file lacks what is needed.
@@ -49,7 +57,7 @@ def adopt(export: Path, organisation: Path, draws: Draws, start: datetime) -> Ad
     """
     try:
         told = yaml.safe_load(organisation.read_text(encoding="utf-8"))
-        fhir = told["fhir"]
+        fhir, organisation_told = told["fhir"], told["organisation"]
         sites = {
             each["key"]: Site(each["key"], each["name"], Place("", each.get("state", ""), each["zone"], ""), 1)
             for each in told["sites"]
@@ -61,8 +69,10 @@ def adopt(export: Path, organisation: Path, draws: Draws, start: datetime) -> Ad
     if not people:
         raise ValueError(f"{export}: no patients found (Patient.ndjson or Patient.ndjson.gz)")
     seen = _last_visits(export, start)
-    care = [_care(draws, person, seen[key], start) for key, person in people.items() if key in seen]
-    return Adopted(fhir["source"], tuple(sites.values()), list(people.values()), care)
+    paces = _paces(export, fhir.get("care_gaps") or [])
+    care = [_care(draws, person, seen[key], paces.get(key), start) for key, person in people.items() if key in seen]
+    own_words = tuple(str(organisation_told[name]) for name in ("name", "postal_address") if name in organisation_told)
+    return Adopted(fhir["source"], tuple(sites.values()), list(people.values()), care, own_words)
 
 
 class _Reader:
@@ -104,7 +114,8 @@ class _Reader:
         return str(resource["id"])
 
     def _home(self, resource: Resource, site: str) -> Place:
-        address: Resource = next(iter(resource.get("address", [])), {})
+        current = [each for each in resource.get("address", []) if each.get("use") != "old"]
+        address: Resource = min(current, key=lambda each: each.get("use") != "home", default={})
         state = address.get("state", "")
         zone = zone_of_state(state) or self._sites[site].zone
         return Place(address.get("city", ""), state, zone, address.get("postalCode", "")[:3])
@@ -127,33 +138,61 @@ def _last_visits(export: Path, start: datetime) -> dict[str, datetime]:
             continue
         at = datetime.fromisoformat(began)
         at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
-        patient = resource.get("subject", {}).get("reference", "").replace("urn:uuid:", "/").rpartition("/")[2]
+        patient = _subject(resource)
         if at < start:
             seen[patient] = max(at, seen.get(patient, at))
     return seen
 
 
-def _care(draws: Draws, person: Person, last_visit: datetime, start: datetime) -> Care:
+def _paces(export: Path, care_gaps: list[Resource]) -> dict[str, timedelta]:
+    """How often patients with an active condition of `care_gaps` should come, by the resource's id."""
+    months = {code: gap["due_every_months"] for gap in care_gaps for code in gap["codes"]}
+    paces: dict[str, timedelta] = {}
+    for resource in _resources(export, "Condition") if months else ():
+        states = {part.get("code") for part in resource.get("clinicalStatus", {}).get("coding", [])}
+        due = [months[code] for part in resource.get("code", {}).get("coding", []) if (code := part["code"]) in months]
+        if due and states & _ACTIVE:
+            # a day late in the longest of months, so that nobody comes before the rules call them overdue
+            pace = timedelta(days=round(30.5 * min(due)) + 1)
+            patient = _subject(resource)
+            paces[patient] = min(pace, paces.get(patient, pace))
+    return paces
+
+
+def _care(draws: Draws, person: Person, last_visit: datetime, pace: timedelta | None, start: datetime) -> Care:
     key = f"{person.key}-{ServiceLine.PRIMARY}"
     away = start - last_visit
-    is_lapsed = away >= THRESHOLD[ServiceLine.PRIMARY]
-    far = timedelta(days=730)
-    segment = (Segment.BEYOND_24 if away >= far else Segment.MONTHS_12_24) if is_lapsed else None
+    threshold = min(pace or THRESHOLD[ServiceLine.PRIMARY], THRESHOLD[ServiceLine.PRIMARY])
+    is_lapsed = away >= threshold
     # those who still come do so within the threshold, whenever they were last here
-    interval = min(max(_PACE, away + timedelta(days=draws.whole(3, 60, "comes in", key))), timedelta(days=364))
+    usual = min(_PACE, threshold - timedelta(days=30))
+    soon = away + timedelta(days=draws.whole(3, 60, "comes in", key))
+    interval = min(max(usual, soon), threshold - timedelta(days=2))
     return Care(
         key=key,
         person=person,
         line=ServiceLine.PRIMARY,
         site=person.site,
         story=Story.LAPSED if is_lapsed else Story.ACTIVE,
-        segment=segment,
+        segment=_segment(away, is_chronic=pace is not None) if is_lapsed else None,
         last_visit=last_visit,
         interval=interval,
         missed=None,
         ahead=None,
         gap_due_on=None,
+        overdue_after=threshold,
     )
+
+
+def _segment(away: timedelta, *, is_chronic: bool) -> Segment:
+    if is_chronic:
+        return Segment.CHRONIC_OVERDUE
+    return Segment.BEYOND_24 if away >= _FAR else Segment.MONTHS_12_24
+
+
+def _subject(resource: Resource) -> str:
+    reference: str = resource.get("subject", {}).get("reference", "")
+    return reference.replace("urn:uuid:", "/").rpartition("/")[2]
 
 
 def _codings(communication: Resource) -> list[Resource]:
@@ -162,12 +201,18 @@ def _codings(communication: Resource) -> list[Resource]:
 
 
 def _telecom(resource: Resource, system: str) -> str | None:
-    return next((each.get("value") for each in resource.get("telecom", []) if each.get("system") == system), None)
+    """The one to use first, by rank, else by use."""
+    current = [
+        each for each in resource.get("telecom", []) if each.get("system") == system and each.get("use") != "old"
+    ]
+    return min(current, key=lambda each: each.get("rank", _RANKS.get(each.get("use"), 3)), default={}).get("value")
 
 
 def _number(text: str | None) -> str | None:
-    """A number of the North American plan in E.164 form, whether or not its range is in use."""
+    """A number in E.164 form, of the North American plan unless it says otherwise; its range need not be in use."""
     digits = "".join(character for character in text or "" if character.isdigit())
+    if text and text.strip().startswith("+"):
+        return f"+{digits}"
     if len(digits) == 10:
         return f"+1{digits}"
     return f"+{digits}" if len(digits) == 11 and digits.startswith("1") else None

@@ -11,7 +11,7 @@ from typing import Any
 from domain.rules.vocabulary import AppointmentStatus, Segment
 from ops.simulator.agenda import Agenda, Kind, full_hour
 from ops.simulator.ehr import World
-from ops.simulator.history import MEASURE, THRESHOLD, Appointment, Care, Story, booking_day, news_hour
+from ops.simulator.history import MEASURE, Appointment, Care, Story, booking_day, news_hour
 from ops.simulator.news import News
 from ops.simulator.people import Person
 
@@ -102,7 +102,7 @@ class Diary:
     def _is_away(self, file: _File) -> bool:
         if file.is_closed or file.ahead is not None:
             return False
-        return file.missed_at is not None or self.now() >= file.last_visit + THRESHOLD[file.care.line]
+        return file.missed_at is not None or self.now() >= file.last_visit + file.care.threshold
 
     def _plan(self, at: datetime, person: Person, happen: Callable[[], None]) -> None:
         if at < self.world.end:
@@ -148,7 +148,7 @@ class Diary:
         """The next routine visit, unless the patient stops coming here."""
         draws, care = self.world.draws, file.care
         if draws.happens(STOPS_COMING, "stops coming", care.key, file.number):
-            self._plan_return(file, max(file.last_visit + THRESHOLD[care.line], self.world.start))
+            self._plan_return(file, max(file.last_visit + care.threshold, self.world.start))
             return
         starts_at = news_hour((file.last_visit + care.interval).date())
         starts_at = max(starts_at, news_hour((self.now() + timedelta(days=3)).date()))

@@ -49,6 +49,8 @@ class World:
     care: list[Care]
     system: str = SYSTEM
     """The record system's name, the same in its exports and its events."""
+    own_words: tuple[str, ...] = ()
+    """The organisation's name and address, as messages give them."""
 
     @property
     def lapsed(self) -> list[Care]:
@@ -109,7 +111,9 @@ def adopt_export(seed: int, export: Path, organisation: Path, start: datetime, m
         organisation=str(organisation.absolute()),
     )
     end = _end(start, months)
-    return World(recipe, start, end, draws, adopted.sites, adopted.people, adopted.care, adopted.system)
+    return World(
+        recipe, start, end, draws, adopted.sites, adopted.people, adopted.care, adopted.system, adopted.own_words
+    )
 
 
 def write_recipe(world: World, directory: Path) -> None:

@@ -40,30 +40,26 @@ ZONE_OF_AREA_CODE: dict[str, str] = {code: zone for zone, codes in AREA_CODES.it
 #: States that lie in one zone only, for addresses without a zone of their own.
 ZONE_OF_STATE: dict[str, str] = {
     **dict.fromkeys(
-        ("NY", "MA", "CT", "NJ", "PA", "MD", "VA", "GA", "OH", "NC", "SC", "RI", "VT", "NH", "ME"), NEW_YORK
+        ("NY", "MA", "CT", "NJ", "PA", "MD", "VA", "GA", "OH", "NC", "SC", "RI", "VT", "NH", "ME", "DE", "DC", "WV"),
+        NEW_YORK,
     ),
     **dict.fromkeys(("IL", "MN", "WI", "IA", "MO", "LA", "MS", "AL", "AR", "OK"), CHICAGO),
     **dict.fromkeys(("CO", "NM", "UT", "WY", "MT"), DENVER),
     "AZ": PHOENIX,
-    **dict.fromkeys(("CA", "WA"), LOS_ANGELES),
+    **dict.fromkeys(("CA", "WA", "NV"), LOS_ANGELES),
+    "HI": "Pacific/Honolulu",
 }
 
 
 #: Exports of other systems write states out.
-_STATE_NAMES = {
-    "new york": "NY",
-    "massachusetts": "MA",
-    "connecticut": "CT",
-    "new jersey": "NJ",
-    "pennsylvania": "PA",
-    "illinois": "IL",
-    "minnesota": "MN",
-    "wisconsin": "WI",
-    "colorado": "CO",
-    "arizona": "AZ",
-    "california": "CA",
-    "washington": "WA",
-}
+_NAMES = """
+    NY New York, MA Massachusetts, CT Connecticut, NJ New Jersey, PA Pennsylvania, MD Maryland, VA Virginia, GA Georgia,
+    OH Ohio, NC North Carolina, SC South Carolina, RI Rhode Island, VT Vermont, NH New Hampshire, ME Maine, DE Delaware,
+    DC District of Columbia, WV West Virginia, IL Illinois, MN Minnesota, WI Wisconsin, IA Iowa, MO Missouri,
+    LA Louisiana, MS Mississippi, AL Alabama, AR Arkansas, OK Oklahoma, CO Colorado, NM New Mexico, UT Utah, WY Wyoming,
+    MT Montana, AZ Arizona, CA California, WA Washington, NV Nevada, HI Hawaii
+"""
+_STATE_NAMES = {name.lower(): code for code, name in (each.split(maxsplit=1) for each in _NAMES.split(","))}
 
 
 @dataclass(frozen=True, slots=True)

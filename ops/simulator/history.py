@@ -74,6 +74,13 @@ class Care:
     ahead: Appointment | None
     gap_due_on: date | None
     """When the chronic-care measure is due; None in the other lines."""
+    overdue_after: timedelta | None = None
+    """After the last visit, where it is not the line's."""
+
+    @property
+    def threshold(self) -> timedelta:
+        """How long after the last visit the patient is lapsed."""
+        return self.overdue_after or THRESHOLD[self.line]
 
 
 #: How long after the last visit a patient counts as lapsed; in chronic care the measure's due date decides.

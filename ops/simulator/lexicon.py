@@ -50,11 +50,11 @@ def tells_care(text: str) -> bool:
     return bool(_CLINICAL.search(plain) or _TITLE.search(plain))
 
 
-def tells_identity(text: str, people: Iterable[Person]) -> bool:
-    """Whether the text holds a family name, date of birth or record number of one of these patients."""
-    plain = _LINK.sub(" ", text)
-    folded = plain.casefold()
-    return any(_identifies(folded, person) for person in people)
+def identifying(text: str, people: Iterable[Person]) -> frozenset[str]:
+    """The family names, dates of birth and record numbers of these patients that the text holds, in small letters."""
+    folded = _LINK.sub(" ", text).casefold()
+    words = {word for person in people for word in identity(person) if word in folded}
+    return frozenset(word for word in words if re.search(rf"(?<!\w){re.escape(word)}(?!\w)", folded))
 
 
 def outline(text: str, people: Iterable[Person]) -> str:
@@ -73,9 +73,10 @@ def has_link(text: str) -> bool:
     return _LINK.search(text) is not None
 
 
-def _identifies(folded: str, person: Person) -> bool:
-    words = [person.family.casefold(), *(mrn.casefold() for _, mrn in person.registrations), *_birth_dates(person)]
-    return any(word in folded and re.search(rf"(?<!\w){re.escape(word)}(?!\w)", folded) for word in words)
+def identity(person: Person) -> frozenset[str]:
+    """What identifies a patient, in small letters."""
+    words = (person.family.casefold(), *(mrn.casefold() for _, mrn in person.registrations), *_birth_dates(person))
+    return frozenset(word for word in words if word)
 
 
 def _birth_dates(person: Person) -> tuple[str, ...]:

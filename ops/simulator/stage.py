@@ -49,7 +49,7 @@ class Stage:
         self.now = now
         self.agenda = Agenda()
         contacts = Contacts(world.people)
-        self.witness = Witness(contacts, directory / LEDGER)
+        self.witness = Witness(contacts, directory / LEDGER, world.own_words)
         self.caller = Caller(self.agenda, now)
         self.diary = Diary(world, self.agenda, now, self._hear)
         self.patients = Patients(

@@ -6,6 +6,7 @@ import json
 import time
 from bisect import bisect_left
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
@@ -13,7 +14,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from ops.simulator.contacts import Contacts
-from ops.simulator.lexicon import has_link, outline, tells_care, tells_identity
+from ops.simulator.lexicon import has_link, identifying, identity, outline, tells_care
 
 PROMISES = ("sent_after_opt_out", "accepted_twice", "outside_hours", "over_cap", "phi_in_outreach")
 
@@ -53,7 +54,9 @@ class _Entry:
     digest: bytes
     outline: bytes
     is_linked: bool
-    tells: bool
+    tells_care: bool
+    identifying: frozenset[str]
+    """Words of it that are also a name, date or number of the patient's."""
     is_barred: bool
     turns: tuple[_Turn, ...]
     """What the patient wrote within the hour before."""
@@ -63,8 +66,10 @@ class _Entry:
 class Witness:
     """Keeps a line per accepted message in a file, and the counts of what should never have happened."""
 
-    def __init__(self, contacts: Contacts, path: Path) -> None:
+    def __init__(self, contacts: Contacts, path: Path, own_words: Sequence[str] = ()) -> None:
+        """`own_words`: the organisation's name and address, which betray nothing whatever they contain."""
         self._contacts = contacts
+        self._own_words = tuple(own_words)
         self._file = path.open("w", encoding="utf-8", buffering=1 << 16)
         self._entries: list[_Entry] = []
         self._barred: dict[str, tuple[datetime, float]] = {}
@@ -82,7 +87,8 @@ class Witness:
             digest=sha256(message.body.encode()).digest(),
             outline=sha256(shape.encode()).digest()[:16],
             is_linked=has_link(message.body),
-            tells=tells_care(shape) or tells_identity(message.body, owners),
+            tells_care=tells_care(self._without_own_words(shape)),
+            identifying=identifying(message.body, owners),
             is_barred=self._is_barred(message),
             turns=self._turns(message.to, message.at),
         )
@@ -142,7 +148,7 @@ class Witness:
             "accepted_twice": self._twice(outreach),
             "outside_hours": sum(self._is_untimely(entry) for entry in outreach),
             "over_cap": self._over_cap(outreach),
-            "phi_in_outreach": sum(entry.tells for entry in self._entries),
+            "phi_in_outreach": sum(entry.tells_care or self._tells_identity(entry) for entry in self._entries),
         }
 
     def answers(self) -> int:
@@ -202,6 +208,23 @@ class Witness:
                 broken += entry.is_linked or entry.at - before.at < DAY
             seen[entry.to, entry.digest] = entry
         return broken
+
+    def _without_own_words(self, text: str) -> str:
+        for words in self._own_words:
+            text = text.replace(words, " ")
+        return text
+
+    def _tells_identity(self, entry: _Entry) -> bool:
+        """Whether it identifies the patient: by a word that the same text does not say to those it does not fit.
+
+        A text that reads `Have a nice day` to everybody does not tell that one of them is called Day.
+        """
+        told = entry.identifying
+        for other in self._entries if told else ():
+            if other.outline == entry.outline:
+                owners = self._contacts.owners(other.to)
+                told -= {word for word in told if not any(word in identity(person) for person in owners)}
+        return bool(told)
 
     def _is_untimely(self, entry: _Entry) -> bool:
         zones = self._contacts.zones(entry.to)

@@ -515,10 +515,11 @@ def upgrade() -> None:
         sa.UniqueConstraint("enrolment_id", "step", "channel", name=op.f("uq_touch_enrolment_id_step_channel")),
         sa.UniqueConstraint("reply_id", name=op.f("uq_touch_reply_id")),
     )
+    op.create_index("ix_touch_channel_due_at", "touch", ["channel", "due_at"], **_where("state = 'planned'"))
     op.create_index(
         "ix_touch_dispatched",
         "touch",
-        ["channel", "dispatched_until"],
+        ["dispatched_until", "channel"],
         **_where("state = 'planned' AND dispatched_until IS NOT NULL"),
     )
     op.create_index(
