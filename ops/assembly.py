@@ -23,7 +23,7 @@ from ops.runtime.broker import enqueue, open_broker
 from ops.runtime.broker_local import InProcessBroker
 from ops.runtime.broker_rabbitmq import QuorumBroker
 from ops.runtime.bus import AmqpBus, LocalBus, open_bus
-from ops.runtime.clock import Clock, SystemClock, open_clock
+from ops.runtime.clock import Clock, SharedClock, SystemClock, open_clock
 from ops.runtime.loop import LoopThread
 from ops.runtime.pacing import Pacer
 from ops.runtime.pacing_local import LocalPacer
@@ -81,11 +81,14 @@ def assemble(settings: Settings) -> Iterator[Parts]:
         closing.callback(broker.close)
         bus = open_bus(settings.amqp_url, TOPOLOGY)
         closing.callback(bus.close)
+        clock = _clock(settings)
+        if isinstance(clock, SharedClock):
+            closing.callback(clock.close)
         yield Parts(
             settings=settings,
             engine=engine,
             vault=Vault(settings.vault_keys, settings.vault_current, settings.index_key),
-            clock=_clock(settings),
+            clock=clock,
             broker=broker,
             bus=bus,
             channels=configured_channels(settings),

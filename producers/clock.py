@@ -38,6 +38,9 @@ OBSERVE_EVERY, AUDIT_EVERY = 15.0, 3600.0
 #: After a round in which more was due than the limits allow.
 _SOON = timedelta(seconds=1)
 
+_NEXT_SCAN = select(func.min(care.c.scan_at)).where(care.c.scan_at.is_not(None))
+_NEXT_REVIEW = select(func.min(enrolment.c.review_at)).where(enrolment.c.review_at.is_not(None))
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -74,8 +77,8 @@ class Rounds:
         """The next instant, after `now`, at which a round will find something to do; None if nothing is scheduled."""
         with reading(self.engine) as conn:
             due = touches.next_due(conn)
-            scan = conn.scalar(select(func.min(care.c.scan_at)))
-            review = conn.scalar(select(func.min(enrolment.c.review_at)))
+            scan = conn.scalar(_NEXT_SCAN)
+            review = conn.scalar(_NEXT_REVIEW)
         instants = [] if due is None else [max(due, now + _SOON)]
         instants += [self._slot_from(max(each, now)) for each in (scan, review) if each is not None]
         return min(instants, default=None)

@@ -22,7 +22,7 @@ from ops.runtime.amqp import BrokerUnavailable
 log = structlog.get_logger(__name__)
 
 #: Seconds of sending that may lie in a queue: shallow enough that opt-outs and priorities act at once.
-HORIZON = 5
+HORIZON = 2
 
 
 @dataclass

@@ -89,8 +89,9 @@ def apply(
     """Apply events of one subject, inside the caller's transaction."""
     done = Applied()
     owned: list[tuple[int, int, Event]] = []
+    owners = {key: organisations.find(conn, key) for key in {event.organisation for event in events}}
     for index, event in enumerate(events):
-        owner = organisations.find(conn, event.organisation)
+        owner = owners[event.organisation]
         if owner is None:
             done.problems[index] = "organisation: unknown, or not named where there are several"
         else:

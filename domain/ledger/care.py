@@ -6,12 +6,14 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
 from sqlalchemy import Connection, Row, Select, and_, bindparam, case, exists, func, or_, select, update
 
 from domain.ledger import organisations, store
 from domain.ledger.appointments import appointment, care, care_gap
+from domain.ledger.columns import Id
 from domain.ledger.patients import patient
 from domain.ledger.store import chunks
 from domain.rules.inactivity import COUNTS_ON, CareFacts, gap_due, is_still_lapsed, next_scan, threshold_months
@@ -63,12 +65,12 @@ def of_sites(conn: Connection, site_ids: Collection[int], after: int, limit: int
 def _refresh(conn: Connection, ids: Sequence[int], thresholds: Mapping[Key, int], now: datetime) -> None:
     digests = {
         (row.patient_id, row.service_line): _Digest(row.site_id, row.last_visit_at, row.furthest_ahead_at)
-        for row in conn.execute(_digests(ids))
+        for row in conn.execute(_DIGESTS, {"ids": ids})
     }
-    missed: dict[Key, datetime] = {(row[0], row[1]): row[2] for row in conn.execute(_missed(ids))}
+    missed: dict[Key, datetime] = {(row[0], row[1]): row[2] for row in conn.execute(_MISSED, {"ids": ids})}
     gaps = _refresh_gaps(conn, ids, digests)
-    deceased = set(conn.scalars(select(patient.c.id).where(patient.c.id.in_(ids), patient.c.deceased_at.is_not(None))))
-    before = {(row.patient_id, row.service_line): row for row in conn.execute(_stored(ids))}
+    deceased = set(conn.scalars(_DECEASED, {"ids": ids}))
+    before = {(row.patient_id, row.service_line): row for row in conn.execute(_STORED, {"ids": ids})}
     rows = []
     for key in sorted(
         digests.keys() | before.keys() | {(patient_id, ServiceLine.CHRONIC.value) for patient_id in gaps}
@@ -120,11 +122,10 @@ def _latest(instants: Iterable[datetime | None]) -> datetime | None:
     return max((instant for instant in instants if instant is not None), default=None)
 
 
-def _stored(ids: Sequence[int]) -> Select[Any]:
-    return select(care).where(care.c.patient_id.in_(ids))
+_IDS: Final = bindparam("ids", type_=Id, expanding=True)
 
 
-def _digests(ids: Sequence[int]) -> Select[Any]:
+def _digests() -> Select[Any]:
     columns = appointment.c
     own = [columns.patient_id, columns.service_line]
     visited = case((columns.status == AppointmentStatus.FULFILLED.value, columns.starts_at))
@@ -139,13 +140,13 @@ def _digests(ids: Sequence[int]) -> Select[Any]:
             .over(partition_by=own, order_by=[visited.desc().nulls_last(), columns.starts_at.desc(), columns.id.desc()])
             .label("place"),
         )
-        .where(columns.patient_id.in_(ids), columns.status != AppointmentStatus.ENTERED_IN_ERROR.value)
+        .where(columns.patient_id.in_(_IDS), columns.status != AppointmentStatus.ENTERED_IN_ERROR.value)
         .subquery()
     )
     return select(ranked).where(ranked.c.place == 1)
 
 
-def _missed(ids: Sequence[int]) -> Select[Any]:
+def _missed() -> Select[Any]:
     """The latest lost appointment per line that nothing made good since it was cancelled or missed."""
     lost, good = appointment.alias("lost"), appointment.alias("good")
     # a replacement may lie before the original date, so it counts from the cancellation
@@ -161,33 +162,44 @@ def _missed(ids: Sequence[int]) -> Select[Any]:
     )
     return (
         select(lost.c.patient_id, lost.c.service_line, func.max(lost.c.starts_at))
-        .where(lost.c.patient_id.in_(ids), lost.c.status.in_(_LOST), ~made_good)
+        .where(lost.c.patient_id.in_(_IDS), lost.c.status.in_(_LOST), ~made_good)
         .group_by(lost.c.patient_id, lost.c.service_line)
     )
+
+
+_DIGESTS: Final = _digests()
+_MISSED: Final = _missed()
+_DECEASED: Final = select(patient.c.id).where(patient.c.id.in_(_IDS), patient.c.deceased_at.is_not(None))
+_STORED: Final = select(care).where(care.c.patient_id.in_(_IDS))
+_OPEN_GAPS: Final = select(care_gap).where(care_gap.c.patient_id.in_(_IDS), care_gap.c.closed_at.is_(None))
+_MOVE_GAP: Final = (
+    update(care_gap).where(care_gap.c.id == bindparam("gap_id")).values(due_at=bindparam("new_due_at"))
+)
 
 
 def _refresh_gaps(conn: Connection, ids: Sequence[int], digests: Mapping[Key, _Digest]) -> dict[int, _Gap]:
     """The first gap due per patient; recurring ones come due anew by the last visit, and are stored so."""
     found: defaultdict[int, list[_Gap]] = defaultdict(list)
     moved = []
-    opened = conn.execute(select(care_gap).where(care_gap.c.patient_id.in_(ids), care_gap.c.closed_at.is_(None)))
-    for row in opened:
+    for row in conn.execute(_OPEN_GAPS, {"ids": ids}):
         visits = _counted(digests, (row.patient_id, ServiceLine.CHRONIC.value))
         due_at = gap_due(row.due_at, row.every_months, row.since, _latest(each.last_visit_at for each in visits))
         found[row.patient_id].append(_Gap(row.site_id, due_at))
         if row.every_months is not None and due_at != row.due_at:
             moved.append({"gap_id": row.id, "new_due_at": due_at})
     if moved:
-        conn.execute(
-            update(care_gap).where(care_gap.c.id == bindparam("gap_id")).values(due_at=bindparam("new_due_at")), moved
-        )
+        conn.execute(_MOVE_GAP, moved)
     return {patient_id: min(gaps, key=lambda gap: (gap.due_at, gap.site_id)) for patient_id, gaps in found.items()}
 
 
 def _write(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    if not rows:
-        return
-    statement = store.insert(conn, care)
+    if rows:
+        conn.execute(_writing(conn.dialect.name, tuple(rows[0])), list(rows))
+
+
+@cache
+def _writing(dialect: str, names: tuple[str, ...]) -> Any:
+    statement = store.insert_on(dialect, care)
     key = ("patient_id", "service_line")
-    told = {name: statement.excluded[name] for name in rows[0] if name not in key}
-    conn.execute(statement.on_conflict_do_update(index_elements=key, set_=told), list(rows))
+    told = {name: statement.excluded[name] for name in names if name not in key}
+    return statement.on_conflict_do_update(index_elements=key, set_=told)

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import cache
+from typing import Any, Final
 
 from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
     Index,
+    Row,
+    Select,
     String,
     Table,
     UniqueConstraint,
+    Update,
     and_,
+    bindparam,
     exists,
+    literal,
     or_,
     select,
+    union_all,
     update,
 )
 
 from domain.ledger import outbox, store, touches
 from domain.ledger.appointments import appointment
-from domain.ledger.columns import Instant, id_column, metadata, ref
+from domain.ledger.columns import Id, Instant, id_column, metadata, ref
 from domain.ledger.patients import patient
 from domain.ledger.store import chunks
 from domain.ledger.touches import touch
@@ -60,6 +68,7 @@ Index(
     sqlite_where=_live,
     postgresql_where=_live,
 )
+Index("ix_enrolment_patient_id", enrolment.c.patient_id)
 _to_review = enrolment.c.review_at.is_not(None)
 Index("ix_enrolment_review_at", enrolment.c.review_at, sqlite_where=_to_review, postgresql_where=_to_review)
 
@@ -76,45 +85,16 @@ outcome = Table(
     UniqueConstraint("enrolment_id", "kind"),
 )
 
+#: Kinds of outcomes, each with the event that tells of it.
+_OUTCOMES: Final = {"rebooked": "patient.rebooked", "returned": "patient.reactivated"}
 
-def follow_appointments(conn: Connection, patient_ids: Collection[int], now: datetime) -> None:
-    """Make enrolments of these patients agree with their appointments, in the transaction that stored the news.
+_IDS: Final = bindparam("ids", type_=Id, expanding=True)
+_NOW: Final = bindparam("now", type_=Instant)
 
-    A completed visit on the enrolment's line after enrolment is a return (measured in both arms, and also where the
-    enrolment has ended otherwise). An appointment ahead is a rebooking and revokes planned touches; losing it brings
-    the touches still worth sending back. Death or a merge ends the enrolment.
-    """
-    for ids in chunks(sorted(patient_ids)):
-        # the claim locks patients first, too: it sees this news whole or not at all
-        conn.execute(select(patient.c.id).where(patient.c.id.in_(ids)).order_by(patient.c.id).with_for_update())
-        _record_outcomes(conn, ids, now)
-        _end_returned(conn, ids, now)
-        _end_ineligible(conn, ids, now)
-        _hold_booked(conn, ids, now)
-        _resume_unbooked(conn, ids, now)
-
-
-def stop_for_opt_out(conn: Connection, patient_ids: Collection[int], now: datetime) -> None:
-    """End the live enrolments of patients who opted out and revoke what was planned for them."""
-    for ids in chunks(sorted(patient_ids)):
-        live = and_(enrolment.c.patient_id.in_(ids), enrolment.c.ended_at.is_(None))
-        _end(conn, live, EnrolmentState.OPTED_OUT, "opted_out", now)
-
-
-def end(conn: Connection, enrolment_ids: Collection[int], state: EnrolmentState, reason: str, now: datetime) -> None:
-    """End live enrolments, for one reason, and revoke what was planned for them."""
-    for ids in chunks(sorted(enrolment_ids)):
-        _end(conn, and_(enrolment.c.id.in_(ids), enrolment.c.ended_at.is_(None)), state, reason, now)
-
-
-def _end(conn: Connection, which: ColumnElement[bool], state: EnrolmentState, reason: str, now: datetime) -> None:
-    ended = conn.scalars(
-        update(enrolment)
-        .where(which)
-        .values(state=state.value, reason=reason, ended_at=now, review_at=None)
-        .returning(enrolment.c.id)
-    ).all()
-    touches.revoke(conn, ended, reason, now)
+_LOCK: Final = select(patient.c.id).where(patient.c.id.in_(_IDS)).order_by(patient.c.id).with_for_update()
+_ENROLLED: Final = (
+    select(enrolment.c.patient_id).where(enrolment.c.patient_id.in_(_IDS)).distinct().order_by(enrolment.c.patient_id)
+)
 
 
 def counts_for(line: ColumnElement[str]) -> ColumnElement[bool]:
@@ -135,118 +115,192 @@ def _of_enrolment(*statuses: AppointmentStatus) -> ColumnElement[bool]:
     )
 
 
-def _record_outcomes(conn: Connection, ids: Sequence[int], now: datetime) -> None:
-    """Rebooked: an appointment made after enrolment. Returned: a visit completed after enrolment."""
-    visited = and_(
-        _of_enrolment(AppointmentStatus.FULFILLED),
-        appointment.c.starts_at > enrolment.c.enrolled_at,
-        appointment.c.starts_at <= now,
-    )
-    booked = and_(
-        _of_enrolment(*AHEAD),
-        appointment.c.starts_at > enrolment.c.enrolled_at,
-        appointment.c.changed_at >= enrolment.c.enrolled_at,
-    )
-    for kind, condition, at in (
-        ("rebooked", booked, appointment.c.changed_at),
-        ("returned", visited, appointment.c.starts_at),
-    ):
-        rows = conn.execute(
-            select(enrolment.c.id, enrolment.c.patient_id, enrolment.c.arm, appointment.c.id, at)
-            .join(appointment, condition)
-            .where(
-                enrolment.c.patient_id.in_(ids),
-                ~exists().where(outcome.c.enrolment_id == enrolment.c.id, outcome.c.kind == kind),
-            )
-            .order_by(enrolment.c.id, at, appointment.c.id)
-        ).all()
-        first = {row[0]: row for row in reversed(rows)}
-        if not first:
-            continue
-        touched = _last_accepted(conn, list(first))
-        conn.execute(
-            store.insert(conn, outcome).on_conflict_do_nothing(),
-            [
-                {
-                    "enrolment_id": key,
-                    "kind": kind,
-                    "appointment_id": row[3],
-                    "touch_id": touched.get(key),
-                    "at": row[4],
-                }
-                for key, row in sorted(first.items())
-            ],
+def _fresh_outcome(kind: str, at: ColumnElement[datetime], *conditions: ColumnElement[bool]) -> Select[Any]:
+    """Appointments after the enrolment that are an outcome of this kind, where none is known yet."""
+    known = exists().where(outcome.c.enrolment_id == enrolment.c.id, outcome.c.kind == kind)
+    return (
+        select(
+            literal(kind).label("kind"),
+            enrolment.c.id.label("enrolment_id"),
+            at.label("at"),
+            appointment.c.id.label("appointment_id"),
+            patient.c.ref,
+            enrolment.c.campaign_key,
+            enrolment.c.arm,
+            enrolment.c.service_line,
         )
-        for key in sorted(first):
-            _tell(conn, key, kind, now)
-
-
-def _tell(conn: Connection, enrolment_id: int, kind: str, now: datetime) -> None:
-    event = "patient.rebooked" if kind == "rebooked" else "patient.reactivated"
-    row = conn.execute(
-        select(patient.c.ref, enrolment.c.campaign_key, enrolment.c.arm, enrolment.c.service_line)
+        .join(appointment, and_(*conditions, appointment.c.starts_at > enrolment.c.enrolled_at))
         .join(patient, patient.c.id == enrolment.c.patient_id)
-        .where(enrolment.c.id == enrolment_id)
-    ).one()
-    outbox.add(
-        conn,
-        event,
-        {"patient": row.ref, "campaign": row.campaign_key, "arm": row.arm, "service_line": row.service_line},
-        now,
+        .where(enrolment.c.patient_id.in_(_IDS), ~known)
     )
+
+
+_FRESH_OUTCOMES: Final = union_all(
+    _fresh_outcome(
+        "rebooked",
+        appointment.c.changed_at,
+        _of_enrolment(*AHEAD),
+        appointment.c.changed_at >= enrolment.c.enrolled_at,
+    ),
+    _fresh_outcome(
+        "returned",
+        appointment.c.starts_at,
+        _of_enrolment(AppointmentStatus.FULFILLED),
+        appointment.c.starts_at <= _NOW,
+    ),
+)
+_ACCEPTED: Final = (
+    select(touch.c.enrolment_id, touch.c.id)
+    .where(touch.c.enrolment_id.in_(_IDS), touch.c.accepted_at.is_not(None))
+    .order_by(touch.c.accepted_at, touch.c.id)
+)
+_LIVE: Final = (
+    select(
+        enrolment.c.id,
+        enrolment.c.booked_at,
+        patient.c.deceased_at,
+        patient.c.merged_into_id,
+        exists().where(outcome.c.enrolment_id == enrolment.c.id, outcome.c.kind == "returned").label("has_returned"),
+        exists().where(_of_enrolment(*AHEAD), appointment.c.starts_at >= _NOW).label("has_booked"),
+    )
+    .join(patient, patient.c.id == enrolment.c.patient_id)
+    .where(enrolment.c.patient_id.in_(_IDS), _live)
+    .order_by(enrolment.c.id)
+)
+
+
+def _ending(which: Column[int]) -> Update:
+    return (
+        update(enrolment)
+        .where(which.in_(_IDS), _live)
+        .values(
+            state=bindparam("new_state", type_=String),
+            reason=bindparam("new_reason", type_=String),
+            ended_at=_NOW,
+            review_at=None,
+        )
+        .returning(enrolment.c.id)
+    )
+
+
+_END: Final = _ending(enrolment.c.id)
+_END_ALL_OF: Final = _ending(enrolment.c.patient_id)
+_HOLD: Final = (
+    update(enrolment)
+    .where(enrolment.c.id.in_(_IDS), _live, enrolment.c.booked_at.is_(None))
+    .values(booked_at=_NOW)
+    .returning(enrolment.c.id)
+)
+_RESUME: Final = (
+    update(enrolment)
+    .where(enrolment.c.id.in_(_IDS), _live, enrolment.c.booked_at.is_not(None))
+    .values(booked_at=None)
+    .returning(enrolment.c.id)
+)
+
+
+def follow_appointments(conn: Connection, patient_ids: Collection[int], now: datetime) -> None:
+    """Make enrolments of these patients agree with their appointments, in the transaction that stored the news.
+
+    A completed visit on the enrolment's line after enrolment is a return (measured in both arms, and also where the
+    enrolment has ended otherwise). An appointment ahead is a rebooking and revokes planned touches; losing it brings
+    the touches still worth sending back. Death or a merge ends the enrolment.
+    """
+    for ids in chunks(sorted(patient_ids)):
+        # the claim locks patients first, too: it sees this news whole or not at all
+        conn.execute(_LOCK, {"ids": ids})
+        # most patients of an organisation, and all of a first import, were never enrolled
+        enrolled = conn.scalars(_ENROLLED, {"ids": ids}).all()
+        if enrolled:
+            _record_outcomes(conn, enrolled, now)
+            _follow_live(conn, enrolled, now)
+
+
+def stop_for_opt_out(conn: Connection, patient_ids: Collection[int], now: datetime) -> None:
+    """End the live enrolments of patients who opted out and revoke what was planned for them."""
+    for ids in chunks(sorted(patient_ids)):
+        _end(conn, _END_ALL_OF, ids, EnrolmentState.OPTED_OUT, "opted_out", now)
+
+
+def end(conn: Connection, enrolment_ids: Collection[int], state: EnrolmentState, reason: str, now: datetime) -> None:
+    """End live enrolments, for one reason, and revoke what was planned for them."""
+    for ids in chunks(sorted(enrolment_ids)):
+        _end(conn, _END, ids, state, reason, now)
+
+
+def _end(
+    conn: Connection, which: Update, ids: Sequence[int], state: EnrolmentState, reason: str, now: datetime
+) -> None:
+    ended = conn.scalars(which, {"ids": ids, "new_state": state.value, "new_reason": reason, "now": now}).all()
+    touches.revoke(conn, ended, reason, now)
+
+
+def _record_outcomes(conn: Connection, ids: Sequence[int], now: datetime) -> None:
+    """Rebooked: an appointment made after enrolment. Returned: a visit completed after enrolment. The first counts."""
+    rows = conn.execute(_FRESH_OUTCOMES, {"ids": ids, "now": now}).all()
+    if not rows:
+        return
+    touched = _last_accepted(conn, sorted({row.enrolment_id for row in rows}))
+    for kind, event in _OUTCOMES.items():
+        of_kind = [row for row in rows if row.kind == kind]
+        of_kind.sort(key=lambda row: (row.enrolment_id, row.at, row.appointment_id), reverse=True)
+        first: Mapping[int, Row[Any]] = {row.enrolment_id: row for row in of_kind}
+        found = [row for _, row in sorted(first.items())]
+        if found:
+            conn.execute(
+                _keeping(conn.dialect.name),
+                [
+                    {
+                        "enrolment_id": row.enrolment_id,
+                        "kind": kind,
+                        "appointment_id": row.appointment_id,
+                        "touch_id": touched.get(row.enrolment_id),
+                        "at": row.at,
+                    }
+                    for row in found
+                ],
+            )
+            outbox.add_many(conn, event, [_told(row) for row in found], now)
+
+
+@cache
+def _keeping(dialect: str) -> Any:
+    return store.insert_on(dialect, outcome).on_conflict_do_nothing()
+
+
+def _told(row: Row[Any]) -> Mapping[str, Any]:
+    return {"patient": row.ref, "campaign": row.campaign_key, "arm": row.arm, "service_line": row.service_line}
 
 
 def _last_accepted(conn: Connection, enrolment_ids: Sequence[int]) -> dict[int, int]:
-    rows = conn.execute(
-        select(touch.c.enrolment_id, touch.c.id)
-        .where(touch.c.enrolment_id.in_(enrolment_ids), touch.c.accepted_at.is_not(None))
-        .order_by(touch.c.accepted_at, touch.c.id)
-    )
-    return {row.enrolment_id: row.id for row in rows}
+    found: dict[int, int] = {}
+    for ids in chunks(enrolment_ids):
+        found.update({row.enrolment_id: row.id for row in conn.execute(_ACCEPTED, {"ids": ids})})
+    return found
 
 
-def _end_returned(conn: Connection, ids: Sequence[int], now: datetime) -> None:
-    returned = exists().where(outcome.c.enrolment_id == enrolment.c.id, outcome.c.kind == "returned")
-    live = and_(enrolment.c.patient_id.in_(ids), enrolment.c.ended_at.is_(None))
-    _end(conn, and_(live, returned), EnrolmentState.REACTIVATED, "returned", now)
+def _follow_live(conn: Connection, ids: Sequence[int], now: datetime) -> None:
+    rows = conn.execute(_LIVE, {"ids": ids, "now": now}).all()
+    reasons = {row.id: _reason_to_end(row) for row in rows}
+    for reason, state in _ENDINGS.items():
+        end(conn, [key for key, found in reasons.items() if found == reason], state, reason, now)
+    staying = [row for row in rows if reasons[row.id] is None]
+    booked = [row.id for row in staying if row.has_booked and row.booked_at is None]
+    lost = [row.id for row in staying if not row.has_booked and row.booked_at is not None]
+    if booked:
+        touches.revoke(conn, conn.scalars(_HOLD, {"ids": booked, "now": now}).all(), "booked", now)
+    if lost:
+        touches.restore(conn, conn.scalars(_RESUME, {"ids": lost}).all(), "booked", now)
 
 
-def _end_ineligible(conn: Connection, ids: Sequence[int], now: datetime) -> None:
-    live = and_(enrolment.c.patient_id.in_(ids), enrolment.c.ended_at.is_(None))
-    for reason, column in (("deceased", patient.c.deceased_at), ("merged", patient.c.merged_into_id)):
-        gone = enrolment.c.patient_id.in_(select(patient.c.id).where(patient.c.id.in_(ids), column.is_not(None)))
-        _end(conn, and_(live, gone), EnrolmentState.INELIGIBLE, reason, now)
+#: Why enrolments end by what is known of the patient, and how; the first that holds counts.
+_ENDINGS: Final = {
+    "returned": EnrolmentState.REACTIVATED,
+    "deceased": EnrolmentState.INELIGIBLE,
+    "merged": EnrolmentState.INELIGIBLE,
+}
 
 
-def _ahead(now: datetime) -> ColumnElement[bool]:
-    return exists().where(_of_enrolment(*AHEAD), appointment.c.starts_at >= now)
-
-
-def _hold_booked(conn: Connection, ids: Sequence[int], now: datetime) -> None:
-    booked = conn.scalars(
-        update(enrolment)
-        .where(
-            enrolment.c.patient_id.in_(ids),
-            enrolment.c.ended_at.is_(None),
-            enrolment.c.booked_at.is_(None),
-            _ahead(now),
-        )
-        .values(booked_at=now)
-        .returning(enrolment.c.id)
-    ).all()
-    touches.revoke(conn, booked, "booked", now)
-
-
-def _resume_unbooked(conn: Connection, ids: Sequence[int], now: datetime) -> None:
-    lost = conn.scalars(
-        update(enrolment)
-        .where(
-            enrolment.c.patient_id.in_(ids),
-            enrolment.c.ended_at.is_(None),
-            enrolment.c.booked_at.is_not(None),
-            ~_ahead(now),
-        )
-        .values(booked_at=None)
-        .returning(enrolment.c.id)
-    ).all()
-    touches.restore(conn, lost, "booked", now)
+def _reason_to_end(row: Row[Any]) -> str | None:
+    holds = (row.has_returned, row.deceased_at is not None, row.merged_into_id is not None)
+    return next((reason for reason, is_true in zip(_ENDINGS, holds, strict=True) if is_true), None)

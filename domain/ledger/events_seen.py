@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from functools import cache
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, select, tuple_, update
 
+from domain.ledger import store
 from domain.ledger.intake_log import event_seen
-from domain.ledger.store import CHUNK, insert
+from domain.ledger.store import CHUNK
 
 
 class EventKey(NamedTuple):
@@ -24,23 +26,15 @@ def claim(conn: Connection, events: Sequence[tuple[EventKey, str]], result: str,
 
     A concurrent transaction that claims the same event waits for this one to end.
     """
-    fresh: set[EventKey] = set()
+    if not events:
+        return set()
     # in key order: two batches with the same events must not wait for each other in a circle
-    ordered = sorted(dict(events).items())
-    for start in range(0, len(ordered), CHUNK):
-        rows = conn.execute(
-            insert(conn, event_seen)
-            .values(
-                [
-                    {"source": key.source, "event_id": key.id, "type": kind[:64], "result": result, "received_at": now}
-                    for key, kind in ordered[start : start + CHUNK]
-                ]
-            )
-            .on_conflict_do_nothing()
-            .returning(event_seen.c.source, event_seen.c.event_id)
-        )
-        fresh.update(EventKey(source, number) for source, number in rows)
-    return fresh
+    rows = [
+        {"source": key.source, "event_id": key.id, "type": kind[:64], "result": result, "received_at": now}
+        for key, kind in sorted(dict(events).items())
+    ]
+    noted = conn.execute(_noting(conn.dialect.name), rows)
+    return {EventKey(source, number) for source, number in noted}
 
 
 def mark(conn: Connection, keys: Collection[EventKey], result: str) -> None:
@@ -64,6 +58,15 @@ def forget_quarantined(conn: Connection, key: EventKey) -> None:
         delete(event_seen).where(
             event_seen.c.source == key.source, event_seen.c.event_id == key.id, event_seen.c.result == "quarantined"
         )
+    )
+
+
+@cache
+def _noting(dialect: str) -> Any:
+    return (
+        store.insert_on(dialect, event_seen)
+        .on_conflict_do_nothing()
+        .returning(event_seen.c.source, event_seen.c.event_id)
     )
 
 

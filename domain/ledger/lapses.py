@@ -5,13 +5,28 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
-from sqlalchemy import Column, Connection, Index, Integer, String, Table, case, exists, or_, select, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    Index,
+    Integer,
+    String,
+    Table,
+    Update,
+    bindparam,
+    case,
+    exists,
+    or_,
+    select,
+    update,
+)
 
 from domain.ledger import store
 from domain.ledger.appointments import care
-from domain.ledger.columns import Instant, id_column, metadata, ref
+from domain.ledger.columns import Id, Instant, id_column, metadata, ref
 from domain.ledger.patients import patient
 from domain.ledger.store import chunks
 from domain.rules.inactivity import RULE_VERSION
@@ -48,6 +63,33 @@ _undecided = lapse.c.decided_at.is_(None)
 Index("ix_lapse_undecided", lapse.c.detected_at, sqlite_where=_undecided, postgresql_where=_undecided)
 
 
+_IDS: Final = bindparam("ids", type_=Id, expanding=True)
+_OPENED: Final = select(lapse.c.patient_id, lapse.c.service_line, lapse.c.id).where(
+    lapse.c.patient_id.in_(_IDS), _open
+)
+
+
+def _closing() -> Update:
+    over = (lapse.c.patient_id == care.c.patient_id) & (lapse.c.service_line == care.c.service_line)
+    unnoticed = exists().where(over, care.c.noticed_segment.is_(None))
+    visited = exists().where(
+        over,
+        or_(lapse.c.last_visit_at.is_(None), care.c.last_visit_at > lapse.c.last_visit_at),
+        care.c.last_visit_at.is_not(None),
+    )
+    deceased = exists().where(patient.c.id == lapse.c.patient_id, patient.c.deceased_at.is_not(None))
+    merged = exists().where(patient.c.id == lapse.c.patient_id, patient.c.merged_into_id.is_not(None))
+    why = case((merged, "merged"), (deceased, "deceased"), (visited, "visit"), else_="no_longer_due")
+    return (
+        update(lapse)
+        .where(lapse.c.patient_id.in_(_IDS), _open, or_(merged, deceased, unnoticed))
+        .values(closed_at=bindparam("now", type_=Instant), closed_by=why)
+    )
+
+
+_CLOSE_UNTRUE: Final = _closing()
+
+
 @dataclass(frozen=True, slots=True)
 class Noticed:
     """A lapse found, or one that changed its segment."""
@@ -68,25 +110,11 @@ def notice(conn: Connection, found: Sequence[Noticed], now: datetime) -> dict[tu
     """
     if not found:
         return {}
-    statement = store.insert(conn, lapse)
-    key = ("organisation_id", "patient_id", "service_line", "detected_at")
     rows = [_row(each, now) for each in found]
-    conn.execute(
-        statement.on_conflict_do_update(
-            index_elements=["patient_id", "service_line"],
-            index_where=_open,
-            set_={name: statement.excluded[name] for name in rows[0] if name not in key}
-            | {"decided_at": None, "declined": None},
-        ),
-        rows,
-    )
+    conn.execute(_noticing(conn.dialect.name, tuple(rows[0])), rows)
     ids: dict[tuple[int, ServiceLine], int] = {}
     for patient_ids in chunks(sorted({each.patient_id for each in found})):
-        opened = conn.execute(
-            select(lapse.c.patient_id, lapse.c.service_line, lapse.c.id).where(
-                lapse.c.patient_id.in_(patient_ids), _open
-            )
-        )
+        opened = conn.execute(_OPENED, {"ids": patient_ids})
         ids.update({(row[0], ServiceLine(row[1])): row[2] for row in opened})
     return ids
 
@@ -97,22 +125,20 @@ def close_untrue(conn: Connection, patient_ids: Collection[int], now: datetime) 
     Untrue are lapses of the deceased and of merged records, and those whose `care` row (just refreshed) no longer
     counts as lapsed: a visit came, or the cause went away. A booking alone closes nothing.
     """
-    over = (lapse.c.patient_id == care.c.patient_id) & (lapse.c.service_line == care.c.service_line)
-    unnoticed = exists().where(over, care.c.noticed_segment.is_(None))
-    visited = exists().where(
-        over,
-        or_(lapse.c.last_visit_at.is_(None), care.c.last_visit_at > lapse.c.last_visit_at),
-        care.c.last_visit_at.is_not(None),
-    )
-    deceased = exists().where(patient.c.id == lapse.c.patient_id, patient.c.deceased_at.is_not(None))
-    merged = exists().where(patient.c.id == lapse.c.patient_id, patient.c.merged_into_id.is_not(None))
-    why = case((merged, "merged"), (deceased, "deceased"), (visited, "visit"), else_="no_longer_due")
     for ids in chunks(sorted(patient_ids)):
-        conn.execute(
-            update(lapse)
-            .where(lapse.c.patient_id.in_(ids), _open, or_(merged, deceased, unnoticed))
-            .values(closed_at=now, closed_by=why)
-        )
+        conn.execute(_CLOSE_UNTRUE, {"ids": ids, "now": now})
+
+
+@cache
+def _noticing(dialect: str, names: tuple[str, ...]) -> Any:
+    statement = store.insert_on(dialect, lapse)
+    kept = ("organisation_id", "patient_id", "service_line", "detected_at")
+    return statement.on_conflict_do_update(
+        index_elements=["patient_id", "service_line"],
+        index_where=_open,
+        set_={name: statement.excluded[name] for name in names if name not in kept}
+        | {"decided_at": None, "declined": None},
+    )
 
 
 def _row(each: Noticed, now: datetime) -> dict[str, Any]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Final
 
-from sqlalchemy import Column, Connection, Integer, String, Table, UniqueConstraint, delete, select
+from sqlalchemy import Column, Connection, Integer, String, Table, UniqueConstraint, bindparam, delete, select
 
 from domain.ledger import store
-from domain.ledger.columns import id_column, metadata, ref
+from domain.ledger.columns import Id, id_column, metadata, ref
 from domain.rules.vocabulary import ServiceLine
 
 organisation = Table(
@@ -46,6 +47,13 @@ site_line = Table(
     Column("threshold_months", Integer),
     UniqueConstraint("site_id", "service_line"),
 )
+
+_SITES: Final = (
+    select(site.c.id, site.c.key, site.c.organisation_id, organisation.c.key.label("organisation_key"))
+    .join(organisation, organisation.c.id == site.c.organisation_id)
+    .where(organisation.c.id.in_(bindparam("ids", type_=Id, expanding=True)))
+)
+_THRESHOLDS: Final = select(site_line).where(site_line.c.threshold_months.is_not(None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,18 +116,13 @@ def upsert(conn: Connection, news: OrganisationNews, sites: Sequence[SiteNews]) 
 
 def sites_of(conn: Connection, organisation_ids: Collection[int]) -> dict[tuple[int, str], SiteFacts]:
     """Every site of these organisations, by organisation id and site key."""
-    rows = conn.execute(
-        select(site.c.id, site.c.key, site.c.organisation_id, organisation.c.key.label("organisation_key"))
-        .join(organisation, organisation.c.id == site.c.organisation_id)
-        .where(organisation.c.id.in_(organisation_ids))
-    )
+    rows = conn.execute(_SITES, {"ids": list(organisation_ids)})
     return {(row.organisation_id, row.key): SiteFacts(*row) for row in rows}
 
 
 def thresholds(conn: Connection) -> dict[tuple[int, str], int]:
     """Thresholds in months that differ from their line's default, by site id and line."""
-    rows = conn.execute(select(site_line).where(site_line.c.threshold_months.is_not(None)))
-    return {(row.site_id, row.service_line): row.threshold_months for row in rows}
+    return {(row.site_id, row.service_line): row.threshold_months for row in conn.execute(_THRESHOLDS)}
 
 
 def _upsert_lines(conn: Connection, wanted: Mapping[int, Mapping[ServiceLine, int | None]]) -> frozenset[int]:

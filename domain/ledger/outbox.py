@@ -5,12 +5,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import JSON, Column, Connection, Index, Row, String, Table, func, insert, select, update
+from sqlalchemy import JSON, Column, Connection, Index, Row, String, Table, bindparam, func, insert, select, update
 
 from domain.events.models import plain
-from domain.ledger.columns import Instant, id_column, metadata
+from domain.ledger.columns import Id, Instant, id_column, metadata
 from domain.ledger.store import CHUNK
 
 outbox = Table(
@@ -26,6 +26,19 @@ outbox = Table(
 )
 _unpublished = outbox.c.published_at.is_(None)
 Index("ix_outbox_unpublished", outbox.c.id, sqlite_where=_unpublished, postgresql_where=_unpublished)
+
+_INSERT: Final = insert(outbox)
+_OLDEST: Final = (
+    select(outbox.c.id, outbox.c.event_id, outbox.c.type, outbox.c.data, outbox.c.created_at)
+    .where(_unpublished)
+    .order_by(outbox.c.id)
+    .limit(bindparam("most"))
+)
+_PUBLISHED: Final = (
+    update(outbox)
+    .where(outbox.c.id.in_(bindparam("ids", type_=Id, expanding=True)))
+    .values(published_at=bindparam("now", type_=Instant))
+)
 
 
 def add(conn: Connection, type: str, data: Mapping[str, Any], now: datetime) -> None:  # noqa: A002 - CloudEvents' word
@@ -43,23 +56,18 @@ def add_many(conn: Connection, type: str, datas: Sequence[Mapping[str, Any]], no
         {"event_id": uuid.uuid4().hex, "type": type, "data": plain(type, data), "created_at": now} for data in datas
     ]
     for start in range(0, len(rows), CHUNK):
-        conn.execute(insert(outbox), rows[start : start + CHUNK])
+        conn.execute(_INSERT, rows[start : start + CHUNK])
 
 
 def unpublished(conn: Connection, limit: int) -> Sequence[Row[*tuple[Any, ...]]]:
     """The oldest events that nobody confirmed yet, in order."""
-    return conn.execute(
-        select(outbox.c.id, outbox.c.event_id, outbox.c.type, outbox.c.data, outbox.c.created_at)
-        .where(outbox.c.published_at.is_(None))
-        .order_by(outbox.c.id)
-        .limit(limit)
-    ).all()
+    return conn.execute(_OLDEST, {"most": limit}).all()
 
 
 def mark_published(conn: Connection, ids: Sequence[int], now: datetime) -> None:
     """These events were confirmed by the bus."""
     for start in range(0, len(ids), CHUNK):
-        conn.execute(update(outbox).where(outbox.c.id.in_(ids[start : start + CHUNK])).values(published_at=now))
+        conn.execute(_PUBLISHED, {"ids": ids[start : start + CHUNK], "now": now})
 
 
 def waiting(conn: Connection) -> tuple[int, datetime | None]:

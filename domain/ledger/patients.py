@@ -21,10 +21,11 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    bindparam,
     select,
 )
 
-from domain.ledger.columns import Instant, id_column, metadata, ref
+from domain.ledger.columns import Id, Instant, id_column, metadata, ref
 from domain.ledger.lookup import by_key
 from domain.ledger.store import chunks
 from domain.ledger.vault import Vault
@@ -106,6 +107,14 @@ MRN: Final = "registration.mrn"
 CONTACT_VALUE: Final = "contact_point.value"
 
 
+_LOCK: Final = (
+    select(patient)
+    .where(patient.c.id.in_(bindparam("ids", type_=Id, expanding=True)))
+    .order_by(patient.c.id)
+    .with_for_update()
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Registered:
     """The patient behind a registration, and the version of the newest news taken about it."""
@@ -147,6 +156,5 @@ def lock(conn: Connection, patient_ids: Collection[int]) -> dict[int, Row[Any]]:
     """Lock these patients in id order, and return their rows as they are then."""
     found: dict[int, Row[Any]] = {}
     for ids in chunks(sorted(patient_ids)):
-        rows = conn.execute(select(patient).where(patient.c.id.in_(ids)).order_by(patient.c.id).with_for_update())
-        found.update({row.id: row for row in rows})
+        found.update({row.id: row for row in conn.execute(_LOCK, {"ids": ids})})
     return found

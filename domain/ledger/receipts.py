@@ -9,11 +9,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, Row, bindparam, select, update
+from sqlalchemy import Connection, Row, String, bindparam, select, update
 
 from domain.ledger import choices, outbox, pauses, store
+from domain.ledger.columns import Id, Instant
 from domain.ledger.patients import patient
 from domain.ledger.replies import receipt
 from domain.ledger.touches import attempt, tell, touch
@@ -39,6 +41,67 @@ _RANK: Final = {
     Delivery.DELIVERED: _TERMINAL,
     Delivery.UNDELIVERED: _TERMINAL,
 }
+
+_IDS: Final = bindparam("ids", type_=Id, expanding=True)
+_NOW: Final = bindparam("now", type_=Instant)
+
+_UNAPPLIED: Final = (
+    select(receipt).where(receipt.c.id.in_(_IDS), receipt.c.applied_at.is_(None)).order_by(receipt.c.id)
+).with_for_update()
+_DONE: Final = (
+    update(receipt).where(receipt.c.id.in_(_IDS)).values(applied_at=_NOW, result=bindparam("what", type_=String))
+)
+_WANTED: Final = (attempt.c.id, attempt.c.touch_id, attempt.c.contact_point_id, attempt.c.channel)
+_BY_TOKEN: Final = select(*_WANTED, attempt.c.token).where(
+    attempt.c.token.in_(bindparam("tokens", type_=String, expanding=True))
+)
+_BY_PROVIDER_REF: Final = (
+    select(*_WANTED, attempt.c.provider_ref)
+    .where(attempt.c.provider_ref.in_(bindparam("refs", type_=String, expanding=True)))
+    .order_by(attempt.c.id)
+)
+_OPEN_ATTEMPTS: Final = (
+    select(attempt.c.id, attempt.c.touch_id, attempt.c.called_at, attempt.c.claimed_at)
+    .where(attempt.c.id.in_(_IDS), attempt.c.state.in_([state.value for state in _SETTLED]))
+    .order_by(attempt.c.id)
+    .with_for_update()
+)
+_SETTLE: Final = (
+    update(attempt)
+    .where(attempt.c.id == bindparam("b_id"))
+    .values(
+        state=AttemptState.ACCEPTED.value,
+        provider_ref=bindparam("b_provider_ref"),
+        finished_at=_NOW,
+        error_code=None,
+        needs_person=False,
+    )
+)
+_OPEN_TOUCHES: Final = (
+    select(touch.c.id, touch.c.channel, touch.c.step, touch.c.kind, patient.c.ref)
+    .outerjoin(patient, patient.c.id == touch.c.patient_id)
+    .where(touch.c.id.in_(_IDS), touch.c.state.in_([state.value for state in _TO_ACCEPT]))
+    .order_by(touch.c.id)
+    .with_for_update(of=touch)
+)
+_ACCEPT: Final = (
+    update(touch)
+    .where(touch.c.id == bindparam("b_id"))
+    .values(
+        state=TouchState.ACCEPTED.value,
+        reason="receipt",
+        accepted_at=bindparam("b_accepted_at"),
+        dispatched_until=None,
+        ended_at=_NOW,
+    )
+)
+_DELIVERIES: Final = (
+    select(touch.c.id, touch.c.delivery)
+    .where(touch.c.id.in_(_IDS), touch.c.state == TouchState.ACCEPTED.value)
+    .order_by(touch.c.id)
+    .with_for_update()
+)
+_RAISE: Final = update(touch).where(touch.c.id.in_(_IDS)).values(delivery=bindparam("status", type_=String))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,24 +150,24 @@ class _Match(NamedTuple):
 
 def take(conn: Connection, news: Sequence[ReceiptNews], now: datetime) -> list[int]:
     """Store what was not stored before, and say which rows are new; a repeat changes nothing."""
-    ids: list[int] = []
-    for part in store.chunks(list({(each.channel, each.provider_ref, each.status): each for each in news}.values())):
-        values = [
-            {
-                "channel": each.channel,
-                "provider_ref": each.provider_ref,
-                "reference": each.reference,
-                "status": each.status,
-                "error_code": each.error_code,
-                "effect": each.effect,
-                "received_at": now,
-            }
-            for each in part
-        ]
-        ids += conn.scalars(
-            store.insert(conn, receipt).values(values).on_conflict_do_nothing().returning(receipt.c.id)
-        ).all()
-    return sorted(ids)
+    rows = [
+        {
+            "channel": each.channel,
+            "provider_ref": each.provider_ref,
+            "reference": each.reference,
+            "status": each.status,
+            "error_code": each.error_code,
+            "effect": each.effect,
+            "received_at": now,
+        }
+        for each in {(each.channel, each.provider_ref, each.status): each for each in news}.values()
+    ]
+    return sorted(conn.scalars(_taking(conn.dialect.name), rows)) if rows else []
+
+
+@cache
+def _taking(dialect: str) -> Any:
+    return store.insert_on(dialect, receipt).on_conflict_do_nothing().returning(receipt.c.id)
 
 
 def waiting(conn: Connection, received_before: datetime, limit: int) -> list[int]:
@@ -131,21 +194,18 @@ def apply(conn: Connection, receipt_ids: Collection[int], now: datetime) -> Appl
 
 
 def _apply(conn: Connection, ids: Sequence[int], now: datetime, done: Applied) -> None:
-    receipts = conn.execute(
-        select(receipt)
-        .where(receipt.c.id.in_(ids), receipt.c.applied_at.is_(None))
-        .order_by(receipt.c.id)
-        .with_for_update()
-    ).all()
+    receipts = conn.execute(_UNAPPLIED, {"ids": ids}).all()
     matches = _match(conn, receipts)
-    _take_effects(conn, matches, now)
-    _settle(conn, matches, now, done)
-    _deliver(conn, matches, now)
+    if matches:
+        _take_effects(conn, matches, now)
+        _settle(conn, matches, now, done)
+        _deliver(conn, matches, now)
     matched = [match.receipt.id for match in matches]
     known = set(matched)
     orphans = [row.id for row in receipts if row.id not in known and row.received_at <= now - ORPHANED_AFTER]
-    for result, settled in (("applied", matched), ("orphan", orphans)):
-        conn.execute(update(receipt).where(receipt.c.id.in_(settled)).values(applied_at=now, result=result))
+    for what, over in (("applied", matched), ("orphan", orphans)):
+        if over:
+            conn.execute(_DONE, {"ids": over, "what": what, "now": now})
     done.statuses.update((match.receipt.channel, match.receipt.status) for match in matches)
     done.orphaned += len(orphans)
     done.unknown += len(receipts) - len(matched) - len(orphans)
@@ -153,29 +213,15 @@ def _apply(conn: Connection, ids: Sequence[int], now: datetime, done: Applied) -
 
 def _match(conn: Connection, receipts: Sequence[AnyRow]) -> list[_Match]:
     """Each receipt with its attempt: by the reference that travelled with the send, else by the provider's own id."""
-    wanted = (attempt.c.id, attempt.c.touch_id, attempt.c.contact_point_id, attempt.c.channel)
-    by_token = {
-        row.token: row
-        for row in conn.execute(
-            select(*wanted, attempt.c.token).where(attempt.c.token.in_({each.reference for each in receipts} - {""}))
-        )
-    }
-    by_provider_ref = {
-        (row.channel, row.provider_ref): row
-        for row in conn.execute(
-            select(*wanted, attempt.c.provider_ref)
-            .where(attempt.c.provider_ref.in_({each.provider_ref for each in receipts}))
-            .order_by(attempt.c.id)
-        )
-    }
-    matches = []
-    for each in receipts:
-        found = by_token.get(each.reference)
-        if found is None or found.channel != each.channel:
-            found = by_provider_ref.get((each.channel, each.provider_ref))
-        if found is not None:
-            matches.append(_Match(each, found))
-    return matches
+    tokens = sorted({each.reference for each in receipts} - {""})
+    by_token = {(row.channel, row.token): row for row in conn.execute(_BY_TOKEN, {"tokens": tokens})} if tokens else {}
+    found = {each.id: by_token.get((each.channel, each.reference)) for each in receipts}
+    refs = sorted({each.provider_ref for each in receipts if found[each.id] is None})
+    if refs:
+        rows = conn.execute(_BY_PROVIDER_REF, {"refs": refs})
+        by_provider_ref = {(row.channel, row.provider_ref): row for row in rows}
+        found = {each.id: found[each.id] or by_provider_ref.get((each.channel, each.provider_ref)) for each in receipts}
+    return [_Match(each, match) for each in receipts if (match := found[each.id]) is not None]
 
 
 def _take_effects(conn: Connection, matches: Iterable[_Match], now: datetime) -> None:
@@ -184,7 +230,8 @@ def _take_effects(conn: Connection, matches: Iterable[_Match], now: datetime) ->
         if match.receipt.effect == "pause_channel":
             pauses.pause(conn, match.receipt.channel, match.receipt.error_code or "provider", now)
     personal = [match for match in matches if match.receipt.effect in {"opted_out", "bad_address"}]
-    choices.lock(conn, sorted({match.attempt.contact_point_id for match in personal}))
+    if personal:
+        choices.lock(conn, sorted({match.attempt.contact_point_id for match in personal}))
     for match in personal:
         contact_point_id = match.attempt.contact_point_id
         if match.receipt.effect == "bad_address":
@@ -204,53 +251,20 @@ def _settle(conn: Connection, matches: Iterable[_Match], now: datetime, done: Ap
     """Attempts of open outcome become accepted, and their touches with them."""
     provider_refs = {match.attempt.id: match.receipt.provider_ref for match in matches}
     # attempts before touches, as the finish does: the two meet whenever a receipt overtakes its send
-    settled = conn.execute(
-        select(attempt.c.id, attempt.c.touch_id, attempt.c.called_at, attempt.c.claimed_at)
-        .where(attempt.c.id.in_(provider_refs), attempt.c.state.in_([state.value for state in _SETTLED]))
-        .order_by(attempt.c.id)
-        .with_for_update()
-    ).all()
+    settled = conn.execute(_OPEN_ATTEMPTS, {"ids": sorted(provider_refs)}).all()
     if not settled:
         return
-    conn.execute(
-        update(attempt)
-        .where(attempt.c.id == bindparam("b_id"))
-        .values(
-            state=AttemptState.ACCEPTED.value,
-            provider_ref=bindparam("b_provider_ref"),
-            finished_at=now,
-            error_code=None,
-            needs_person=False,
-        ),
-        [{"b_id": row.id, "b_provider_ref": provider_refs[row.id]} for row in settled],
-    )
+    conn.execute(_SETTLE, [{"b_id": row.id, "b_provider_ref": provider_refs[row.id], "now": now} for row in settled])
     _accept(conn, {row.touch_id: row.called_at or row.claimed_at for row in settled}, now)
     done.settled += len(settled)
 
 
 def _accept(conn: Connection, accepted_at: Mapping[int, datetime], now: datetime) -> None:
     """Touches whose message the provider has after all are accepted as of their call, and told so outside."""
-    moved = conn.execute(
-        select(touch.c.id, touch.c.channel, touch.c.step, touch.c.kind, patient.c.ref)
-        .outerjoin(patient, patient.c.id == touch.c.patient_id)
-        .where(touch.c.id.in_(accepted_at), touch.c.state.in_([state.value for state in _TO_ACCEPT]))
-        .order_by(touch.c.id)
-        .with_for_update(of=touch)
-    ).all()
+    moved = conn.execute(_OPEN_TOUCHES, {"ids": sorted(accepted_at)}).all()
     if not moved:
         return
-    conn.execute(
-        update(touch)
-        .where(touch.c.id == bindparam("b_id"))
-        .values(
-            state=TouchState.ACCEPTED.value,
-            reason="receipt",
-            accepted_at=bindparam("b_accepted_at"),
-            dispatched_until=None,
-            ended_at=now,
-        ),
-        [{"b_id": row.id, "b_accepted_at": accepted_at[row.id]} for row in moved],
-    )
+    conn.execute(_ACCEPT, [{"b_id": row.id, "b_accepted_at": accepted_at[row.id], "now": now} for row in moved])
     tell(conn, [{"touch_id": row.id, "what": TouchState.ACCEPTED.value, "reason": "receipt"} for row in moved], now)
     outbox.add_many(
         conn,
@@ -266,12 +280,7 @@ def _accept(conn: Connection, accepted_at: Mapping[int, datetime], now: datetime
 def _deliver(conn: Connection, matches: Sequence[_Match], now: datetime) -> None:
     """Raise the delivery of accepted touches: unknown < sent < delivered | undelivered; the first terminal stays."""
     touch_ids = sorted({match.attempt.touch_id for match in matches})
-    rows = conn.execute(
-        select(touch.c.id, touch.c.delivery)
-        .where(touch.c.id.in_(touch_ids), touch.c.state == TouchState.ACCEPTED.value)
-        .order_by(touch.c.id)
-        .with_for_update()
-    ).all()
+    rows = conn.execute(_DELIVERIES, {"ids": touch_ids}).all()
     stored: Mapping[int, str | None] = {row.id: row.delivery for row in rows}
     reached = dict(stored)
     codes: dict[int, str | None] = {}
@@ -285,7 +294,7 @@ def _deliver(conn: Connection, matches: Sequence[_Match], now: datetime) -> None
             touch_id for touch_id, status in reached.items() if status == delivery and stored[touch_id] != delivery
         ]
         if raised:
-            conn.execute(update(touch).where(touch.c.id.in_(raised)).values(delivery=delivery.value))
+            conn.execute(_RAISE, {"ids": raised, "status": delivery.value})
         if _RANK[delivery] == _TERMINAL:
             tell(conn, [{"touch_id": id_, "what": delivery.value, "reason": codes[id_]} for id_ in raised], now)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Table
@@ -66,14 +67,16 @@ def _stored(conn: Connection, table: Table, rows: Sequence[Row]) -> dict[Key, tu
 
 
 def _write(conn: Connection, table: Table, rows: Sequence[Row]) -> None:
-    statement = store.insert(conn, table)
+    conn.execute(_keep_newer(conn.dialect.name, table, tuple(rows[0])), list(rows))
+
+
+@cache
+def _keep_newer(dialect: str, table: Table, names: tuple[str, ...]) -> Any:
+    statement = store.insert_on(dialect, table)
     key = ("organisation_id", "source", "source_id")
-    conn.execute(
-        statement.on_conflict_do_update(
-            index_elements=key,
-            set_={name: statement.excluded[name] for name in rows[0] if name not in key},
-            # another process may have stored newer news since we looked
-            where=statement.excluded.version >= table.c.version,
-        ),
-        list(rows),
+    return statement.on_conflict_do_update(
+        index_elements=key,
+        set_={name: statement.excluded[name] for name in names if name not in key},
+        # another process may have stored newer news since we looked
+        where=statement.excluded.version >= table.c.version,
     )

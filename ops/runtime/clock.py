@@ -31,8 +31,8 @@ class SharedClock:
     """Simulated time: eight bytes in a file that every process of one machine maps; only a conductor sets it."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("r+b")
-        self._map = mmap.mmap(self._file.fileno(), _FORMAT.size)
+        with path.open("r+b") as file:
+            self._map = mmap.mmap(file.fileno(), _FORMAT.size)
 
     @classmethod
     def create(cls, path: Path, start: datetime) -> SharedClock:
@@ -58,7 +58,6 @@ class SharedClock:
     def close(self) -> None:
         """Unmap the file."""
         self._map.close()
-        self._file.close()
 
 
 def open_clock(spec: str) -> Clock:

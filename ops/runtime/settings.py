@@ -23,31 +23,31 @@ class Settings:
     database_url: str
     """REACTIVATE_DATABASE_URL: postgresql+psycopg://… or sqlite:///… (default: ledger.db in the home)."""
     amqp_url: str
-    """REACTIVATE_AMQP_URL: amqp://… of RabbitMQ; empty = in-process broker."""
+    """REACTIVATE_AMQP_URL: amqp://… of RabbitMQ (default: empty = in-process broker)."""
     redis_url: str
-    """REACTIVATE_REDIS_URL: redis://… for pacing; empty = in-process pacing."""
+    """REACTIVATE_REDIS_URL: redis://… for pacing (default: empty = in-process pacing)."""
     redis_prefix: str
     """REACTIVATE_REDIS_PREFIX: prepended to every Redis key (default: reactivate:)."""
     clock: str
-    """REACTIVATE_CLOCK: `system`, or `shared:PATH` in a simulation."""
+    """REACTIVATE_CLOCK: `system`, or `shared:PATH` in a simulation (default: system)."""
     public_url: str
-    """REACTIVATE_PUBLIC_URL: where the world reaches our web process; links and callbacks start with it."""
+    """REACTIVATE_PUBLIC_URL: where the world reaches our web process; links and callbacks start with it (default: http://127.0.0.1:PORT)."""
     web_host: str
-    """REACTIVATE_WEB_HOST (default 127.0.0.1)."""
+    """REACTIVATE_WEB_HOST: address the web process listens on (default: 127.0.0.1)."""
     web_port: int
-    """REACTIVATE_WEB_PORT (default 8080)."""
+    """REACTIVATE_WEB_PORT: port of the web process (default: 8080)."""
     metrics_port: int
-    """REACTIVATE_METRICS_PORT: where a worker or the clock serves /metrics (default 0 = not served)."""
+    """REACTIVATE_METRICS_PORT: where a worker or the clock serves /metrics (default: 0 = not served)."""
     events_token: str = field(repr=False)
-    """REACTIVATE_EVENTS_TOKEN: bearer token of POST /events; empty = the route refuses everything."""
+    """REACTIVATE_EVENTS_TOKEN: bearer token of POST /events (default: empty = the route refuses everything)."""
     vault_keys: Mapping[int, bytes] = field(repr=False)
-    """REACTIVATE_VAULT_KEYS: `1:<base64 of 32 bytes>,2:…`; embedded mode makes one in its home."""
+    """REACTIVATE_VAULT_KEYS: `1:<base64 of 32 bytes>,2:…` (default: on SQLite made once and kept in the home)."""
     vault_current: int
     """REACTIVATE_VAULT_CURRENT: id of the key to seal with (default: the highest)."""
     index_key: bytes = field(repr=False)
-    """REACTIVATE_INDEX_KEY: base64 of 32 bytes, for blind indexes and signed links; never changes."""
+    """REACTIVATE_INDEX_KEY: base64 of 32 bytes, for blind indexes and signed links; never changes (default: likewise)."""
     log_level: str
-    """REACTIVATE_LOG_LEVEL (default INFO)."""
+    """REACTIVATE_LOG_LEVEL: DEBUG, INFO, WARNING or ERROR (default: INFO)."""
     environ: Mapping[str, str] = field(repr=False, default_factory=dict)
     """The environment as it was read; channels take their own settings from it."""
 

@@ -115,7 +115,8 @@ class _Reader:
 
     def _home(self, resource: Resource, site: str) -> Place:
         current = [each for each in resource.get("address", []) if each.get("use") != "old"]
-        address: Resource = min(current, key=lambda each: each.get("use") != "home", default={})
+        current.sort(key=lambda each: each.get("use") != "home")
+        address: Resource = next(iter(current), {})
         state = address.get("state", "")
         zone = zone_of_state(state) or self._sites[site].zone
         return Place(address.get("city", ""), state, zone, address.get("postalCode", "")[:3])
@@ -205,7 +206,8 @@ def _telecom(resource: Resource, system: str) -> str | None:
     current = [
         each for each in resource.get("telecom", []) if each.get("system") == system and each.get("use") != "old"
     ]
-    return min(current, key=lambda each: each.get("rank", _RANKS.get(each.get("use"), 3)), default={}).get("value")
+    current.sort(key=lambda each: each.get("rank", _RANKS.get(each.get("use", ""), 3)))
+    return next((each.get("value") for each in current), None)
 
 
 def _number(text: str | None) -> str | None:

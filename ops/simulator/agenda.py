@@ -10,6 +10,10 @@ from enum import IntEnum
 from itertools import count
 
 
+#: Patients and desks act at every third hour.
+SLOT_HOURS = 3
+
+
 class Kind(IntEnum):
     """Kinds of action; at one instant the lower go first, and a kind is finished before the next begins."""
 
@@ -63,7 +67,7 @@ class Agenda:
         return group
 
 
-def full_hour(at: datetime) -> datetime:
-    """`at` rounded up to a whole hour, so that simulated instants stay few."""
-    floor = at.replace(minute=0, second=0, microsecond=0)
-    return floor if floor == at else floor + timedelta(hours=1)
+def next_slot(at: datetime) -> datetime:
+    """`at` rounded up to 00:00, 03:00, 06:00 … (UTC), so that simulated instants stay few."""
+    floor = at.replace(hour=at.hour - at.hour % SLOT_HOURS, minute=0, second=0, microsecond=0)
+    return floor if floor == at else floor + timedelta(hours=SLOT_HOURS)

@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from domain.rules.vocabulary import AppointmentStatus, Segment
-from ops.simulator.agenda import Agenda, Kind, full_hour
+from ops.simulator.agenda import Agenda, Kind, next_slot
 from ops.simulator.ehr import World
 from ops.simulator.history import MEASURE, Appointment, Care, Story, booking_day, news_hour
 from ops.simulator.news import News
@@ -86,8 +86,8 @@ class Diary:
         return self._away(person) is not None
 
     def invite(self, person: Person, source: str) -> None:
-        """The patient asked for an appointment just now; the desk makes it at the next full hour."""
-        at = full_hour(self.now() + timedelta(minutes=1))
+        """The patient asked for an appointment just now; the desk makes it at its next slot."""
+        at = next_slot(self.now() + timedelta(minutes=1))
         self.agenda.add(at, Kind.RECORDS, person.key, self._act(lambda: self._answer(person, source)))
 
     def _answer(self, person: Person, source: str) -> None:
@@ -176,7 +176,7 @@ class Diary:
         outcome = draws.weighted(OUTCOMES, "outcome", appointment.id)
         at = appointment.starts_at
         if outcome is AppointmentStatus.CANCELLED:
-            at = max(at - timedelta(days=2), full_hour(self.now() + timedelta(hours=1)))
+            at = max(at - timedelta(days=2), next_slot(self.now() + timedelta(hours=1)))
 
         def end() -> None:
             if file.is_closed or file.ahead is not appointment:

@@ -10,7 +10,7 @@ from enum import StrEnum
 from functools import partial
 
 from ops.simulator import texts
-from ops.simulator.agenda import Agenda, Kind, full_hour
+from ops.simulator.agenda import Agenda, Kind, next_slot
 from ops.simulator.calls import Call, Caller
 from ops.simulator.contacts import Contacts
 from ops.simulator.diary import Diary
@@ -118,7 +118,7 @@ class Patients:
         link = self._booking_link(mail.text, mail.unsubscribe_url)
         if self._draws.happens(SCANS_LINKS, "scans links", mail.to):
             for url in filter(None, (mail.unsubscribe_url, link)):
-                self._caller.plan(Call("scanner", url, mail.to), full_hour(self._now() + timedelta(hours=1)))
+                self._caller.plan(Call("scanner", url, mail.to), next_slot(self._now() + timedelta(hours=1)))
                 self.did["scan"] += 1
         reaction = self._reaction(TO_MAIL, mail.to, turn, person)
         if reaction is Reaction.LINK and link is not None:
@@ -160,7 +160,7 @@ class Patients:
     def _later(self, contact: str, turn: int, kind: Kind, happen: Callable[[], None]) -> None:
         """One to 48 hours from now, most within a few."""
         hours = 1 + int(47 * self._draws.fraction("after", contact, turn) ** 3)
-        self._at(full_hour(self._now() + timedelta(hours=hours)), kind, contact, happen)
+        self._at(next_slot(self._now() + timedelta(hours=hours)), kind, contact, happen)
 
     def _at(self, at: datetime, kind: Kind, contact: str, happen: Callable[[], None]) -> None:
         async def act() -> None:
@@ -183,10 +183,10 @@ class Patients:
         if self._draws.happens(STARTS_AGAIN, "starts again", number, turn):
             days = self._draws.whole(5, 30, "starts when", number, turn)
             words = self._draws.pick(texts.START, "start", number, turn)
-            at = full_hour(self._now() + timedelta(days=days))
+            at = next_slot(self._now() + timedelta(days=days))
             self._at(at, Kind.REPLY, number, lambda: self._start(number, words))
         elif self._draws.happens(SAYS_YES_AFTER_STOP, "says yes", number, turn):
-            at = full_hour(self._now() + timedelta(hours=3))
+            at = next_slot(self._now() + timedelta(hours=3))
             self._at(at, Kind.REPLY, number, lambda: self._say_yes(number))
 
     def _start(self, number: str, words: str) -> None:

@@ -88,7 +88,7 @@ class Witness:
             outline=sha256(shape.encode()).digest()[:16],
             is_linked=has_link(message.body),
             tells_care=tells_care(self._without_own_words(shape)),
-            identifying=identifying(message.body, owners),
+            identifying=identifying(self._without_own_words(message.body), owners),
             is_barred=self._is_barred(message),
             turns=self._turns(message.to, message.at),
         )

@@ -327,8 +327,9 @@ def test_the_digest_is_the_one_worked_out_from_the_whole_history(
 def test_looking_up_by_source_id_steps_through_the_index_even_before_statistics_exist(postgres_url: str) -> None:
     engine = open_ledger(postgres_url)
     columns = appointment.c
-    within = {"organisation_id": 1, "source": "ehr"}
-    query = step_by_step(appointment, within, columns.source_id, ["a", "b"], columns.source_id, columns.version)
+    within = ("organisation_id", "source")
+    query = step_by_step(appointment, within, columns.source_id, columns.source_id, columns.version)
+    query = query.params(organisation_id=1, source="ehr", values=["a", "b"])
     with reading(engine) as conn:
         compiled = query.compile(conn, compile_kwargs={"literal_binds": True})
         plan = "\n".join(conn.scalars(text(f"EXPLAIN {compiled}".replace(":", "\\:"))))

@@ -97,6 +97,35 @@ def test_who_was_not_seen_for_a_year_is_lapsed_whatever_the_emergency_room_saw(e
     assert [care.person.key for care in world.lapsed] == ["away"]
 
 
+def test_a_condition_of_the_care_gaps_makes_overdue_sooner(export: Path) -> None:
+    conditions = [
+        {
+            "resourceType": "Condition",
+            "clinicalStatus": {"coding": [{"code": state}]},
+            "code": {"coding": [{"code": "44054006"}]},
+            "subject": {"reference": "Patient/active"},
+        }
+        for state in ("resolved", "active")
+    ]
+    gaps = "  care_gaps: [{codes: ['44054006'], measure: diabetes, due_every_months: 3}]\n"
+    (export / "organisation.yaml").write_text(ORGANISATION + gaps)
+
+    for given, story in ((conditions[:1], Story.ACTIVE), (conditions, Story.LAPSED)):
+        (export / "Condition.ndjson").write_text("\n".join(map(json.dumps, given)))
+        world = adopt_export(1, export, export / "organisation.yaml", AS_OF, 6)
+        assert next(care.story for care in world.care if care.person.key == "active") is story
+
+
+def test_the_number_used_first_is_the_one_by_rank_and_use(export: Path) -> None:
+    numbers = [("old", "212-555-0101"), ("work", "212-555-0102"), ("mobile", "+44 20 7946 0103")]
+    telecom = [{"system": "phone", "use": use, "value": value} for use, value in numbers]
+    (export / "Patient.ndjson").write_text(json.dumps(patient("many", telecom=telecom)))
+
+    world = adopt_export(1, export, export / "organisation.yaml", AS_OF, 6)
+
+    assert [person.phone for person in world.people] == ["+442079460103"]
+
+
 def test_the_recipe_leads_back_to_the_export(export: Path, tmp_path: Path) -> None:
     arguments = ["--make", "--world", str(tmp_path / "w"), "--start", "2021-03-31", "--months", "6"]
     assert main([*arguments, "--adopt", str(export), "--organisation", str(export / "organisation.yaml")]) == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 
-from ops.simulator.agenda import Agenda, Kind, full_hour
+from ops.simulator.agenda import Agenda, Kind, next_slot
 from ops.simulator.draws import Draws
 
 NOON = datetime(2025, 3, 3, 12, tzinfo=UTC)
@@ -44,9 +44,9 @@ def test_nothing_is_taken_before_its_time() -> None:
     assert agenda.next_at() is None
 
 
-def test_full_hours_are_kept_and_others_rounded_up() -> None:
-    assert full_hour(NOON) == NOON
-    assert full_hour(NOON + timedelta(seconds=1)) == NOON + timedelta(hours=1)
+def test_next_slots_are_kept_and_others_rounded_up() -> None:
+    assert next_slot(NOON) == NOON
+    assert next_slot(NOON + timedelta(seconds=1)) == NOON + timedelta(hours=3)
 
 
 def test_a_draw_depends_on_the_question_only() -> None:

@@ -12,7 +12,7 @@ import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from domain.events.codec import decode
+from domain.events.codec import BATCHED, decode, split_batch
 from ops.simulator.ehr import World
 from ops.simulator.news import EXCHANGE, STRUCTURED, AmqpPublisher, News, is_binary
 from tests.simulator.conftest import on_stage, run
@@ -37,10 +37,11 @@ def test_a_day_of_the_record_system_is_told_in_events_the_contract_accepts(tmp_p
             await scene.stage.advance()
 
             told = [call for call in scene.ours.calls if call[1] == "/events"]
-            names = {decode({"content-type": STRUCTURED}, STRUCTURED, body).kind.name for _, _, _, body in told}
+            events = [event for _, _, _, body in told for event in split_batch(body)]
+            names = {decode({}, STRUCTURED, event).kind.name for event in events}
 
             assert all(headers["Authorization"] == "Bearer let-me-in" for _, _, headers, _ in told)
-            assert all(headers["Content-Type"] == STRUCTURED for _, _, headers, _ in told)
+            assert all(headers["Content-Type"] == BATCHED for _, _, headers, _ in told)
             assert {"appointment.booked", "appointment.fulfilled", "caregap.closed"} <= names
 
     run(scenario())

@@ -15,6 +15,7 @@ import pytest
 from domain.rules.intent import keyword
 from domain.rules.vocabulary import Intent
 from ops.simulator import texts
+from ops.simulator.agenda import SLOT_HOURS
 from ops.simulator.calls import Call, Caller
 from ops.simulator.draws import Draws
 from ops.simulator.ehr import World, generate
@@ -176,12 +177,12 @@ async def react(scene: Scene, monkeypatch: pytest.MonkeyPatch, reaction: str) ->
     monkeypatch.setattr(Draws, "fraction", with_reaction(reaction))
     await scene.text(person.phone or "", f"Hi {person.given}: {scene.ours.url}/b/xyz Reply STOP to opt out")
     await scene.stage.advance()
-    scene.clock.pass_by(hours=1)
+    scene.clock.pass_by(hours=SLOT_HOURS)
     await scene.stage.advance()
     return person
 
 
-def test_who_answers_yes_is_booked_at_the_next_full_hour(
+def test_who_answers_yes_is_booked_at_the_desks_next_slot(
     tmp_path: Path, small_world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def scenario() -> None:
@@ -193,7 +194,7 @@ def test_who_answers_yes_is_booked_at_the_next_full_hour(
             assert said.intent is Intent.BOOK
             assert scene.stage.diary.wants_back(person)
 
-            scene.clock.pass_by(hours=1)
+            scene.clock.pass_by(hours=SLOT_HOURS)
             await scene.stage.advance()
 
             assert not scene.stage.diary.wants_back(person)
@@ -211,7 +212,7 @@ def test_who_follows_the_link_is_booked_and_who_meets_an_error_is_not(
             scene.ours.status = status
             person = await react(scene, monkeypatch, "link")
             assert len(scene.ours.to("/b/xyz")) == 1
-            scene.clock.pass_by(hours=1)
+            scene.clock.pass_by(hours=SLOT_HOURS)
             await scene.stage.advance()
             return scene.stage.diary.wants_back(person)
 
@@ -267,7 +268,7 @@ def test_a_mail_program_unsubscribes_with_one_post_and_a_scanner_changes_nothing
                 patch.setattr(Draws, "fraction", fraction)
                 url = f"{scene.ours.url}/u/1"
                 scene.stage.patients.mail_arrived(Mail(person.email or "", f"{scene.ours.url}/b/1", url))
-                scene.clock.pass_by(hours=1)
+                scene.clock.pass_by(hours=SLOT_HOURS)
                 await scene.stage.advance()
             asked = [f"{method} {path}" for method, path, _, _ in scene.ours.calls if path.startswith(("/u", "/b"))]
             return sorted(asked), scene.stage.witness.is_opted_out(person.email or "")

@@ -266,3 +266,30 @@ def test_a_neutral_message_tells_nothing(witness: Witness, body: str) -> None:
     witness.accept(message(body=body))
 
     assert broken(witness) == {}
+
+
+def test_a_name_that_is_a_word_of_everybodys_text_tells_nothing(tmp_path: Path) -> None:
+    day = replace(ANA, family="Day")
+    witness = Witness(Contacts([day, replace(LEO, home=NEW_YORK_CITY)]), tmp_path / "w.jsonl")
+    for number, to in enumerate((PHONE, FAR)):
+        witness.accept(message(NOON, to, f"r{number}", "Have a nice day!"))
+
+    assert broken(witness) == {}
+
+    witness.accept(message(NOON + timedelta(days=2), PHONE, "r3", "Hello Ms Day!"))
+
+    assert broken(witness) == {"phi_in_outreach": 1}
+    witness.close()
+
+
+def test_the_organisations_own_name_tells_nothing(tmp_path: Path) -> None:
+    day = replace(ANA, family="Day")
+    witness = Witness(Contacts([day]), tmp_path / "w.jsonl", own_words=("Day Dental",))
+    witness.accept(message(NOON, PHONE, "r1", "Day Dental: we miss you"))
+
+    assert broken(witness) == {}
+
+    witness.accept(message(NOON + timedelta(days=2), PHONE, "r2", "Day Dental: your dental visit"))
+
+    assert broken(witness) == {"phi_in_outreach": 1}
+    witness.close()

@@ -477,6 +477,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_enrolment_site_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_enrolment")),
     )
+    op.create_index("ix_enrolment_patient_id", "enrolment", ["patient_id"])
     op.create_index("ix_enrolment_review_at", "enrolment", ["review_at"], **_where("review_at IS NOT NULL"))
     op.create_index(
         "uq_enrolment_live", "enrolment", ["patient_id", "campaign_key"], unique=True, **_where("ended_at IS NULL")

@@ -1,0 +1,184 @@
+"""A rehearsal on an export of one's own: everybody is imported, the campaign plays, and no promise is broken."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ops.cli.main import main
+
+#: A real Synthea export, beside the checkout on machines that have it.
+SYNTHEA = Path(__file__).parents[3] / "shared" / "data" / "fhir" / "synthea_ndjson"
+ORGANISATION = Path(__file__).parents[2] / "docs" / "examples" / "synthea-fhir" / "organisation.yaml"
+
+SMALL = """
+organisation:
+  key: day-health
+  name: Day Diabetes and Dental
+  phone: +1 617 555 0100
+  postal_address: 1 Example Street, Boston, MA 02101
+sites:
+  - {key: main, name: Main, zone: America/New_York, state: MA, lines: {primary_care: {}, chronic_care: {}}}
+  - {key: west, name: West, zone: America/Phoenix, state: AZ, lines: {primary_care: {}, chronic_care: {}}}
+fhir:
+  source: small-ehr
+  default_site: main
+  sites: {org-west: west}
+  mrn_system: "urn:mrn"
+  default_line: primary_care
+  care_gaps: [{codes: ["44054006"], measure: diabetes, due_every_months: 6}]
+"""
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(each) for each in arguments])
+
+
+def rehearse(out: Path, export: Path, organisation: Path, as_of: str, months: int, *more: str) -> dict[str, Any]:
+    result = run(
+        *("rehearse", export, "--organisation", organisation, "--as-of", as_of),
+        *("--months", str(months), "--out", out, "--json", *more),
+    )
+    assert result.exit_code == 0, result.stderr
+    report: dict[str, Any] = json.loads(result.stdout)
+    return report
+
+
+def assert_every_promise_is_kept(report: dict[str, Any]) -> None:
+    witness = report["witness"]
+    assert set(report["promises"].values()) == {0}
+    assert set(witness["promises"].values()) == {0}
+    assert witness["provider_accepted"] == witness["ledger_accepted"] > 0
+
+
+def assert_every_row_is_accounted_for(report: dict[str, Any]) -> None:
+    for file in report["imported"]:
+        assert file["lines"] == file["taken"] + file["stale"] + file["ignored"] + file["rejected"], file["name"]
+
+
+def patient(number: int, family: str, phone: str, **more: Any) -> dict[str, Any]:
+    return {
+        "resourceType": "Patient",
+        "id": f"p{number}",
+        "identifier": [{"system": "urn:mrn", "value": f"M-{number}"}],
+        "name": [{"family": family, "given": ["Ana"]}],
+        "telecom": [{"system": "phone", "use": "home", "value": phone}],
+        "birthDate": "1956-08-03",
+        "address": [{"state": "MA"}],
+        **more,
+    }
+
+
+def visit(number: int, started: str) -> dict[str, Any]:
+    return {
+        "resourceType": "Encounter",
+        "id": f"v{number}-{started}",
+        "status": "finished",
+        "class": {"code": "AMB"},
+        "subject": {"reference": f"Patient/p{number}"},
+        "period": {"start": started},
+    }
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    """Some long away, one overdue by a condition only, one who still comes, one dead, two without a usable phone."""
+    folder = tmp_path / "export"
+    folder.mkdir()
+    west = {"managingOrganization": {"reference": "Organization/org-west"}, "address": [{"state": "Arizona"}]}
+    patients = [patient(n, "Start" if n % 2 else "Day", f"(617) 555-01{n:02d}") for n in range(10)]
+    patients += [patient(10, "Time", "602-555-0110", **west), patient(11, "Zamora", "555-978-4581")]
+    patients += [patient(12, "Rivera", "617-555-0112"), patient(13, "Okafor", "617-555-0113")]
+    patients += [patient(14, "Koepp", "617-555-0114", deceasedDateTime="2020-01-01T10:00:00Z")]
+    patients += [patient(15, "Rice", "", telecom=[]), patient(16, "Smith", "555-123-45")]
+    visits = [visit(n, f"2019-0{1 + n % 9}-11T10:00:00-05:00") for n in range(17)]
+    visits += [visit(12, "2020-08-01T10:00:00-05:00"), visit(13, "2021-03-31T15:00:00-05:00")]
+    condition = {
+        "resourceType": "Condition",
+        "id": "c1",
+        "clinicalStatus": {"coding": [{"code": "active"}]},
+        "code": {"coding": [{"code": "44054006"}]},
+        "subject": {"reference": "Patient/p12"},
+        "onsetDateTime": "2015-01-01",
+    }
+    for kind, resources in (("Patient", patients), ("Encounter", visits), ("Condition", [condition])):
+        (folder / f"{kind}.ndjson").write_text("\n".join(map(json.dumps, resources)) + "\n")
+    (tmp_path / "organisation.yaml").write_text(SMALL)
+    return folder
+
+
+def test_a_small_export_plays_and_names_that_are_words_of_the_texts_are_no_breach(export: Path, tmp_path: Path) -> None:
+    report = rehearse(tmp_path / "story", export, tmp_path / "organisation.yaml", "2021-03-31", 3)
+
+    assert_every_promise_is_kept(report)
+    assert_every_row_is_accounted_for(report)
+    assert report["patients"] == 17
+
+
+def test_the_day_of_the_export_still_counts_and_a_condition_makes_overdue(export: Path, tmp_path: Path) -> None:
+    report = rehearse(tmp_path / "story", export, tmp_path / "organisation.yaml", "2021-03-31", 1)
+
+    with closing(sqlite3.connect(tmp_path / "story" / "ledger.db")) as conn:
+        unreachable = conn.execute("select count(*) from lapse where declined = 'unreachable'").fetchone()
+
+    # patient 13 was seen at 20:00 UTC on the last day that the export covers, and 14 is dead
+    assert report["by_segment"] == {"12_24_months": 7, "beyond_24_months": 7, "chronic_overdue": 1}
+    assert unreachable == (2,)
+
+
+def test_the_same_rehearsal_twice_is_the_same(export: Path, tmp_path: Path) -> None:
+    reports = [
+        rehearse(tmp_path / name, export, tmp_path / "organisation.yaml", "2021-03-31", 2) for name in ("one", "two")
+    ]
+
+    one, two = ({key: value for key, value in report.items() if key != "seconds"} for report in reports)
+    assert one == two
+
+
+@pytest.mark.skipif(not SYNTHEA.exists(), reason="the Synthea export is not beside this checkout")
+def test_a_real_export_plays_whole(tmp_path: Path) -> None:
+    report = rehearse(tmp_path / "story", SYNTHEA, ORGANISATION, "2021-03-31", 3)
+
+    assert_every_promise_is_kept(report)
+    assert_every_row_is_accounted_for(report)
+    assert report["patients"] == 615
+    # numbers that the provider refuses end their touches with a reason, and lose nobody
+    assert report["not_sent"]["21211"] > 0
+    assert report["promises"]["unaccounted"] == 0
+
+
+@pytest.mark.fleet
+@pytest.mark.skipif(not SYNTHEA.exists(), reason="the Synthea export is not beside this checkout")
+def test_a_real_export_plays_on_the_fleet(tmp_path: Path) -> None:
+    report = rehearse(tmp_path / "story", SYNTHEA, ORGANISATION, "2021-03-31", 3, "--fleet")
+
+    assert_every_promise_is_kept(report)
+    assert_every_row_is_accounted_for(report)
+    assert report["patients"] == 615
+
+
+def test_mistakes_are_told_and_nothing_is_emptied(export: Path, tmp_path: Path) -> None:
+    organisation = tmp_path / "organisation.yaml"
+    story = ("--as-of", "2021-03-31", "--out", tmp_path / "story")
+
+    inside = run("rehearse", export, "--organisation", organisation, "--as-of", "2021-03-31", "--out", tmp_path)
+    assert (inside.exit_code, inside.stderr.count("\n")) == (2, 1)
+    assert "is emptied first" in inside.stderr
+    assert (export / "Patient.ndjson").exists()
+
+    organisation.write_text(SMALL.replace("zone: America/Phoenix", "zone: Arizona"))
+    wrong = run("rehearse", export, "--organisation", organisation, *story)
+    assert wrong.exit_code == 2
+    assert "organisation.yaml:9: sites[1].zone" in wrong.stderr
+
+    organisation.write_text(SMALL)
+    (export / "Patient.ndjson").unlink()
+    empty = run("rehearse", export, "--organisation", organisation, *story)
+    assert empty.exit_code == 2
+    assert "no patients found" in empty.stderr

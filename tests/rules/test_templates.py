@@ -1,0 +1,138 @@
+"""Templates: what they may contain, which one a touch gets, and how they are filled in; and the automatic answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import permutations
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.rules.answers import ANSWERS, answer_template
+from domain.rules.sms_text import segments
+from domain.rules.templates import VARIABLES, Template, TemplateError, choose, problems, render
+from domain.rules.vocabulary import TouchKind
+
+SMS = Template(channel="sms", language="en", body="{organisation}: book at {link}. Reply STOP to end.")
+EMAIL = Template(channel="email", language="en", subject="Hello", body="{organisation}\n{link}\n{postal_address}")
+VALUES = {
+    "organisation": "Northstar Health",
+    "phone": "+1 303 555 0100",
+    "postal_address": "1 Main St, Denver, CO 80014",
+    "link": "https://reach.example.org/b/AAAAAAAAAAAAAAAAAAAAAA",
+}
+
+
+def test_usable_templates_have_no_problems() -> None:
+    assert problems(SMS) == problems(EMAIL) == []
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        (replace(SMS, body=SMS.body + " {first_name}"), "unknown variable {first_name}"),
+        (replace(SMS, body=SMS.body + " {organisation!r}"), "unknown variable {organisation!r}"),
+        (replace(SMS, body=SMS.body + " {}"), "unknown variable {}"),
+        (replace(SMS, body=SMS.body + " {link"), "a brace that opens or closes nothing"),
+        (replace(SMS, body=SMS.body + " link}"), "a brace that opens or closes nothing"),
+        (replace(SMS, body="We miss you! {link} Reply STOP to end."), "{organisation} is missing"),
+        (replace(SMS, body="{organisation}: book at {link}."), "how to stop"),
+        (replace(EMAIL, body="{organisation} {link}"), "{postal_address} is missing"),
+        (replace(EMAIL, subject=None), "an email needs a subject"),
+        (replace(EMAIL, subject="Dear {patient}"), "unknown variable {patient}"),
+    ],
+)
+def test_each_problem_is_told_in_words(template: Template, told: str) -> None:
+    (found,) = problems(template)
+
+    assert told in found
+
+
+def test_every_problem_is_told_at_once() -> None:
+    assert len(problems(replace(SMS, body="{name}, come back!"))) == 3
+
+
+ANY = replace(SMS, body="any")
+OF_SEGMENT = replace(ANY, segment="6_12_months", body="segment")
+OF_KIND = replace(ANY, step_kind=TouchKind.REMINDER, body="kind")
+OF_BOTH = replace(OF_SEGMENT, step_kind=TouchKind.REMINDER, body="both")
+SPANISH = replace(ANY, language="es", body="es")
+FRENCH = replace(ANY, language="fr", body="fr")
+EVERY = (ANY, OF_SEGMENT, OF_KIND, OF_BOTH, SPANISH, FRENCH, replace(EMAIL, body="email"))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "body"),
+    [
+        ({"segment": "never_rebooked"}, "any"),
+        ({}, "segment"),
+        ({"segment": "never_rebooked", "step_kind": "reminder"}, "kind"),
+        ({"step_kind": "reminder"}, "both"),
+        # a text in the patient's language is worth more than one that is more to the point
+        ({"language": "es", "step_kind": "reminder"}, "es"),
+        ({"language": "de", "step_kind": "reminder"}, "both"),
+        ({"channel": "email"}, "email"),
+    ],
+)
+def test_the_most_specific_text_is_chosen_whatever_the_order(wanted: dict[str, Any], body: str) -> None:
+    touch = {"channel": "sms", "language": "en", "segment": "6_12_months", "step_kind": "outreach"} | wanted
+
+    assert {choose(order, **touch).body for order in list(permutations(EVERY))[::97]} == {body}
+
+
+def test_a_channel_without_a_text_is_an_error_that_names_it() -> None:
+    with pytest.raises(TemplateError, match="no voice template"):
+        choose(EVERY, channel="voice", language="en", segment="", step_kind="outreach")
+
+
+def test_another_language_than_english_never_stands_in() -> None:
+    with pytest.raises(TemplateError):
+        choose([FRENCH], channel="sms", language="es", segment="", step_kind="outreach")
+
+
+def test_values_are_filled_in_where_their_names_stand() -> None:
+    assert render("{organisation}, {phone} {phone}", VALUES) == "Northstar Health, +1 303 555 0100 +1 303 555 0100"
+
+
+@pytest.mark.parametrize("text", ["{name}", "{postal_address}", "{}"])
+def test_a_variable_without_a_value_is_an_error(text: str) -> None:
+    with pytest.raises(TemplateError, match="no value"):
+        render(text, {"organisation": "x", "name": "Jane"})
+
+
+@given(values=st.fixed_dictionaries(dict.fromkeys(sorted(VARIABLES), st.text())))
+def test_a_value_is_never_read_as_a_template(values: dict[str, str]) -> None:
+    assert render("{organisation}|{link}", values) == f"{values['organisation']}|{values['link']}"
+
+
+@pytest.mark.parametrize("language", ["en", "es", "fr"])
+@pytest.mark.parametrize("answer", sorted(ANSWERS))
+def test_every_answer_names_the_organisation_and_uses_no_variable_but_the_listed(answer: str, language: str) -> None:
+    found = problems(answer_template(answer, language, "sms"))
+
+    # a confirmation of a stop need not say how to stop
+    assert [each for each in found if "STOP" not in each] == []
+
+
+@pytest.mark.parametrize("answer", ["opt_out_confirmation", "opt_in_confirmation", "help"])
+def test_common_answers_in_english_fit_one_segment(answer: str) -> None:
+    text = render(answer_template(answer, "en", "sms").body, VALUES)
+
+    assert segments(text).segments == 1
+
+
+@pytest.mark.parametrize(("language", "used"), [("es", "baja"), ("fr", "désabonné"), ("de", "unsubscribed")])
+def test_an_answer_is_in_the_patients_language_or_else_in_english(language: str, used: str) -> None:
+    assert used in answer_template("opt_out_confirmation", language, "sms").body
+
+
+def test_an_answer_by_mail_has_a_subject_and_one_by_text_none() -> None:
+    assert answer_template("help", "en", "email").subject == "{organisation}"
+    assert answer_template("help", "en", "sms").subject is None
+
+
+def test_there_is_no_answer_of_an_unknown_name() -> None:
+    with pytest.raises(KeyError):
+        answer_template("joke", "en", "sms")

@@ -1,0 +1,210 @@
+"""Caps hold per person and per contact point, across channels and within one batch; answers are exempt."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from household import NOW, StoppedClock, add, row, rows
+from practice import Desk, Person, Practice, Provider
+from sqlalchemy import Engine
+
+from domain.ledger import choices, pauses, touches
+from domain.ledger.replies import reply
+from domain.ledger.touches import attempt, touch
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+NIGHT = datetime(2026, 3, 5, 9, tzinfo=UTC)
+
+
+def waiting(ledger: Engine, touch_id: int) -> tuple[str, str | None, datetime]:
+    found = row(ledger, touch, touch_id)
+    return found["state"], found["reason"], found["due_at"]
+
+
+def test_a_household_is_called_once_a_day_even_within_one_batch(
+    ledger: Engine, practice: Practice, desk: Desk, provider: Provider
+) -> None:
+    first = practice.person()
+    second = practice.person(number=first.number)
+
+    desk.worker(provider).send([second.touch, first.touch])
+
+    assert provider.called == {first.number: 1}
+    assert waiting(ledger, second.touch) == ("planned", "cap_contact_day", NOW + DAY)
+
+
+def test_a_person_is_reached_once_a_day_whatever_the_channel(
+    ledger: Engine, practice: Practice, desk: Desk, provider: Provider, clock: StoppedClock
+) -> None:
+    who = practice.person(mail="jane.doe@example.com")
+    mailed = practice.plan(who.id, who.enrolment, channel="email", step=1, due_at=NOW + HOUR)
+    mailer = Provider("email", "email")
+    desk.worker(provider).send([who.touch])
+
+    clock.at = NOW + HOUR
+    desk.worker(mailer).send([mailed])
+
+    assert mailer.calls == []
+    assert waiting(ledger, mailed) == ("planned", "cap_day", NOW + DAY)
+
+    clock.at = NOW + DAY
+    desk.worker(mailer).send([mailed])
+    assert [call.now for call in mailer.calls] == [NOW + DAY]
+
+
+def test_a_person_with_two_touches_in_one_batch_gets_one(
+    ledger: Engine, practice: Practice, desk: Desk, provider: Provider
+) -> None:
+    who = practice.person()
+    again = practice.plan(who.id, who.enrolment, step=1)
+
+    desk.worker(provider).send([who.touch, again])
+
+    assert provider.called == {who.number: 1}
+    assert waiting(ledger, again)[:2] == ("planned", "cap_contact_day")
+
+
+def test_the_fourth_of_a_week_waits_for_the_first_to_be_a_week_old(
+    ledger: Engine, practice: Practice, desk: Desk, provider: Provider, clock: StoppedClock
+) -> None:
+    who = practice.person()
+    more = [practice.plan(who.id, who.enrolment, step=n, due_at=NOW + n * DAY, priority=n) for n in range(1, 4)]
+    worker = desk.worker(provider)
+
+    for number, touch_id in enumerate([who.touch, *more]):
+        # never exactly 24 hours, so that Sunday's opening at noon is no matter
+        clock.at = NOW + number * DAY + number * HOUR
+        worker.send([touch_id])
+
+    assert provider.called == {who.number: 3}
+    assert waiting(ledger, more[2]) == ("planned", "cap_contact_week", NOW + 7 * DAY)
+
+
+@pytest.mark.parametrize(
+    ("state", "counts"),
+    [("sending", True), ("accepted", True), ("uncertain", True), ("rejected", False), ("released", False)],
+)
+def test_only_what_may_have_reached_someone_counts_against_the_caps(
+    ledger: Engine, practice: Practice, desk: Desk, provider: Provider, state: str, counts: bool
+) -> None:
+    who = practice.person()
+    earlier = practice.plan(who.id, who.enrolment, step=1, state="accepted")
+    with ledger.begin() as conn:
+        add(
+            conn,
+            attempt,
+            touch_id=earlier,
+            token="t",
+            channel="email",
+            kind="outreach",
+            patient_id=who.id,
+            contact_point_id=who.phone,
+            state=state,
+            claimed_at=NOW - HOUR,
+            lease_until=NOW,
+            finished_at=NOW - HOUR,
+        )
+
+    desk.worker(provider).send([who.touch])
+
+    assert provider.called[who.number] == (0 if counts else 1)
+
+
+def answer(practice: Practice, who: Person, name: str, now: datetime) -> int:
+    """An answer planned for a message that just came in."""
+    assert who.phone is not None
+    with practice.engine.begin() as conn:
+        came = add(
+            conn,
+            reply,
+            organisation_id=practice.organisation,
+            channel="sms",
+            provider_id=f"in-{name}-{who.id}",
+            contact_point_id=who.phone,
+            body=b"sealed",
+            received_at=now,
+            state="handled",
+        )
+        return touches.plan_answer(
+            conn,
+            reply_id=came,
+            organisation_id=practice.organisation,
+            contact_point_id=who.phone,
+            channel="sms",
+            answer=name,
+            now=now,
+        )
+
+
+@pytest.mark.parametrize("name", ["opt_in_confirmation", "help", "booking_link", "opt_out_confirmation"])
+def test_an_answer_goes_at_night_past_every_cap_and_pause_and_counts_against_none(
+    ledger: Engine, practice: Practice, desk: Desk, provider: Provider, clock: StoppedClock, name: str
+) -> None:
+    who = practice.person()
+    worker = desk.worker(provider)
+    worker.send([who.touch])
+    clock.at = NIGHT
+    with ledger.begin() as conn:
+        pauses.pause(conn, "sms", "operator", NIGHT)
+
+    worker.send([answer(practice, who, name, NIGHT)])
+
+    call = provider.calls[-1]
+    assert (call.now, call.is_answer, call.valid_until) == (NIGHT, True, NIGHT + timedelta(minutes=5))
+    with ledger.begin() as conn:
+        pauses.resume(conn, "sms")
+    clock.at = NOW + DAY
+    worker.send([practice.plan(who.id, who.enrolment, step=1)])
+    assert len(provider.calls) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "goes"),
+    [("opt_out_confirmation", True), ("help", True), ("booking_link", False), ("opt_in_confirmation", False)],
+)
+def test_whoever_opted_out_still_gets_the_confirmation_and_help_and_nothing_else(
+    ledger: Engine, practice: Practice, desk: Desk, provider: Provider, name: str, goes: bool
+) -> None:
+    who = practice.person()
+    assert who.phone is not None
+    with ledger.begin() as conn:
+        choices.opt_out(
+            conn,
+            organisation_id=practice.organisation,
+            contact_point_id=who.phone,
+            source="reply",
+            at=NOW,
+            now=NOW,
+        )
+    planned = answer(practice, who, name, NOW)
+
+    desk.worker(provider).send([planned, who.touch])
+
+    assert [call.is_answer for call in provider.calls] == [True] * goes
+    state, reason, _ = waiting(ledger, planned)
+    assert (state, reason) == (("accepted", None) if goes else ("suppressed", "suppressed_contact"))
+
+
+def test_an_answer_that_is_five_minutes_late_is_not_sent(
+    ledger: Engine, practice: Practice, desk: Desk, provider: Provider, clock: StoppedClock
+) -> None:
+    planned = answer(practice, practice.person(), "help", NOW)
+    clock.at = NOW + timedelta(minutes=5)
+
+    desk.worker(provider).send([planned])
+
+    assert provider.calls == []
+    assert waiting(ledger, planned)[:2] == ("expired", "expired")
+
+
+def test_answers_are_in_the_patients_language_and_name_the_practice(
+    practice: Practice, desk: Desk, provider: Provider
+) -> None:
+    who = practice.person()
+
+    desk.worker(provider).send([answer(practice, who, "help", NOW)])
+
+    (call,) = provider.calls
+    assert call.body.startswith("Northstar Health: for help call +1 303 555 0100.")
+    assert rows(practice.engine, touch, kind="answer")[0]["state"] == "accepted"
