@@ -10,7 +10,6 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from email.message import EmailMessage
 from email.utils import parseaddr
 
 from channels.kit.contract import (
@@ -107,7 +106,7 @@ class EmailSender:
         if recipient is None:
             return Outcome(OutcomeKind.REJECTED, code="malformed_address", effect=SideEffect.BAD_ADDRESS)
         message_id = f"{message.reference}@{self._config.domain}"
-        content = self._mail(message, recipient, message_id).as_bytes()
+        content = self._mail(message, recipient, message_id)
         reply = await self._pool.deliver(self._config.sender, recipient, content)
         return _outcome(reply, message_id)
 
@@ -115,7 +114,7 @@ class EmailSender:
         """Close every connection."""
         await self._pool.aclose()
 
-    def _mail(self, message: Outgoing, recipient: str, message_id: str) -> EmailMessage:
+    def _mail(self, message: Outgoing, recipient: str, message_id: str) -> bytes:
         return build_mail(
             sender_name=self._config.sender_name or message.organisation,
             sender=self._config.sender,

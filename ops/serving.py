@@ -11,8 +11,10 @@ import uvicorn
 
 from ops import assembly
 from ops.assembly import Parts
+from ops.migrations import run as migrations
 from ops.runtime.settings import SettingsError
 from producers.webhooks.app import create_app
+from producers.webhooks.handover import LINGER
 
 #: Seconds for the server to come up, and for open requests to end.
 _START, _GRACE = 15.0, 10
@@ -36,6 +38,9 @@ def serve_web(parts: Parts) -> Iterator[None]:
         jobs=parts.enqueue,
         take_event=assembly.intake(parts).take_posted,
         events_token=settings.events_token,
+        expected_revision=migrations.newest(),
+        # without a broker to spare, a hint has nothing to wait for
+        linger=0.0 if settings.is_embedded else LINGER,
     )
     config = uvicorn.Config(
         app,

@@ -54,7 +54,7 @@ class Sweep:
             reaped = finishes.reap(conn, now)
             expired = touches.expire(conn, now)
             handed = finishes.hand_to_person(conn, now)
-            forgotten = enrolling.undecided(conn, now - FORGOTTEN)
+            forgotten = enrolling.undecided(conn, now - FORGOTTEN) if self.systems else ()
             if forgotten:
                 enrolling.enrol_lapses(conn, forgotten, self.systems, now)
         return reaped + expired + handed + len(forgotten)

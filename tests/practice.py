@@ -135,7 +135,7 @@ class Provider:
     calls: list[Outgoing] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def open(self, config: Any) -> Provider:
+    def open(self, config: Any) -> Provider:  # noqa: ARG002 - the contract's signature
         return self
 
     async def send(self, message: Outgoing) -> Outcome:
@@ -146,10 +146,10 @@ class Provider:
     async def aclose(self) -> None:
         """Nothing is open."""
 
-    def cost(self, body: str) -> int:
+    def cost(self, body: str) -> int:  # noqa: ARG002 - the contract's signature
         return 1
 
-    def rates(self, config: Any, to: str) -> Sequence[Any]:
+    def rates(self, config: Any, to: str) -> Sequence[Any]:  # noqa: ARG002 - the contract's signature
         return ()
 
     @property
@@ -165,7 +165,7 @@ class Unpaced:
         self._grant = grant or (lambda _nth, _ask: Grant(granted=True, retry_after=timedelta()))
         self._before = before
 
-    def take(self, asks: Sequence[Ask], now: datetime | None = None) -> list[Grant]:
+    def take(self, asks: Sequence[Ask], now: datetime | None = None) -> list[Grant]:  # noqa: ARG002 - the contract's signature
         self._before()
         return [self._grant(nth, ask) for nth, ask in enumerate(asks)]
 
@@ -181,9 +181,7 @@ class Desk:
         self._practice = practice
         self._loops: list[LoopThread] = []
 
-    def worker(
-        self, provider: Provider, pacer: Any = None, systems: Mapping[str, str] | None = None
-    ) -> SendWorker:
+    def worker(self, provider: Provider, pacer: Any = None, systems: Mapping[str, str] | None = None) -> SendWorker:
         loop = LoopThread()
         self._loops.append(loop)
         engine, vault = self._practice.engine, self._practice.vault

@@ -216,7 +216,8 @@ class SendWorker:
         reason = None if state == AttemptState.ACCEPTED else (outcome.code or state.value)
         retry_at = None
         if state in {AttemptState.THROTTLED, AttemptState.RETRY}:
-            if claimed.attempts >= MOST_ATTEMPTS:
+            tries = MOST_ATTEMPTS if outcome.later_tries is None else min(MOST_ATTEMPTS, 1 + outcome.later_tries)
+            if claimed.attempts >= tries:
                 state, reason = AttemptState.REJECTED, "attempts_exhausted"
             else:
                 after = outcome.retry_after or _FIRST_RETRY * 2 ** (claimed.attempts - 1)

@@ -172,9 +172,7 @@ _MISSED: Final = _missed()
 _DECEASED: Final = select(patient.c.id).where(patient.c.id.in_(_IDS), patient.c.deceased_at.is_not(None))
 _STORED: Final = select(care).where(care.c.patient_id.in_(_IDS))
 _OPEN_GAPS: Final = select(care_gap).where(care_gap.c.patient_id.in_(_IDS), care_gap.c.closed_at.is_(None))
-_MOVE_GAP: Final = (
-    update(care_gap).where(care_gap.c.id == bindparam("gap_id")).values(due_at=bindparam("new_due_at"))
-)
+_MOVE_GAP: Final = update(care_gap).where(care_gap.c.id == bindparam("gap_id")).values(due_at=bindparam("new_due_at"))
 
 
 def _refresh_gaps(conn: Connection, ids: Sequence[int], digests: Mapping[Key, _Digest]) -> dict[int, _Gap]:

@@ -5,26 +5,27 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     Column,
     ColumnElement,
     Connection,
     Index,
+    Select,
     String,
     Table,
     UniqueConstraint,
-    and_,
+    bindparam,
     exists,
     insert,
-    or_,
     select,
+    union_all,
     update,
 )
 
 from domain.ledger import enrolments, outbox
-from domain.ledger.columns import Instant, id_column, metadata, ref
+from domain.ledger.columns import Id, Instant, id_column, metadata, ref
 from domain.ledger.patients import contact_point, patient, patient_contact
 
 #: Append-only. `kind`: granted | revoked | suppressed | restored.
@@ -85,6 +86,52 @@ consent = Table(
 #: The patient said so, by whatever route; START lifts it.
 OPTED_OUT: Final = "opt_out"
 
+_POINT: Final = bindparam("point", type_=Id)
+_POINTS: Final = bindparam("points", type_=Id, expanding=True)
+_PATIENTS: Final = bindparam("patients", type_=Id, expanding=True)
+
+_ATTACHED: Final = (
+    select(patient_contact.c.contact_point_id, patient_contact.c.patient_id)
+    .where(patient_contact.c.contact_point_id.in_(_POINTS), patient_contact.c.detached_at.is_(None))
+    .order_by(patient_contact.c.patient_id)
+)
+_LOCK_PATIENTS: Final = select(patient.c.id).where(patient.c.id.in_(_PATIENTS)).order_by(patient.c.id).with_for_update()
+_LOCK_POINTS: Final = (
+    select(contact_point.c.id).where(contact_point.c.id.in_(_POINTS)).order_by(contact_point.c.id).with_for_update()
+)
+_IS_OPTED_OUT: Final = select(
+    exists().where(_in_force, suppression.c.contact_point_id == _POINT, suppression.c.reason == OPTED_OUT)
+)
+
+
+def _stopped(subject: ColumnElement[bool]) -> Select[Any]:
+    return select(suppression.c.contact_point_id, suppression.c.patient_id).where(
+        _in_force,
+        subject,
+        suppression.c.reason == bindparam("reason", type_=String),
+        suppression.c.channel.is_(None),
+    )
+
+
+# one index step for each side; with `or` between them both stores read every suppression there is
+_STOPPED: Final = union_all(
+    _stopped(suppression.c.contact_point_id == _POINT), _stopped(suppression.c.patient_id.in_(_PATIENTS))
+)
+_OUT_ELSEWHERE: Final = (
+    select(patient_contact.c.patient_id)
+    .join(suppression, suppression.c.contact_point_id == patient_contact.c.contact_point_id)
+    .where(
+        patient_contact.c.patient_id.in_(_PATIENTS),
+        patient_contact.c.contact_point_id != _POINT,
+        patient_contact.c.detached_at.is_(None),
+        suppression.c.reason == OPTED_OUT,
+        _in_force,
+    )
+)
+_REMEMBER: Final = insert(choice_event)
+_SUPPRESS: Final = insert(suppression)
+_REFS: Final = select(patient.c.ref).where(patient.c.id.in_(_PATIENTS)).order_by(patient.c.id)
+
 
 @dataclass(frozen=True, slots=True)
 class Subjects:
@@ -98,19 +145,14 @@ def lock(conn: Connection, contact_point_ids: Collection[int]) -> dict[int, Subj
     """Lock patients, then contact points, each in id order; whoever needs several must ask for all of them at once."""
     attached = _attached(conn, contact_point_ids)
     patient_ids = sorted({patient_id for found in attached.values() for patient_id in found})
-    conn.execute(select(patient.c.id).where(patient.c.id.in_(patient_ids)).order_by(patient.c.id).with_for_update())
-    conn.execute(
-        select(contact_point.c.id)
-        .where(contact_point.c.id.in_(contact_point_ids))
-        .order_by(contact_point.c.id)
-        .with_for_update()
-    )
+    conn.execute(_LOCK_PATIENTS, {"patients": patient_ids})
+    conn.execute(_LOCK_POINTS, {"points": sorted(contact_point_ids)})
     return {point: Subjects(point, tuple(attached.get(point, ()))) for point in contact_point_ids}
 
 
 def is_opted_out(conn: Connection, contact_point_id: int) -> bool:
     """Whether an opt-out of this contact point is in force. Ask under `lock`."""
-    return bool(conn.scalar(select(exists().where(_in_force, _of_point(contact_point_id)))))
+    return bool(conn.scalar(_IS_OPTED_OUT, {"point": contact_point_id}))
 
 
 def organisation_of(conn: Connection, contact_point_id: int) -> int:
@@ -147,7 +189,7 @@ def opt_out(
     _remember(conn, organisation_id, fresh, "suppressed", source, reply_id, at, now)
     if fresh:
         conn.execute(
-            insert(suppression),
+            _SUPPRESS,
             [
                 {"contact_point_id": None, "patient_id": None, column: number}
                 | {"organisation_id": organisation_id, "reason": reason, "since": at}
@@ -184,15 +226,10 @@ def opt_in(
         return
     _remember(conn, organisation_id, lifted, "restored", source, reply_id, at, now)
     patient_ids = [number for column, number in lifted if column == "patient_id"]
-    conn.execute(
-        update(suppression)
-        .where(
-            _in_force,
-            suppression.c.reason == OPTED_OUT,
-            or_(suppression.c.contact_point_id == contact_point_id, suppression.c.patient_id.in_(patient_ids)),
+    for subject in (suppression.c.contact_point_id == contact_point_id, suppression.c.patient_id.in_(patient_ids)):
+        conn.execute(
+            update(suppression).where(_in_force, subject, suppression.c.reason == OPTED_OUT).values(lifted_at=at)
         )
-        .values(lifted_at=at)
-    )
 
 
 def mark_bad(conn: Connection, contact_point_id: int, source: str, now: datetime) -> None:
@@ -210,33 +247,17 @@ def mark_bad(conn: Connection, contact_point_id: int, source: str, now: datetime
 
 
 def _attached(conn: Connection, contact_point_ids: Collection[int]) -> dict[int, list[int]]:
-    rows = conn.execute(
-        select(patient_contact.c.contact_point_id, patient_contact.c.patient_id)
-        .where(patient_contact.c.contact_point_id.in_(contact_point_ids), patient_contact.c.detached_at.is_(None))
-        .order_by(patient_contact.c.patient_id)
-    )
     attached: dict[int, list[int]] = {}
-    for point, patient_id in rows:
+    for point, patient_id in conn.execute(_ATTACHED, {"points": sorted(contact_point_ids)}):
         attached.setdefault(point, []).append(patient_id)
     return attached
-
-
-def _of_point(contact_point_id: int) -> ColumnElement[bool]:
-    return and_(suppression.c.contact_point_id == contact_point_id, suppression.c.reason == OPTED_OUT)
 
 
 def _suppressed(
     conn: Connection, contact_point_id: int, patient_ids: Sequence[int], reason: str
 ) -> set[tuple[str, int]]:
     """Which of these subjects already have a suppression for this reason in force, on every channel."""
-    rows = conn.execute(
-        select(suppression.c.contact_point_id, suppression.c.patient_id).where(
-            _in_force,
-            suppression.c.reason == reason,
-            suppression.c.channel.is_(None),
-            or_(suppression.c.contact_point_id == contact_point_id, suppression.c.patient_id.in_(patient_ids)),
-        )
-    )
+    rows = conn.execute(_STOPPED, {"point": contact_point_id, "patients": patient_ids, "reason": reason})
     return {
         ("patient_id", row.patient_id) if row.contact_point_id is None else ("contact_point_id", row.contact_point_id)
         for row in rows
@@ -244,19 +265,7 @@ def _suppressed(
 
 
 def _opted_out_elsewhere(conn: Connection, contact_point_id: int, patient_ids: Sequence[int]) -> set[int]:
-    return set(
-        conn.scalars(
-            select(patient_contact.c.patient_id)
-            .join(suppression, suppression.c.contact_point_id == patient_contact.c.contact_point_id)
-            .where(
-                patient_contact.c.patient_id.in_(patient_ids),
-                patient_contact.c.contact_point_id != contact_point_id,
-                patient_contact.c.detached_at.is_(None),
-                suppression.c.reason == OPTED_OUT,
-                _in_force,
-            )
-        )
-    )
+    return set(conn.scalars(_OUT_ELSEWHERE, {"point": contact_point_id, "patients": patient_ids}))
 
 
 def _remember(
@@ -273,7 +282,7 @@ def _remember(
         return
     fixed = {"organisation_id": organisation_id, "kind": kind, "source": source, "reply_id": reply_id}
     conn.execute(
-        insert(choice_event),
+        _REMEMBER,
         [
             {"contact_point_id": None, "patient_id": None, column: number} | fixed | {"at": at, "recorded_at": now}
             for column, number in subjects
@@ -282,6 +291,6 @@ def _remember(
 
 
 def _tell_opted_out(conn: Connection, patient_ids: Sequence[int], source: str, at: datetime, now: datetime) -> None:
-    refs = conn.scalars(select(patient.c.ref).where(patient.c.id.in_(patient_ids)).order_by(patient.c.id))
-    for reference in refs.all():
-        outbox.add(conn, "patient.opted_out", {"patient": reference, "source": source, "at": at.isoformat()}, now)
+    refs = conn.scalars(_REFS, {"patients": patient_ids}).all()
+    told = [{"patient": reference, "source": source, "at": at.isoformat()} for reference in refs]
+    outbox.add_many(conn, "patient.opted_out", told, now)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, select, update
 
 from domain.ledger import store
+from domain.ledger.columns import Id
 from domain.ledger.lookup import by_key
 from domain.ledger.patients import CONTACT_VALUE, contact_index, contact_point, patient_contact
 from domain.ledger.store import chunks
@@ -18,6 +21,15 @@ from domain.rules.news import Contact
 from domain.rules.vocabulary import ContactSystem
 
 PointKey = tuple[int, str, bytes]
+
+_IDS: Final = bindparam("ids", type_=Id, expanding=True)
+_LINKS: Final = select(patient_contact).where(patient_contact.c.patient_id.in_(_IDS))
+_UNLINK: Final = delete(patient_contact).where(patient_contact.c.id.in_(_IDS))
+_RELINK: Final = (
+    update(patient_contact)
+    .where(patient_contact.c.id == bindparam("link_id"))
+    .values(rank=bindparam("new_rank"), use=bindparam("new_use"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +78,18 @@ def link(conn: Connection, vault: Vault, told: Sequence[Told]) -> None:
     ids = _stored_points(conn, vault, [point for each in told for point in each.points])
     before = _links(conn, {each.patient_id for each in told})
     after: dict[tuple[int, int], tuple[int, str | None]] = {key: (row.rank, row.use) for key, row in before.items()}
+    linked: defaultdict[int, set[tuple[int, int]]] = defaultdict(set)
+    for key in after:
+        linked[key[0]].add(key)
     for each in told:
         listed = {(each.patient_id, ids[point.key]): point for point in sorted(each.points, key=lambda p: -p.rank)}
         if each.is_whole:
-            for key in [key for key in after if key[0] == each.patient_id and key not in listed]:
+            for key in linked[each.patient_id] - listed.keys():
                 if key not in before or before[key].detached_at is None:
                     del after[key]
+                    linked[each.patient_id].remove(key)
         after.update({key: (point.rank, point.use) for key, point in listed.items()})
+        linked[each.patient_id] |= listed.keys()
     _write_links(conn, before, after)
 
 
@@ -82,7 +99,7 @@ def _stored_points(conn: Connection, vault: Vault, points: Iterable[Point]) -> d
     missing = sorted(wanted.keys() - ids.keys())
     if missing:
         conn.execute(
-            store.insert(conn, contact_point).on_conflict_do_nothing(),
+            _adding(conn.dialect.name, contact_point),
             [
                 {
                     "organisation_id": key[0],
@@ -113,9 +130,14 @@ def _point_ids(conn: Connection, keys: Collection[PointKey]) -> dict[PointKey, i
 def _links(conn: Connection, patient_ids: Collection[int]) -> dict[tuple[int, int], Any]:
     found = {}
     for ids in chunks(sorted(patient_ids)):
-        rows = conn.execute(select(patient_contact).where(patient_contact.c.patient_id.in_(ids)))
+        rows = conn.execute(_LINKS, {"ids": ids})
         found.update({(row.patient_id, row.contact_point_id): row for row in rows})
     return found
+
+
+@cache
+def _adding(dialect: str, table: Table) -> Any:
+    return store.insert_on(dialect, table).on_conflict_do_nothing()
 
 
 def _write_links(
@@ -123,22 +145,17 @@ def _write_links(
 ) -> None:
     gone = sorted(before[key].id for key in before.keys() - after.keys())
     for ids in chunks(gone):
-        conn.execute(delete(patient_contact).where(patient_contact.c.id.in_(ids)))
+        conn.execute(_UNLINK, {"ids": ids})
     fresh = [
         {"patient_id": key[0], "contact_point_id": key[1], "rank": after[key][0], "use": after[key][1]}
         for key in sorted(after.keys() - before.keys())
     ]
     if fresh:
-        conn.execute(store.insert(conn, patient_contact).on_conflict_do_nothing(), fresh)
+        conn.execute(_adding(conn.dialect.name, patient_contact), fresh)
     changed = [
         {"link_id": before[key].id, "new_rank": after[key][0], "new_use": after[key][1]}
         for key in sorted(before.keys() & after.keys())
         if (before[key].rank, before[key].use) != after[key]
     ]
     if changed:
-        conn.execute(
-            update(patient_contact)
-            .where(patient_contact.c.id == bindparam("link_id"))
-            .values(rank=bindparam("new_rank"), use=bindparam("new_use")),
-            changed,
-        )
+        conn.execute(_RELINK, changed)

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, bindparam, select, update
 
 from domain.ledger import contacts, merging, patients, registering
+from domain.ledger.columns import Id
 from domain.ledger.contacts import Point, Told
 from domain.ledger.organisations import SiteFacts, organisation
 from domain.ledger.patients import BIRTH_DATE, FAMILY_NAME, GIVEN_NAME, patient
@@ -39,6 +40,18 @@ _FIELDS: Final = (
 _LANGUAGE: Final = re.compile(r"[A-Za-z]{2,8}(?=$|[-_])")
 _CHANNEL: Final = re.compile(r"[a-z][a-z_]{0,15}$")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+_LOCK_ORGANISATIONS: Final = (
+    select(organisation.c.id)
+    .where(organisation.c.id.in_(bindparam("ids", type_=Id, expanding=True)))
+    .order_by(organisation.c.id)
+    .with_for_update(key_share=True)
+)
+_OVERWRITE: Final = (
+    update(patient)
+    .where(patient.c.id == bindparam("row_id"))
+    .values({name: bindparam(f"new_{name}") for name in _FIELDS})
+)
 
 
 @dataclass(slots=True)
@@ -100,8 +113,7 @@ def _lock_organisations(conn: Connection, organisation_ids: Collection[int]) -> 
 
     Taken before any patient is locked; `key_share` lets other transactions insert rows that refer to it.
     """
-    wanted = select(organisation.c.id).where(organisation.c.id.in_(organisation_ids)).order_by(organisation.c.id)
-    conn.execute(wanted.with_for_update(key_share=True))
+    conn.execute(_LOCK_ORGANISATIONS, {"ids": sorted(organisation_ids)})
 
 
 def _fresh(
@@ -234,12 +246,7 @@ def _write(conn: Connection, rows: Mapping[int, _Person]) -> None:
         if row.is_changed
     ]
     if changed:
-        conn.execute(
-            update(patient)
-            .where(patient.c.id == bindparam("row_id"))
-            .values({name: bindparam(f"new_{name}") for name in _FIELDS}),
-            changed,
-        )
+        conn.execute(_OVERWRITE, changed)
 
 
 def _merge(conn: Connection, pairs: Sequence[tuple[int, int]], now: datetime) -> set[int]:

@@ -24,7 +24,7 @@ from sqlalchemy import (
     values,
 )
 
-from domain.ledger.columns import Instant
+from domain.ledger.columns import Id, Instant
 from domain.ledger.organisations import site
 from domain.ledger.touches import IS_PLANNED, IS_SENDING, attempt, touch
 from domain.rules.fairness import DeficitRoundRobin
@@ -44,6 +44,9 @@ PRIORITIES = (*sorted(PRIORITY.values()), REMINDER_PRIORITY)
 
 
 _CHANNEL, _NOW = bindparam("channel", type_=String), bindparam("now", type_=Instant)
+
+_LIMIT = bindparam("limit", type_=Integer)
+_CANDIDATE = (touch.c.id, touch.c.site_id, touch.c.priority, touch.c.due_at)
 
 _DUE = and_(
     touch.c.channel == _CHANNEL,
@@ -69,6 +72,14 @@ _HINTED = select(func.count()).where(
 _SENDING = select(func.count()).where(attempt.c.channel == _CHANNEL, IS_SENDING)
 
 
+_MARK = (
+    update(touch)
+    .where(touch.c.id.in_(bindparam("ids", type_=Id, expanding=True)), IS_PLANNED)
+    .values(dispatched_until=bindparam("until", type_=Instant))
+    .returning(touch.c.id)
+)
+
+
 def is_any_due(conn: Connection, channel: str, now: datetime) -> bool:
     """Whether a channel has a due touch, answers included, that nobody was told of."""
     return conn.execute(_ANY_DUE, {"channel": channel, "now": now}).first() is not None
@@ -85,7 +96,8 @@ def take_due(
 ) -> list[int]:
     """Mark up to `budget` due touches of a channel as queued, fair over sites, urgent first; their ids."""
     backlog: defaultdict[int, list[AnyRow]] = defaultdict(list)
-    for row in conn.execute(_candidates(conn, budget), {"channel": channel, "now": now}):
+    values = {"channel": channel, "now": now, "limit": budget}
+    for row in conn.execute(_CANDIDATES[conn.dialect.name], values):
         backlog[row.site_id].append(row)
     if not backlog:
         return []
@@ -106,22 +118,21 @@ def site_weights(conn: Connection) -> dict[int, int]:
     return {row.id: row.weight for row in conn.execute(select(site.c.id, site.c.weight))}
 
 
-def _candidates(conn: Connection, limit: int) -> Select[Any]:
-    """Up to `limit` due touches of every site, most urgent and then longest due first."""
-    columns = (touch.c.id, touch.c.site_id, touch.c.priority, touch.c.due_at)
-    if conn.dialect.name == "sqlite":
-        rank = func.row_number().over(
-            partition_by=touch.c.site_id, order_by=(touch.c.priority, touch.c.due_at, touch.c.id)
-        )
-        due = select(*columns, rank.label("rank")).where(_DUE, touch.c.site_id.is_not(None)).subquery()
-        return select(due).where(due.c.rank <= limit).order_by(due.c.priority, due.c.due_at, due.c.id)
-    # one exact index range per site and priority: the cost follows what is due, never what is scheduled
+def _candidates_in_one_pass() -> Select[Any]:
+    """SQLite: rank what is due per site; a small practice has little of it."""
+    rank = func.row_number().over(partition_by=touch.c.site_id, order_by=(touch.c.priority, touch.c.due_at, touch.c.id))
+    due = select(*_CANDIDATE, rank.label("rank")).where(_DUE, touch.c.site_id.is_not(None)).subquery()
+    return select(due).where(due.c.rank <= _LIMIT).order_by(due.c.priority, due.c.due_at, due.c.id)
+
+
+def _candidates_by_range() -> Select[Any]:
+    """PostgreSQL: one exact index range per site and priority; the cost follows what is due, never what is planned."""
     priority = values(column("value", Integer), name="priorities").data([(each,) for each in PRIORITIES])
     due_there = (
-        select(*columns)
+        select(*_CANDIDATE)
         .where(_DUE, touch.c.site_id == site.c.id, touch.c.priority == priority.c.value)
         .order_by(touch.c.due_at, touch.c.id)
-        .limit(limit)
+        .limit(_LIMIT)
         .lateral("due_there")
     )
     return (
@@ -131,13 +142,10 @@ def _candidates(conn: Connection, limit: int) -> Select[Any]:
     )
 
 
+#: Up to `limit` due touches of every site, most urgent and then longest due first.
+_CANDIDATES = {"sqlite": _candidates_in_one_pass(), "postgresql": _candidates_by_range()}
+
+
 def _mark(conn: Connection, ids: Sequence[int], now: datetime) -> list[int]:
-    marked = set(
-        conn.scalars(
-            update(touch)
-            .where(touch.c.id.in_(ids), IS_PLANNED)
-            .values(dispatched_until=now + HINT)
-            .returning(touch.c.id)
-        )
-    )
+    marked = set(conn.scalars(_MARK, {"ids": ids, "until": now + HINT}))
     return [id_ for id_ in ids if id_ in marked]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, exists, select, update
+from sqlalchemy import Connection, Update, bindparam, exists, select, update
 
 from domain.ledger import outbox
 from domain.ledger.columns import Instant
@@ -51,6 +52,41 @@ _FOR_A_PERSON = (
 )
 
 
+_END_ATTEMPT = (
+    update(attempt)
+    .where(attempt.c.token == bindparam("b_token"))
+    .values(
+        state=bindparam("b_state"),
+        finished_at=bindparam("b_now"),
+        called_at=bindparam("b_called_at"),
+        provider_ref=bindparam("b_provider_ref"),
+        error_code=bindparam("b_error_code"),
+    )
+)
+
+
+@cache
+def _move(state: AttemptState) -> Update:
+    """What the end of an attempt makes of its touch."""
+    target = _TOUCH_AFTER[state]
+    values: dict[str, Any] = {
+        "state": target.value,
+        "reason": bindparam("b_reason"),
+        "segments": bindparam("b_segments"),
+        "ended_at": bindparam("b_now"),
+    }
+    if target == TouchState.PLANNED:
+        values |= {"ended_at": None, "due_at": bindparam("b_retry_at")}
+    if state == AttemptState.ACCEPTED:
+        values["accepted_at"] = bindparam("b_called_at")
+    if state == AttemptState.RELEASED:
+        # an attempt that never called and only gave its turn back is no attempt of the touch
+        values["attempts"] = touch.c.attempts - 1
+    return (
+        update(touch).where(touch.c.id == bindparam("b_id"), touch.c.state == TouchState.SENDING.value).values(**values)
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Finish:
     """The end of one attempt. `retry_at` for the three states that send the touch back to `planned`."""
@@ -85,18 +121,12 @@ def _finish_group(conn: Connection, state: AttemptState, group: Sequence[Finish]
     if not group:
         return 0
     conn.execute(
-        update(attempt)
-        .where(attempt.c.token == bindparam("b_token"))
-        .values(
-            state=state.value,
-            finished_at=now,
-            called_at=bindparam("b_called_at"),
-            provider_ref=bindparam("b_provider_ref"),
-            error_code=bindparam("b_error_code"),
-        ),
+        _END_ATTEMPT,
         [
             {
                 "b_token": each.token,
+                "b_state": state.value,
+                "b_now": now,
                 "b_called_at": each.called_at,
                 "b_provider_ref": each.provider_ref,
                 "b_error_code": each.error_code,
@@ -111,24 +141,12 @@ def _finish_group(conn: Connection, state: AttemptState, group: Sequence[Finish]
 def _move_touches(conn: Connection, state: AttemptState, group: Sequence[Finish], now: datetime) -> None:
     target = _TOUCH_AFTER[state]
     is_back = target == TouchState.PLANNED
-    # a touch handed back keeps its due_at unless told when to try again
-    values: dict[str, Any] = {
-        "state": target.value,
-        "reason": bindparam("b_reason"),
-        "segments": bindparam("b_segments"),
-        "ended_at": None if is_back else now,
-    }
-    if is_back:
-        values["due_at"] = bindparam("b_retry_at")
-    if state == AttemptState.ACCEPTED:
-        values["accepted_at"] = bindparam("b_called_at")
     conn.execute(
-        update(touch)
-        .where(touch.c.id == bindparam("b_id"), touch.c.state == TouchState.SENDING.value)
-        .values(**values),
+        _move(state),
         [
             {
                 "b_id": each.touch_id,
+                "b_now": now,
                 "b_reason": each.reason,
                 "b_segments": each.segments,
                 "b_retry_at": each.retry_at,
@@ -137,11 +155,6 @@ def _move_touches(conn: Connection, state: AttemptState, group: Sequence[Finish]
             for each in group
         ],
     )
-    if state == AttemptState.RELEASED:
-        # an attempt that never called and only gave its turn back is no attempt of the touch
-        conn.execute(
-            update(touch).where(touch.c.id.in_([each.touch_id for each in group])).values(attempts=touch.c.attempts - 1)
-        )
     what = "waited" if is_back else target.value
     tell(
         conn,

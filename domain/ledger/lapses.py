@@ -64,9 +64,7 @@ Index("ix_lapse_undecided", lapse.c.detected_at, sqlite_where=_undecided, postgr
 
 
 _IDS: Final = bindparam("ids", type_=Id, expanding=True)
-_OPENED: Final = select(lapse.c.patient_id, lapse.c.service_line, lapse.c.id).where(
-    lapse.c.patient_id.in_(_IDS), _open
-)
+_OPENED: Final = select(lapse.c.patient_id, lapse.c.service_line, lapse.c.id).where(lapse.c.patient_id.in_(_IDS), _open)
 
 
 def _closing() -> Update:

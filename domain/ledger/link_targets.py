@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, Final
 
-from sqlalchemy import Connection, exists, func, select
+from sqlalchemy import Connection, Select, bindparam, exists, func, select
 
+from domain.ledger.columns import Id
 from domain.ledger.organisations import organisation, site
 from domain.ledger.patients import patient, patient_contact
 from domain.ledger.touches import attempt, tell, touch, touch_event
@@ -27,8 +29,7 @@ class LinkTarget:
     booking_url: str | None
 
 
-def find(conn: Connection, touch_id: int) -> LinkTarget | None:
-    """The target of a link in this touch, or None if the touch is gone."""
+def _target() -> Select[Any]:
     latest_attempt = (
         select(attempt.c.contact_point_id)
         .where(attempt.c.touch_id == touch.c.id)
@@ -45,7 +46,7 @@ def find(conn: Connection, touch_id: int) -> LinkTarget | None:
         .limit(1)
         .scalar_subquery()
     )
-    row = conn.execute(
+    return (
         select(
             touch.c.id,
             touch.c.organisation_id,
@@ -58,8 +59,19 @@ def find(conn: Connection, touch_id: int) -> LinkTarget | None:
         .join(organisation, organisation.c.id == touch.c.organisation_id)
         .outerjoin(patient, patient.c.id == func.coalesce(touch.c.patient_id, somebody))
         .outerjoin(site, site.c.id == func.coalesce(touch.c.site_id, patient.c.home_site_id))
-        .where(touch.c.id == touch_id)
-    ).one_or_none()
+        .where(touch.c.id == _TOUCH)
+    )
+
+
+_TOUCH: Final = bindparam("touch", type_=Id)
+_TARGET: Final = _target()
+_LOCK: Final = select(touch.c.id).where(touch.c.id == _TOUCH).with_for_update()
+_IS_CLICKED: Final = select(exists().where(touch_event.c.touch_id == _TOUCH, touch_event.c.what == _CLICKED))
+
+
+def find(conn: Connection, touch_id: int) -> LinkTarget | None:
+    """The target of a link in this touch, or None if the touch is gone."""
+    row = conn.execute(_TARGET, {"touch": touch_id}).one_or_none()
     if row is None:
         return None
     return LinkTarget(
@@ -78,8 +90,8 @@ def record_click(conn: Connection, touch_id: int, now: datetime) -> bool:
 
     It proves little: scanners open links too. Nothing is decided on it.
     """
-    conn.execute(select(touch.c.id).where(touch.c.id == touch_id).with_for_update())
-    if conn.scalar(select(exists().where(touch_event.c.touch_id == touch_id, touch_event.c.what == _CLICKED))):
+    conn.execute(_LOCK, {"touch": touch_id})
+    if conn.scalar(_IS_CLICKED, {"touch": touch_id}):
         return False
     tell(conn, [{"touch_id": touch_id, "what": _CLICKED}], now)
     return True

@@ -6,16 +6,32 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from typing import Any
+from functools import cache
+from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, insert, select, update
 
 from domain.ledger import store
+from domain.ledger.columns import Id
 from domain.ledger.lookup import by_key
 from domain.ledger.organisations import SiteFacts
 from domain.ledger.patients import MRN, by_registration, mrn_index, patient, person_index, registration
 from domain.ledger.store import chunks
 from domain.ledger.vault import Vault
+
+_RAISE: Final = (
+    update(registration)
+    .where(
+        registration.c.site_id == bindparam("at_site"),
+        registration.c.mrn_index == bindparam("under"),
+        registration.c.version < bindparam("new_version"),
+    )
+    .values(version=bindparam("new_version"))
+)
+_REGISTRATIONS: Final = select(registration.c.patient_id, registration.c.site_id, registration.c.mrn_index).where(
+    registration.c.patient_id.in_(bindparam("ids", type_=Id, expanding=True))
+)
+_CREATE: Final = insert(patient).returning(patient.c.id, sort_by_parameter_order=True)
 
 #: ("r", site id, record number index) | ("p", organisation id, person index) | ("id", patient id, b"")
 Token = tuple[str, int, bytes]
@@ -79,6 +95,7 @@ def find_or_create(conn: Connection, vault: Vault, identities: Sequence[Identity
     versions, stored = _stored(conn, identities)
     groups = _joined([*(each.tokens for each in identities), *((token, ("id", found, b"")) for token, found in stored)])
     persons = Persons({}, versions, [], set())
+    speakers = _speakers(identities)
     fresh: list[tuple[Known, frozenset[Token]]] = []
     for group in groups:
         ids = sorted(token[1] for token in group if token[0] == "id")
@@ -86,7 +103,7 @@ def find_or_create(conn: Connection, vault: Vault, identities: Sequence[Identity
             persons.doubles += [(other, ids[0]) for other in ids[1:]]
             persons.ids |= dict.fromkeys(group, ids[0])
         else:
-            fresh.append((_speaker(identities, group), group))
+            fresh.append((min((speakers[token] for token in group if token in speakers), key=_place)[1], group))
     _create(conn, vault, fresh, persons)
     _register(conn, vault, identities, persons)
     return persons
@@ -96,27 +113,14 @@ def raise_versions(conn: Connection, versions: Mapping[Token, int]) -> None:
     """Remember the version of the newest news taken about each registration."""
     rows = [{"at_site": t[1], "under": t[2], "new_version": version} for t, version in sorted(versions.items())]
     if rows:
-        conn.execute(
-            update(registration)
-            .where(
-                registration.c.site_id == bindparam("at_site"),
-                registration.c.mrn_index == bindparam("under"),
-                registration.c.version < bindparam("new_version"),
-            )
-            .values(version=bindparam("new_version")),
-            rows,
-        )
+        conn.execute(_RAISE, rows)
 
 
 def registrations_of(conn: Connection, patient_ids: Collection[int]) -> dict[int, set[Token]]:
     """All registrations of these patients."""
     found: defaultdict[int, set[Token]] = defaultdict(set)
-    columns = registration.c
     for ids in chunks(sorted(patient_ids)):
-        rows = conn.execute(
-            select(columns.patient_id, columns.site_id, columns.mrn_index).where(columns.patient_id.in_(ids))
-        )
-        for row in rows:
+        for row in conn.execute(_REGISTRATIONS, {"ids": ids}):
             found[row[0]].add(("r", row[1], bytes(row[2])))
     return found
 
@@ -162,8 +166,16 @@ def _joined(sets: Iterable[Sequence[Token]]) -> list[frozenset[Token]]:
     return [frozenset(group) for group in groups.values()]
 
 
-def _speaker(identities: Sequence[Identity], group: frozenset[Token]) -> Known:
-    return next(one.registrations[0] for one in identities if one.registrations[0].token in group)
+def _speakers(identities: Sequence[Identity]) -> dict[Token, tuple[int, Known]]:
+    """The registrations that speak, each with the place of its first news."""
+    speakers: dict[Token, tuple[int, Known]] = {}
+    for place, one in enumerate(identities):
+        speakers.setdefault(one.registrations[0].token, (place, one.registrations[0]))
+    return speakers
+
+
+def _place(speaker: tuple[int, Known]) -> int:
+    return speaker[0]
 
 
 def _create(conn: Connection, vault: Vault, fresh: Sequence[tuple[Known, frozenset[Token]]], persons: Persons) -> None:
@@ -177,8 +189,7 @@ def _create(conn: Connection, vault: Vault, fresh: Sequence[tuple[Known, frozens
         }
         for first, _ in fresh
     ]
-    statement = insert(patient).returning(patient.c.id, sort_by_parameter_order=True)
-    for (_, group), patient_id in zip(fresh, conn.scalars(statement, rows), strict=True):
+    for (_, group), patient_id in zip(fresh, conn.scalars(_CREATE, rows), strict=True):
         persons.ids |= dict.fromkeys(group, patient_id)
         persons.created.add(patient_id)
 
@@ -197,4 +208,9 @@ def _register(conn: Connection, vault: Vault, identities: Sequence[Identity], pe
         for token, each in missing.items()
     ]
     if rows:
-        conn.execute(store.insert(conn, registration).on_conflict_do_nothing(), rows)
+        conn.execute(_registering(conn.dialect.name), rows)
+
+
+@cache
+def _registering(dialect: str) -> Any:
+    return store.insert_on(dialect, registration).on_conflict_do_nothing()

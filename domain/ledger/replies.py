@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -16,6 +17,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    bindparam,
     func,
     literal,
     select,
@@ -23,7 +25,7 @@ from sqlalchemy import (
 )
 
 from domain.ledger import choices, outbox, senders, store, touches
-from domain.ledger.columns import Instant, id_column, metadata, ref
+from domain.ledger.columns import Id, Instant, id_column, metadata, ref
 from domain.ledger.patients import patient, patient_contact
 from domain.ledger.touches import MAY_HAVE_REACHED, attempt, touch
 from domain.ledger.vault import Vault, VaultError
@@ -94,6 +96,58 @@ _ANSWERS: Final = {
     Intent.CANCEL: "booking_link",
 }
 
+_REPLY: Final = bindparam("reply", type_=Id)
+_POINT: Final = bindparam("point", type_=Id)
+
+_KNOWN: Final = select(reply.c.id).where(
+    reply.c.channel == bindparam("channel", type_=String), reply.c.provider_id == bindparam("provider_id", type_=String)
+)
+_UNREAD: Final = (
+    select(reply)
+    .where(reply.c.id.in_(bindparam("ids", type_=Id, expanding=True)), reply.c.state == "new")
+    .order_by(reply.c.id)
+)
+_UNREAD_LOCKED: Final = _UNREAD.with_for_update()
+_LAST_WRITTEN: Final = (
+    select(attempt.c.patient_id, func.max(attempt.c.claimed_at).label("at"))
+    .where(attempt.c.contact_point_id == _POINT, MAY_HAVE_REACHED)
+    .group_by(attempt.c.patient_id)
+    .subquery()
+)
+_WRITTEN_TO: Final = (
+    select(patient_contact.c.patient_id)
+    .outerjoin(_LAST_WRITTEN, _LAST_WRITTEN.c.patient_id == patient_contact.c.patient_id)
+    .where(patient_contact.c.contact_point_id == _POINT, patient_contact.c.detached_at.is_(None))
+    .order_by(_LAST_WRITTEN.c.at.desc().nulls_last(), patient_contact.c.rank, patient_contact.c.patient_id)
+    .limit(1)
+)
+_ANSWERED: Final = (
+    select(func.count())
+    .select_from(reply.join(touch, touch.c.reply_id == reply.c.id))
+    .where(reply.c.contact_point_id == _POINT, reply.c.received_at > bindparam("since", type_=Instant))
+)
+_SETTLE: Final = (
+    update(reply)
+    .where(reply.c.id == _REPLY)
+    .values(
+        state=bindparam("new_state"),
+        intent=bindparam("new_intent"),
+        language=bindparam("new_language"),
+        rule=bindparam("new_rule"),
+        handled_at=bindparam("now"),
+    )
+)
+_ONE: Final = select(reply).where(reply.c.id == _REPLY)
+_PATIENTS_OF: Final = (
+    select(patient_contact.c.contact_point_id, patient.c.ref)
+    .join(patient, patient.c.id == patient_contact.c.patient_id)
+    .where(
+        patient_contact.c.contact_point_id.in_(bindparam("points", type_=Id, expanding=True)),
+        patient_contact.c.detached_at.is_(None),
+    )
+    .order_by(patient.c.id)
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
@@ -138,18 +192,16 @@ def take(
             # before the new row refers to the contact point: locks are taken in the order of the house
             choices.lock(conn, [contact_point_id])
     reply_id = conn.scalar(
-        store.insert(conn, reply)
-        .values(
-            organisation_id=organisation_id,
-            channel=channel,
-            provider_id=provider_id,
-            contact_point_id=contact_point_id,
-            body=vault.seal(text, _BODY),
-            received_at=now,
-            state="new",
-        )
-        .on_conflict_do_nothing()
-        .returning(reply.c.id)
+        _storing(conn.dialect.name),
+        {
+            "organisation_id": organisation_id,
+            "channel": channel,
+            "provider_id": provider_id,
+            "contact_point_id": contact_point_id,
+            "body": vault.seal(text, _BODY),
+            "received_at": now,
+            "state": "new",
+        },
     )
     if reply_id is None or found is None:
         return Taken(reply_id, channel)
@@ -157,15 +209,20 @@ def take(
     return Taken(reply_id, channel, found.intent, answer_id)
 
 
+@cache
+def _storing(dialect: str) -> Any:
+    return store.insert_on(dialect, reply).on_conflict_do_nothing().returning(reply.c.id)
+
+
 def read(conn: Connection, vault: Vault, reply_ids: Collection[int], now: datetime) -> list[Taken]:
     """Understand stored replies nobody handled yet; what is not a keyword goes to a person and is told outside."""
-    unread = select(reply).where(reply.c.id.in_(reply_ids), reply.c.state == "new").order_by(reply.c.id)
-    points = {row.contact_point_id for row in conn.execute(unread) if row.contact_point_id is not None}
+    unread = {"ids": sorted(reply_ids)}
+    points = {row.contact_point_id for row in conn.execute(_UNREAD, unread) if row.contact_point_id is not None}
     if points:
         choices.lock(conn, sorted(points))
     # read again under lock: of two workers with the same ids, the second finds nothing left to do
     understood: list[Taken] = []
-    for row in conn.execute(unread.with_for_update()).all():
+    for row in conn.execute(_UNREAD_LOCKED, unread).all():
         found = _reread(vault, row)
         if found is None:
             _settle(conn, row.id, "human", Intent.OTHER, None, now)
@@ -195,8 +252,7 @@ def open_body(vault: Vault, sealed: bytes) -> str:
 
 
 def _is_stored(conn: Connection, channel: str, provider_id: str) -> bool:
-    known = select(reply.c.id).where(reply.c.channel == channel, reply.c.provider_id == provider_id)
-    return conn.scalar(known) is not None
+    return conn.scalar(_KNOWN, {"channel": channel, "provider_id": provider_id}) is not None
 
 
 def _reread(vault: Vault, row: Row[*tuple[Any, ...]]) -> Keyword | None:
@@ -248,19 +304,7 @@ def _follow(
 
 def _written_to(conn: Connection, contact_point_id: int) -> int | None:
     """The patient the answer speaks to: whom we wrote to last at this contact point, else whoever comes first there."""
-    last = (
-        select(attempt.c.patient_id, func.max(attempt.c.claimed_at).label("at"))
-        .where(attempt.c.contact_point_id == contact_point_id, MAY_HAVE_REACHED)
-        .group_by(attempt.c.patient_id)
-        .subquery()
-    )
-    return conn.scalar(
-        select(patient_contact.c.patient_id)
-        .outerjoin(last, last.c.patient_id == patient_contact.c.patient_id)
-        .where(patient_contact.c.contact_point_id == contact_point_id, patient_contact.c.detached_at.is_(None))
-        .order_by(last.c.at.desc().nulls_last(), patient_contact.c.rank, patient_contact.c.patient_id)
-        .limit(1)
-    )
+    return conn.scalar(_WRITTEN_TO, {"point": contact_point_id})
 
 
 def _choose(
@@ -294,31 +338,22 @@ def _choose(
 
 
 def _answers_since(conn: Connection, contact_point_id: int, since: datetime) -> int:
-    planned = (
-        select(func.count())
-        .select_from(reply.join(touch, touch.c.reply_id == reply.c.id))
-        .where(reply.c.contact_point_id == contact_point_id, reply.c.received_at > since)
-    )
-    return int(conn.execute(planned).scalar_one())
+    return int(conn.execute(_ANSWERED, {"point": contact_point_id, "since": since}).scalar_one())
 
 
 def _settle(conn: Connection, reply_id: int, state: str, intent: Intent, found: Keyword | None, now: datetime) -> None:
-    conn.execute(
-        update(reply)
-        .where(reply.c.id == reply_id)
-        .values(
-            state=state,
-            intent=intent.value,
-            language=found.language if found else None,
-            rule=found.rule if found else None,
-            handled_at=now,
-        )
-    )
+    told = {
+        "new_state": state,
+        "new_intent": intent.value,
+        "new_language": found.language if found else None,
+        "new_rule": found.rule if found else None,
+    }
+    conn.execute(_SETTLE, {"reply": reply_id, "now": now, **told})
 
 
 def _escalate(conn: Connection, reply_id: int, now: datetime) -> None:
     """Tell the organisation's other systems that a person has to read this reply; ids and facts only."""
-    row = conn.execute(select(reply).where(reply.c.id == reply_id)).one()
+    row = conn.execute(_ONE, {"reply": reply_id}).one()
     data = {
         "reply_id": row.id,
         "channel": row.channel,
@@ -331,14 +366,8 @@ def _escalate(conn: Connection, reply_id: int, now: datetime) -> None:
 
 def patients_of(conn: Connection, contact_point_ids: Collection[int | None]) -> dict[int, tuple[str, ...]]:
     """The public references of the patients attached to each contact point."""
-    wanted = {point for point in contact_point_ids if point is not None}
-    rows = conn.execute(
-        select(patient_contact.c.contact_point_id, patient.c.ref)
-        .join(patient, patient.c.id == patient_contact.c.patient_id)
-        .where(patient_contact.c.contact_point_id.in_(wanted), patient_contact.c.detached_at.is_(None))
-        .order_by(patient.c.id)
-    )
+    wanted = sorted({point for point in contact_point_ids if point is not None})
     found: dict[int, tuple[str, ...]] = {}
-    for point, reference in rows:
+    for point, reference in conn.execute(_PATIENTS_OF, {"points": wanted}):
         found[point] = (*found.get(point, ()), reference)
     return found

@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, func, select
+from sqlalchemy import Connection, String, and_, bindparam, func, select
 
 from domain.ledger import store
+from domain.ledger.columns import Id
 from domain.ledger.organisations import organisation
 from domain.ledger.patients import CONTACT_VALUE, contact_index, contact_point
 from domain.ledger.touches import MAY_HAVE_REACHED, attempt
 from domain.ledger.vault import Vault
 from domain.rules.identity import Problem, normalise_email, normalise_phone
 from domain.rules.vocabulary import ContactSystem
+
+_IS: Final = and_(
+    contact_point.c.system == bindparam("system", type_=String),
+    contact_point.c.value_index == bindparam("value_index", type_=contact_point.c.value_index.type),
+)
+_ORGANISATIONS: Final = select(organisation.c.id).order_by(organisation.c.id)
+_LAST_WRITTEN: Final = (
+    select(func.max(attempt.c.claimed_at))
+    .where(attempt.c.contact_point_id == contact_point.c.id, MAY_HAVE_REACHED)
+    .scalar_subquery()
+)
+_FIND: Final = (
+    select(contact_point.c.organisation_id, contact_point.c.id)
+    .where(contact_point.c.organisation_id.in_(bindparam("organisations", type_=Id, expanding=True)), _IS)
+    .order_by(_LAST_WRITTEN.desc().nulls_last(), contact_point.c.id)
+    .limit(1)
+)
 
 
 class NoOrganisationError(Exception):
@@ -54,22 +74,11 @@ def find(
     Raises:
         NoOrganisationError: there is none yet.
     """
-    known = select(organisation.c.id).order_by(organisation.c.id)
-    organisations = conn.scalars(known).all() if organisation_id is None else [organisation_id]
+    organisations = conn.scalars(_ORGANISATIONS).all() if organisation_id is None else [organisation_id]
     if not organisations:
         raise NoOrganisationError
     if sender is not None:
-        last_written = (
-            select(func.max(attempt.c.claimed_at))
-            .where(attempt.c.contact_point_id == contact_point.c.id, MAY_HAVE_REACHED)
-            .scalar_subquery()
-        )
-        found = conn.execute(
-            select(contact_point.c.organisation_id, contact_point.c.id)
-            .where(contact_point.c.organisation_id.in_(organisations), _is(vault, sender))
-            .order_by(last_written.desc().nulls_last(), contact_point.c.id)
-            .limit(1)
-        ).first()
+        found = conn.execute(_FIND, {"organisations": organisations, **_key(vault, sender)}).first()
         if found is not None:
             return found.organisation_id, found.id
     return organisations[0], None
@@ -77,22 +86,24 @@ def find(
 
 def meet(conn: Connection, vault: Vault, organisation_id: int, sender: Sender) -> int:
     """The contact point of a stranger, made unless somebody else just did."""
+    key = _key(vault, sender)
     conn.execute(
-        store.insert(conn, contact_point)
-        .values(
-            organisation_id=organisation_id,
-            system=sender.system,
-            value=vault.seal(sender.value, CONTACT_VALUE),
-            value_index=contact_index(vault, sender.system, sender.value),
-            quality=sender.quality,
-            zones=sender.zones,
-        )
-        .on_conflict_do_nothing()
+        _meeting(conn.dialect.name),
+        {
+            "organisation_id": organisation_id,
+            "value": vault.seal(sender.value, CONTACT_VALUE),
+            "quality": sender.quality,
+            "zones": sender.zones,
+            **key,
+        },
     )
-    made = select(contact_point.c.id).where(contact_point.c.organisation_id == organisation_id, _is(vault, sender))
-    return int(conn.execute(made).scalar_one())
+    return int(conn.execute(_FIND, {"organisations": [organisation_id], **key}).one().id)
 
 
-def _is(vault: Vault, sender: Sender) -> ColumnElement[bool]:
-    index = contact_index(vault, sender.system, sender.value)
-    return and_(contact_point.c.system == sender.system, contact_point.c.value_index == index)
+@cache
+def _meeting(dialect: str) -> Any:
+    return store.insert_on(dialect, contact_point).on_conflict_do_nothing()
+
+
+def _key(vault: Vault, sender: Sender) -> dict[str, Any]:
+    return {"system": sender.system, "value_index": contact_index(vault, sender.system, sender.value)}

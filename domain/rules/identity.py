@@ -71,9 +71,10 @@ def normalise_phone(text: str, region: str = "US") -> Phone | Problem:
     if number.extension:
         return Problem("has an extension: it reaches a switchboard, not the patient")
     e164 = phonenumbers.format_number(number, PhoneNumberFormat.E164)
-    if not phonenumbers.is_valid_number(number):
+    kind = phonenumbers.number_type(number)
+    if kind == PhoneNumberType.UNKNOWN:
         return Phone(e164, "possible", ())
-    if phonenumbers.number_type(number) in _NOT_A_PERSON:
+    if kind in _NOT_A_PERSON:
         return Problem("a service number, not a person's")
     return Phone(e164, "valid", _informative_zones(number))
 

@@ -124,6 +124,8 @@ def broken_promises(report: Mapping[str, Any]) -> list[str]:
         found.append(
             f"the provider accepted {witness['provider_accepted']}, the ledger has {witness['ledger_accepted']}"
         )
+    if witness["given_up"]:
+        found.append(f"{witness['given_up']} calls to our web process were never answered")
     return found
 
 

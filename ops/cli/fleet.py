@@ -123,6 +123,8 @@ def up(context: click.Context, pause: float) -> None:
         if not parts.settings.is_embedded:
             fail("`reactivate up` is embedded; REACTIVATE_AMQP_URL is set: run the fleet's processes instead")
         migrations.upgrade(parts.engine)
+        if not parts.channels:
+            click.echo("no channel is set up: lapses are noticed, and nobody is enrolled or written to", err=True)
         with Embedded(parts, assembly.SCAN_EVERY) as embedded:
             click.echo(f"serving at {parts.settings.public_url}; Ctrl-C ends it and loses nothing", err=True)
             run_clock(embedded.rounds, parts.clock, stop, pause=pause)

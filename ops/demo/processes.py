@@ -35,7 +35,7 @@ class Processes:
 
     def __init__(self, engine: Engine, queues: Sequence[str], environ: Mapping[str, str], logs: Path) -> None:
         self._engine = engine
-        self._commands = {"web": ["web"], "clock": ["clock", "--pause", "0.005", "--scan-every", "1440"]}
+        self._commands = {"web": ["web"], "clock": ["clock", "--pause", "0.005", "--scan-every", str(7 * 24 * 60)]}
         # one thread per worker: the story is the same, to the message, however the machine schedules
         self._commands |= {queue: ["worker", queue, "--threads", "1"] for queue in queues}
         self._environ = {**os.environ, **environ}

@@ -30,7 +30,7 @@ from ops.demo.processes import Processes
 from ops.demo.simulated import Simulated, make_world
 from ops.migrations import run as migrations
 from ops.runtime.clock import SharedClock
-from ops.runtime.settings import read_settings
+from ops.runtime.settings import KEPT, read_settings
 from ops.services.start import start as start_services
 from producers.campaigns import start_campaign
 from producers.importing.organisation_file import read_organisation
@@ -40,8 +40,8 @@ from producers.importing.run import run_import
 #: A month of a story, in days.
 MONTH = 30.4
 
-#: Scans run once a simulated day.
-SCAN_EVERY = timedelta(days=1)
+#: Scans and reviews run once a simulated week: fewer instants, larger batches, the same story.
+SCAN_EVERY = timedelta(days=7)
 
 #: Words of the demo's sources of configuration and exports inside its directory.
 ORGANISATION, CLOCK, REPORT = "organisation.yaml", "clock", "report.json"
@@ -148,6 +148,8 @@ def _judge(
         "provider_accepted": provider,
         "ledger_accepted": sum(result["accepted"].values()),
         "promises": testimony["promises"],
+        # calls to our webhooks that never got an answer: lost receipts, replies, events
+        "given_up": sum(simulated.state()["calls"]["given_up"].values()),
     }
     result["imported"] = [asdict(file) for file in imported.files]
     result["simulated_days"] = (end - script.start).days
@@ -227,6 +229,8 @@ def _environ(
         "REACTIVATE_INDEX_KEY": index_key,
         "REACTIVATE_METRICS_PORT": "",
     }
+    kept = ("REACTIVATE_CLOCK", "REACTIVATE_VAULT_KEYS", "REACTIVATE_INDEX_KEY")
+    (directory / KEPT).write_text("".join(f"{name}={environ[name]}\n" for name in kept))
     if script.fleet:
         listener.stage("starting private RabbitMQ, Redis and PostgreSQL")
         services = closing.enter_context(start_services())

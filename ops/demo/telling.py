@@ -85,10 +85,13 @@ def _counts(title: str, name: str, counts: Mapping[str, int]) -> Table:
 
 
 def _matrix(title: str, rows: Mapping[str, Mapping[str, int]]) -> Table:
+    """States go down and channels across: there are more states than fit a narrow terminal."""
     states = sorted({state for row in rows.values() for state in row})
-    table = Table("channel", *states, title=title, title_justify="left")
-    for channel, row in rows.items():
-        table.add_row(channel, *(f"{row.get(state, 0):,}" for state in states))
+    table = Table("touches", *rows, title=title, title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for state in states:
+        table.add_row(state, *(f"{row.get(state, 0):,}" for row in rows.values()))
     return table
 
 

@@ -37,7 +37,7 @@ class Pacer(Protocol):
     """Grants or withholds tokens; never fails open."""
 
     def take(self, asks: Sequence[Ask], now: datetime | None = None) -> list[Grant]:
-        """Answer each ask, in order. `now` None = the limiter's own time (Redis server time), a value in simulations."""
+        """Answer each ask, in order. `now` None = the limiter's own time (Redis server time); simulations give it."""
         ...
 
     def close(self) -> None:

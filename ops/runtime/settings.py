@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+#: Settings kept in a home, under the environment.
+KEPT = "settings.env"
+
 
 class SettingsError(Exception):
     """A setting is missing or malformed; the message says which variable and what it should look like."""
@@ -45,7 +48,7 @@ class Settings:
     vault_current: int
     """REACTIVATE_VAULT_CURRENT: id of the key to seal with (default: the highest)."""
     index_key: bytes = field(repr=False)
-    """REACTIVATE_INDEX_KEY: base64 of 32 bytes, for blind indexes and signed links; never changes (default: likewise)."""
+    """REACTIVATE_INDEX_KEY: base64 of 32 bytes, for blind indexes and links; never changes (default: as above)."""
     log_level: str
     """REACTIVATE_LOG_LEVEL: DEBUG, INFO, WARNING or ERROR (default: INFO)."""
     environ: Mapping[str, str] = field(repr=False, default_factory=dict)
@@ -60,13 +63,16 @@ class Settings:
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Read every setting from `environ` (default: the process environment).
 
-    In embedded mode missing keys are made once and kept in the home (mode 0600).
+    A file `settings.env` in the home (lines NAME=value) says what the environment does not; a story leaves one, so
+    that its ledger can be asked afterwards. In embedded mode missing keys are made once and kept in the home (mode
+    0600).
 
     Raises:
         SettingsError: names the variable and what it should be.
     """
     env = dict(os.environ if environ is None else environ)
     home = Path(env.get("REACTIVATE_HOME", ".reactivate"))
+    env = {**_kept_settings(home / KEPT), **env}
     amqp_url = env.get("REACTIVATE_AMQP_URL", "")
     database_url = env.get("REACTIVATE_DATABASE_URL") or f"sqlite:///{home / 'ledger.db'}"
     keys, index_key = _keys(env, home, may_create=database_url.startswith("sqlite"))
@@ -89,6 +95,13 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         log_level=env.get("REACTIVATE_LOG_LEVEL", "INFO").upper(),
         environ=env,
     )
+
+
+def _kept_settings(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
+    lines = [line.strip() for line in path.read_text().splitlines()]
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
 
 
 def _database_url(url: str) -> str:
@@ -152,5 +165,5 @@ def _kept_keys(path: Path) -> tuple[str, str]:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(f"REACTIVATE_VAULT_KEYS={keys}\nREACTIVATE_INDEX_KEY={index}\n")
-    values = dict(line.split("=", 1) for line in path.read_text().splitlines() if "=" in line)
+    values = _kept_settings(path)
     return values.get("REACTIVATE_VAULT_KEYS", ""), values.get("REACTIVATE_INDEX_KEY", "")

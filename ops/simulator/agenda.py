@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from itertools import count
 
-
 #: Patients and desks act at every third hour.
 SLOT_HOURS = 3
 

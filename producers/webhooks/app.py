@@ -19,7 +19,7 @@ from ops.runtime import metrics
 from ops.runtime.clock import Clock
 from producers.webhooks.edge import Edge, Threads
 from producers.webhooks.event_intake import EventIntake, TakeEvent
-from producers.webhooks.handover import Handover
+from producers.webhooks.handover import LINGER, Handover
 from producers.webhooks.health import Health
 from producers.webhooks.link_pages import LinkPages
 from producers.webhooks.providers import ProviderWebhooks
@@ -45,6 +45,7 @@ def create_app(
     expected_revision: str | None = None,
     registry: CollectorRegistry = REGISTRY,
     request_seconds: float = REQUEST_SECONDS,
+    linger: float = LINGER,
 ) -> Starlette:
     """The ASGI application. It closes nothing it was given; run it with `lifespan="on"` and without an access log.
 
@@ -54,10 +55,11 @@ def create_app(
         link_key: signs and checks the links in messages.
         jobs: enqueues a hint; called from one thread of our own, may block or raise.
         observe_opt_out: is told the seconds from an opt-out's arrival to its commit.
+        linger: seconds a stored row's hint waits for company before it is handed to the broker.
         expected_revision: the migration `/ready` insists on; None = any schema that has our tables.
     """
     threads = Threads(LEDGER_THREADS)
-    handover = Handover(jobs)
+    handover = Handover(jobs, linger=linger)
     webhooks = ProviderWebhooks(
         engine=engine,
         vault=vault,

@@ -74,9 +74,7 @@ def test_a_window_ends_at_the_first_minute_that_is_quiet_again(now: datetime, zo
         (datetime(2026, 11, 2, 3, tzinfo=UTC), datetime(2026, 11, 2, 14, tzinfo=UTC)),
     ],
 )
-def test_opening_follows_the_wall_clock_through_both_changes_of_the_clocks(
-    before: datetime, opens: datetime
-) -> None:
+def test_opening_follows_the_wall_clock_through_both_changes_of_the_clocks(before: datetime, opens: datetime) -> None:
     assert next_allowed(before, ["America/New_York"]) == opens
 
 

@@ -196,12 +196,15 @@ def test_after_an_outage_what_is_too_old_expires_instead_of_firing_at_once(
     ledger: Engine, practice: Practice, desk: Desk, provider: Provider, clock: StoppedClock
 ) -> None:
     old = practice.person()
-    fresh = practice.plan(old.id, old.enrolment, step=1, due_at=NOW + timedelta(days=5))
-    clock.at = NOW + timedelta(days=5)
+    due = NOW + timedelta(days=5)
+    fresh = practice.plan(old.id, old.enrolment, step=1, due_at=due, expires_at=due + SECOND)
+    clock.at = due
 
     with ledger.begin() as conn:
         expired = touches.expire(conn, clock.at)
 
     assert expired == 1
     assert row(ledger, touch, old.touch)["state"] == "expired"
-    assert row(ledger, touch, fresh)["state"] == "planned"
+    desk.worker(provider).send([old.touch, fresh])
+    assert provider.called == {old.number: 1}
+    assert row(ledger, touch, fresh)["state"] == "accepted"

@@ -62,23 +62,25 @@ def test_a_person_with_two_touches_in_one_batch_gets_one(
     desk.worker(provider).send([who.touch, again])
 
     assert provider.called == {who.number: 1}
-    assert waiting(ledger, again)[:2] == ("planned", "cap_contact_day")
+    assert waiting(ledger, again) == ("planned", "cap_day", NOW + DAY)
 
 
 def test_the_fourth_of_a_week_waits_for_the_first_to_be_a_week_old(
     ledger: Engine, practice: Practice, desk: Desk, provider: Provider, clock: StoppedClock
 ) -> None:
     who = practice.person()
-    more = [practice.plan(who.id, who.enrolment, step=n, due_at=NOW + n * DAY, priority=n) for n in range(1, 4)]
+    more = [
+        practice.plan(who.id, who.enrolment, step=n, due_at=NOW + n * DAY, expires_at=NOW + 9 * DAY)
+        for n in range(1, 4)
+    ]
     worker = desk.worker(provider)
 
     for number, touch_id in enumerate([who.touch, *more]):
-        # never exactly 24 hours, so that Sunday's opening at noon is no matter
-        clock.at = NOW + number * DAY + number * HOUR
+        clock.at = NOW + number * DAY
         worker.send([touch_id])
 
     assert provider.called == {who.number: 3}
-    assert waiting(ledger, more[2]) == ("planned", "cap_contact_week", NOW + 7 * DAY)
+    assert waiting(ledger, more[2]) == ("planned", "cap_week", NOW + 7 * DAY)
 
 
 @pytest.mark.parametrize(

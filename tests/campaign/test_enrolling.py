@@ -1,0 +1,204 @@
+"""Enrolment: who enters, in which arm, with which touches; everybody else with a reason; and nothing twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from lakeside import NOW
+from sqlalchemy import update
+from welcome_back import SYSTEMS, Lakeside
+
+from domain.ledger import choices, enrolling
+from domain.ledger.campaigns import campaign
+from domain.ledger.enrolments import enrolment
+from domain.ledger.lapses import lapse
+from domain.ledger.outbox import outbox
+from domain.ledger.patients import contact_point, patient
+from domain.ledger.store import reading
+from domain.ledger.touches import touch
+from domain.rules.holdout import arm
+from domain.rules.vocabulary import AppointmentStatus
+from producers.sweep import FORGOTTEN, Sweep
+
+DAY = timedelta(days=1)
+
+
+def test_everyone_lapsed_is_enrolled_in_the_arm_of_their_draw_and_only_treatment_gets_touches(
+    health: Lakeside,
+) -> None:
+    health.lapsed(60)
+
+    counts = health.enrol()
+
+    refs = {each["id"]: each["ref"] for each in health.rows(patient)}
+    enrolled = health.rows(enrolment)
+    assert {each["arm"] for each in enrolled} == {"treatment", "holdout"}
+    assert all(each["arm"] == arm("welcome-back", refs[each["patient_id"]], 0.1) for each in enrolled)
+    assert counts == Counter(each["arm"] for each in enrolled)
+    planned = Counter(each["enrolment_id"] for each in health.rows(touch))
+    assert planned == {each["id"]: 5 for each in enrolled if each["arm"] == "treatment"}
+    assert {each["review_at"] for each in enrolled} == {NOW + 210 * DAY}
+
+
+def test_touches_carry_the_lapses_urgency_and_the_enrolment_is_announced(health: Lakeside) -> None:
+    health.lapsed(mail=True)
+
+    health.enrol()
+
+    planned = health.rows(touch)
+    noticed = health.only(lapse)
+    assert [each["channel"] for each in planned] == ["sms", "email", "sms", "email", "sms"]
+    assert {each["priority"] for each in planned} == {noticed["priority"]} == {40}
+    told = health.only(outbox, type="patient.enrolled")["data"]
+    assert told == {
+        "patient": health.only(patient)["ref"],
+        "campaign": "welcome-back",
+        "arm": "treatment",
+        "segment": "12_24_months",
+    }
+
+
+def test_the_preferred_channel_comes_first(health: Lakeside) -> None:
+    health.lapsed(mail=True, preferred_channel="email")
+
+    health.enrol()
+
+    assert [each["channel"] for each in health.rows(touch)][:2] == ["email", "sms"]
+
+
+def test_deciding_again_changes_nothing(health: Lakeside) -> None:
+    health.lapsed(5)
+    found = health.notice()
+    health.enrol()
+    before = health.rows(enrolment), health.rows(touch), health.rows(lapse)
+
+    with health.engine.begin() as conn:
+        counts = enrolling.enrol_lapses(conn, found, SYSTEMS, NOW + DAY)
+
+    assert counts == {}
+    assert (health.rows(enrolment), health.rows(touch), health.rows(lapse)) == before
+
+
+def end_campaign(health: Lakeside) -> None:
+    with health.engine.begin() as conn:
+        conn.execute(update(campaign).values(ended_at=NOW))
+
+
+def break_number(health: Lakeside) -> None:
+    with health.engine.begin() as conn:
+        conn.execute(update(contact_point).values(quality="bad"))
+
+
+def opt_out(health: Lakeside) -> None:
+    with health.engine.begin() as conn:
+        choices.opt_out(
+            conn,
+            organisation_id=health.organisation,
+            contact_point_id=health.only(contact_point)["id"],
+            source="staff",
+            at=NOW,
+            now=NOW,
+        )
+
+
+def die(health: Lakeside) -> None:
+    health.change(deceased_at=NOW)
+
+
+def close(health: Lakeside) -> None:
+    with health.engine.begin() as conn:
+        conn.execute(update(lapse).values(closed_at=NOW, closed_by="visit"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (end_campaign, "no_campaign"),
+        (break_number, "unreachable"),
+        (opt_out, "unreachable"),
+        (die, "deceased"),
+        (close, "closed"),
+    ],
+)
+def test_who_is_not_enrolled_is_declined_with_the_reason(health: Lakeside, spoil: Any, why: str) -> None:
+    health.lapsed()
+    health.notice()
+    spoil(health)
+
+    counts = health.enrol()
+
+    decided = health.only(lapse)
+    assert counts == {why: 1}
+    assert (decided["declined"], decided["decided_at"]) == (why, NOW)
+    assert health.rows(enrolment) == health.rows(touch) == []
+
+
+def test_a_channel_that_is_not_configured_reaches_nobody(health: Lakeside) -> None:
+    health.lapsed()
+
+    assert health.enrol(systems={"email": "email"}) == {"unreachable": 1}
+
+
+def test_the_holdout_is_drawn_only_among_those_who_would_be_contacted(health: Lakeside) -> None:
+    health.lapsed(40, phone=False)
+
+    health.enrol()
+
+    assert health.rows(enrolment) == []
+
+
+def test_a_patient_has_one_live_enrolment_however_many_lines_have_lapsed(health: Lakeside) -> None:
+    (number,) = health.lapsed()
+    health.tell(number, NOW - 300 * DAY, AppointmentStatus.FULFILLED, NOW - 300 * DAY)
+    health.notice(NOW - DAY)
+    # thirteen months on, primary care is seen to have lapsed too
+    with health.engine.begin() as conn:
+        first = enrolling.enrol_lapses(conn, health.notice(NOW + 90 * DAY), SYSTEMS, NOW)
+        conn.execute(update(lapse).values(decided_at=None))
+        again = enrolling.enrol_lapses(
+            conn, [each["id"] for each in health.rows(lapse)], SYSTEMS, NOW + DAY
+        )
+
+    assert (first, again) == ({"treatment": 1}, {"already_enrolled": 1})
+    assert len(health.rows(enrolment)) == 1
+
+
+def test_a_lapse_that_had_its_turn_is_not_enrolled_again_when_it_grows_older(health: Lakeside) -> None:
+    health.lapsed()
+    health.enrol()
+    with health.engine.begin() as conn:
+        conn.execute(update(enrolment).values(ended_at=NOW, state="finished"))
+
+    counts = health.enrol(NOW + 500 * DAY)
+
+    assert health.only(lapse)["segment"] == "beyond_24_months"
+    assert counts == {"had_its_turn": 1}
+
+
+def test_a_new_lapse_after_a_return_starts_again(health: Lakeside) -> None:
+    (number,) = health.lapsed()
+    health.enrol()
+    health.tell(number, NOW + DAY, AppointmentStatus.FULFILLED, NOW + 2 * DAY)
+
+    health.enrol(NOW + 400 * DAY)
+
+    assert [each["state"] for each in health.rows(enrolment)] == ["reactivated", "waiting"]
+
+
+def test_the_sweep_decides_about_lapses_whose_event_was_lost(health: Lakeside) -> None:
+    health.lapsed(3)
+    found = health.notice()
+    sweep = Sweep(health.engine, SYSTEMS, lambda _job: None)
+
+    with reading(health.engine) as conn:
+        early = enrolling.undecided(conn, NOW - timedelta(seconds=1))
+    sweep.run(NOW + FORGOTTEN - timedelta(seconds=1))
+    soon = len(health.rows(enrolment))
+    sweep.run(NOW + FORGOTTEN)
+
+    assert (early, soon, len(found)) == ([], 0, 3)
+    assert len(health.rows(enrolment)) == 3
+    assert health.rows(lapse, decided_at=None) == []
