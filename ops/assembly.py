@@ -18,7 +18,6 @@ from domain.events.topology import TOPOLOGY
 from domain.jobs import Job
 from domain.ledger.store import open_ledger
 from domain.ledger.vault import Vault
-from ops.runtime import metrics
 from ops.runtime.broker import enqueue, open_broker
 from ops.runtime.broker_local import InProcessBroker
 from ops.runtime.broker_rabbitmq import QuorumBroker
@@ -77,7 +76,7 @@ def assemble(settings: Settings) -> Iterator[Parts]:
     with ExitStack() as closing:
         engine = open_ledger(settings.database_url)
         closing.callback(engine.dispose)
-        broker = open_broker(settings.amqp_url, on_failed=_count_failure)
+        broker = open_broker(settings.amqp_url)
         closing.callback(broker.close)
         bus = open_bus(settings.amqp_url, TOPOLOGY)
         closing.callback(bus.close)
@@ -172,12 +171,6 @@ def open_pacer(settings: Settings) -> Pacer:
     if not settings.is_embedded:
         raise SettingsError("REACTIVATE_REDIS_URL: a fleet needs Redis for pacing: redis://HOST:PORT/DB")
     return LocalPacer()
-
-
-def _count_failure(queue: str) -> None:
-    name = queue.partition(".")[0]
-    if name in discover():
-        metrics.send_failures_total.labels(name).inc()
 
 
 def _send_worker(parts: Parts, channel: Channel, config: Any, closing: ExitStack) -> SendWorker:

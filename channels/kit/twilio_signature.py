@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from urllib.parse import parse_qs, parse_qsl
 
 from channels.kit.contract import WebhookRequest
@@ -36,10 +37,13 @@ def is_valid(auth_token: str, request: WebhookRequest) -> bool:
     return any(matches)
 
 
-def form_fields(body: bytes) -> list[tuple[str, str]] | None:
+# the signature is checked, then the same fields are read
+@lru_cache(maxsize=1)
+def form_fields(body: bytes) -> tuple[tuple[str, str], ...] | None:
     """The fields of a form body, or None where it is none."""
     try:
-        return parse_qsl(body.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
+        text = body.decode("ascii")
+        return tuple(parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS))
     except ValueError:  # covers UnicodeDecodeError
         return None
 
@@ -50,7 +54,7 @@ def query_value(url: str, name: str) -> str:
     return parse_qs(url.partition("#")[0].partition("?")[2]).get(name, [""])[0]
 
 
-def _signed_fields(request: WebhookRequest) -> list[tuple[str, str]] | None:
+def _signed_fields(request: WebhookRequest) -> Sequence[tuple[str, str]] | None:
     """The form fields that the signature must cover; None where the body is covered by nothing."""
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if content_type == "application/x-www-form-urlencoded":

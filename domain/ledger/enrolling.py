@@ -31,8 +31,8 @@ def enrol_lapses(
     """Decide about each open, undecided lapse: enrol it in a campaign, or note why not. Repeats change nothing.
 
     `systems` maps each channel to the contact system it reaches. While there is none nothing is decided: a fleet whose
-    channels are not set up yet must not decline everybody as unreachable. The holdout is drawn among exactly those who would
-    otherwise be contacted, so that the arms are comparable. Counts per arm and per reason are returned.
+    channels are not set up yet must not decline everybody as unreachable. The holdout is drawn among exactly those who
+    would otherwise be contacted, so that the arms are comparable. Counts per arm and per reason are returned.
     """
     counts: Counter[str] = Counter()
     for ids in chunks(sorted(lapse_ids)) if systems else ():

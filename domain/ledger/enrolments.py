@@ -240,7 +240,8 @@ def _record_outcomes(conn: Connection, ids: Sequence[int], now: datetime) -> Non
     rows = conn.execute(_FRESH_OUTCOMES, {"ids": ids, "now": now}).all()
     if not rows:
         return
-    touched = _last_accepted(conn, sorted({row.enrolment_id for row in rows}))
+    accepted = conn.execute(_ACCEPTED, {"ids": sorted({row.enrolment_id for row in rows})})
+    last_accepted = {row.enrolment_id: row.id for row in accepted}
     for kind, event in _OUTCOMES.items():
         of_kind = [row for row in rows if row.kind == kind]
         of_kind.sort(key=lambda row: (row.enrolment_id, row.at, row.appointment_id), reverse=True)
@@ -254,7 +255,7 @@ def _record_outcomes(conn: Connection, ids: Sequence[int], now: datetime) -> Non
                         "enrolment_id": row.enrolment_id,
                         "kind": kind,
                         "appointment_id": row.appointment_id,
-                        "touch_id": touched.get(row.enrolment_id),
+                        "touch_id": last_accepted.get(row.enrolment_id),
                         "at": row.at,
                     }
                     for row in found
@@ -270,13 +271,6 @@ def _keeping(dialect: str) -> Any:
 
 def _told(row: Row[Any]) -> Mapping[str, Any]:
     return {"patient": row.ref, "campaign": row.campaign_key, "arm": row.arm, "service_line": row.service_line}
-
-
-def _last_accepted(conn: Connection, enrolment_ids: Sequence[int]) -> dict[int, int]:
-    found: dict[int, int] = {}
-    for ids in chunks(enrolment_ids):
-        found.update({row.enrolment_id: row.id for row in conn.execute(_ACCEPTED, {"ids": ids})})
-    return found
 
 
 def _follow_live(conn: Connection, ids: Sequence[int], now: datetime) -> None:

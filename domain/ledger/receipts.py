@@ -42,9 +42,13 @@ _RANK: Final = {
     Delivery.UNDELIVERED: _TERMINAL,
 }
 
-_IDS: Final = bindparam("ids", type_=Id, expanding=True)
-_NOW: Final = bindparam("now", type_=Instant)
-
+_IDS, _NOW = bindparam("ids", type_=Id, expanding=True), bindparam("now", type_=Instant)
+_WAITING: Final = (
+    select(receipt.c.id)
+    .where(receipt.c.applied_at.is_(None), receipt.c.received_at < bindparam("before", type_=Instant))
+    .order_by(receipt.c.received_at, receipt.c.id)
+    .limit(bindparam("most"))
+)
 _UNAPPLIED: Final = (
     select(receipt).where(receipt.c.id.in_(_IDS), receipt.c.applied_at.is_(None)).order_by(receipt.c.id)
 ).with_for_update()
@@ -172,14 +176,7 @@ def _taking(dialect: str) -> Any:
 
 def waiting(conn: Connection, received_before: datetime, limit: int) -> list[int]:
     """Receipts received before `received_before` that nobody applied yet, oldest first: for the sweep."""
-    return list(
-        conn.scalars(
-            select(receipt.c.id)
-            .where(receipt.c.applied_at.is_(None), receipt.c.received_at < received_before)
-            .order_by(receipt.c.received_at, receipt.c.id)
-            .limit(limit)
-        )
-    )
+    return list(conn.scalars(_WAITING, {"before": received_before, "most": limit}))
 
 
 def apply(conn: Connection, receipt_ids: Collection[int], now: datetime) -> Applied:
@@ -214,7 +211,7 @@ def _apply(conn: Connection, ids: Sequence[int], now: datetime, done: Applied) -
 def _match(conn: Connection, receipts: Sequence[AnyRow]) -> list[_Match]:
     """Each receipt with its attempt: by the reference that travelled with the send, else by the provider's own id."""
     tokens = sorted({each.reference for each in receipts} - {""})
-    by_token = {(row.channel, row.token): row for row in conn.execute(_BY_TOKEN, {"tokens": tokens})} if tokens else {}
+    by_token = {(row.channel, row.token): row for row in conn.execute(_BY_TOKEN, {"tokens": tokens})}
     found = {each.id: by_token.get((each.channel, each.reference)) for each in receipts}
     refs = sorted({each.provider_ref for each in receipts if found[each.id] is None})
     if refs:
@@ -281,7 +278,7 @@ def _deliver(conn: Connection, matches: Sequence[_Match], now: datetime) -> None
     """Raise the delivery of accepted touches: unknown < sent < delivered | undelivered; the first terminal stays."""
     touch_ids = sorted({match.attempt.touch_id for match in matches})
     rows = conn.execute(_DELIVERIES, {"ids": touch_ids}).all()
-    stored: Mapping[int, str | None] = {row.id: row.delivery for row in rows}
+    stored = {row.id: row.delivery for row in rows}
     reached = dict(stored)
     codes: dict[int, str | None] = {}
     for match in matches:

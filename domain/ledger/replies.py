@@ -102,6 +102,12 @@ _POINT: Final = bindparam("point", type_=Id)
 _KNOWN: Final = select(reply.c.id).where(
     reply.c.channel == bindparam("channel", type_=String), reply.c.provider_id == bindparam("provider_id", type_=String)
 )
+_WAITING: Final = (
+    select(reply.c.id)
+    .where(IS_NEW, reply.c.received_at < bindparam("before", type_=Instant))
+    .order_by(reply.c.received_at, reply.c.id)
+    .limit(bindparam("most"))
+)
 _UNREAD: Final = (
     select(reply)
     .where(reply.c.id.in_(bindparam("ids", type_=Id, expanding=True)), reply.c.state == "new")
@@ -236,14 +242,7 @@ def read(conn: Connection, vault: Vault, reply_ids: Collection[int], now: dateti
 
 def waiting(conn: Connection, received_before: datetime, limit: int) -> list[int]:
     """Replies received before `received_before` that no worker read yet, oldest first: for the sweep."""
-    return list(
-        conn.scalars(
-            select(reply.c.id)
-            .where(IS_NEW, reply.c.received_at < received_before)
-            .order_by(reply.c.received_at, reply.c.id)
-            .limit(limit)
-        )
-    )
+    return list(conn.scalars(_WAITING, {"before": received_before, "most": limit}))
 
 
 def open_body(vault: Vault, sealed: bytes) -> str:

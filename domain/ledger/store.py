@@ -68,32 +68,34 @@ def _prepare_sqlite(connection: Any, _record: Any) -> None:
 
 def _one_writer(engine: Engine) -> None:
     """Queue this process's writers on a lock of our own: SQLite's busy handler sleeps, and sleeps ever longer."""
-    writing = threading.Lock()
+    writing, mine = threading.Lock(), threading.local()
 
     def begin(conn: Connection) -> None:
         if conn.get_execution_options().get("reading", False):
             conn.exec_driver_sql("BEGIN")
             return
         writing.acquire()
-        conn.info["writing"] = True
+        mine.is_writing = True
         try:
             conn.exec_driver_sql("BEGIN IMMEDIATE")
         except BaseException:
-            end(conn)
+            end()
             raise
-
-    def end(conn: Connection) -> None:
-        if conn.info.pop("writing", False):
-            writing.release()
 
     # `commit` and `rollback` fire before the driver is told: the lock is let go once the transaction really ended
     def commit(conn: Connection) -> None:
         _driver(conn).commit()
-        end(conn)
+        end()
 
     def rollback(conn: Connection) -> None:
-        _driver(conn).rollback()
-        end(conn)
+        if not conn.invalidated:
+            _driver(conn).rollback()
+        end()
+
+    def end() -> None:
+        if getattr(mine, "is_writing", False):
+            mine.is_writing = False
+            writing.release()
 
     for name, listener in (("begin", begin), ("commit", commit), ("rollback", rollback)):
         event.listen(engine, name, listener)

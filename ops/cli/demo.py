@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from rich.console import Console
 from ops.cli.base import Exit, fail, print_json
 from ops.demo.embedded import NotQuiet
 from ops.demo.simulated import SimulatorGone, WorldProblem
-from ops.demo.story import REPORT, OwnExport, Script, StoryError, default_start, play
+from ops.demo.story import REPORT, Listener, OwnExport, Script, StoryError, default_start, play
 from ops.demo.telling import listening, tell
 from ops.runtime import logs
 from producers.importing.dates import end_of_day
@@ -98,8 +101,8 @@ def rehearse(
 def _tell(script: Script, *, as_json: bool) -> None:
     logs.configure("WARNING")
     try:
-        with listening(script) as listener:
-            report = play(script, listener)
+        with listening(script) as listener, _interruptible(listener) as between_steps:
+            report = play(script, between_steps)
     except (StoryError, WorldProblem, ImportProblem) as error:
         fail(str(error))
     except (NotQuiet, SimulatorGone) as error:
@@ -113,6 +116,35 @@ def _tell(script: Script, *, as_json: bool) -> None:
     broken = broken_promises(report)
     if broken:
         fail(f"promises were broken: {', '.join(broken)}", Exit.BREACH)
+
+
+@contextmanager
+def _interruptible(listener: Listener) -> Iterator[Listener]:
+    """Ctrl-C ends a story between two steps, where nothing is half done; a second one ends it anywhere."""
+    asked = threading.Event()
+
+    def ask(_number: int, _frame: object) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        threading.Thread(target=asked.set).start()
+
+    def check() -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+
+    def stage(text: str) -> None:
+        check()
+        listener.stage(text)
+
+    def instant(now: datetime) -> None:
+        check()
+        listener.instant(now)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield Listener(stage=stage, instant=instant)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def broken_promises(report: Mapping[str, Any]) -> list[str]:
@@ -131,17 +163,18 @@ def broken_promises(report: Mapping[str, Any]) -> list[str]:
 
 def _what_next(script: Script, report: Mapping[str, Any]) -> str:
     home = shlex.quote(str(script.directory))
-    patient = report["example_patient"] or "PATIENT"
-    lines = [
-        f"\n{report['simulated_days']} simulated days in {report['seconds']} s. The report is {home}/{REPORT}.",
-        "What to try next:",
-    ]
+    lines = [f"\n{report['simulated_days']} simulated days in {report['seconds']} s. The report is {home}/{REPORT}."]
+    if script.own is not None:
+        lines.append(f"{home} holds patients of yours: remove it when you are done.")
     if script.fleet:
-        return "\n".join(lines[:1])
-    lines += [
-        f"  .venv/bin/reactivate --home {home} explain {patient}   what this patient got, what not, and why",
-        f"  .venv/bin/reactivate --home {home} report              the figures again, by channel and segment",
-        f"  .venv/bin/reactivate --home {home} audit               every promise, checked in SQL",
-        "  make fleet-demo                                        the same story on RabbitMQ, Redis and PostgreSQL",
-    ]
-    return "\n".join(lines)
+        return "\n".join(lines)
+    same = "make fleet-demo" if script.own is None else "the same command with --fleet"
+    command = f".venv/bin/reactivate --home {home}"
+    hints = {
+        f"{command} explain {report['example_patient'] or 'PATIENT'}": "what this patient got, what not, and why",
+        f"{command} report": "the figures again",
+        f"{command} audit": "every promise, checked in SQL",
+        same: "the same story on RabbitMQ, Redis and PostgreSQL",
+    }
+    width = max(map(len, hints))
+    return "\n".join([*lines, "What to try next:", *(f"  {what:<{width}}  {why}" for what, why in hints.items())])

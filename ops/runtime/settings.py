@@ -74,12 +74,12 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     home = Path(env.get("REACTIVATE_HOME", ".reactivate"))
     env = {**_kept_settings(home / KEPT), **env}
     amqp_url = env.get("REACTIVATE_AMQP_URL", "")
-    database_url = env.get("REACTIVATE_DATABASE_URL") or f"sqlite:///{home / 'ledger.db'}"
+    database_url = _database_url(env.get("REACTIVATE_DATABASE_URL") or f"sqlite:///{home / 'ledger.db'}")
     keys, index_key = _keys(env, home, may_create=database_url.startswith("sqlite"))
     web_port = _number(env, "REACTIVATE_WEB_PORT", 8080)
     return Settings(
         home=home,
-        database_url=_database_url(database_url),
+        database_url=database_url,
         amqp_url=amqp_url,
         redis_url=env.get("REACTIVATE_REDIS_URL", ""),
         redis_prefix=env.get("REACTIVATE_REDIS_PREFIX", "reactivate:"),

@@ -7,9 +7,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from lakeside import NOW
+from lakeside import NOW, take, visit_of
 from sqlalchemy import update
-from welcome_back import SYSTEMS, Lakeside
+from welcome_back import AWAY, SYSTEMS, Lakeside
 
 from domain.ledger import choices, enrolling
 from domain.ledger.campaigns import campaign
@@ -20,7 +20,7 @@ from domain.ledger.patients import contact_point, patient
 from domain.ledger.store import reading
 from domain.ledger.touches import touch
 from domain.rules.holdout import arm
-from domain.rules.vocabulary import AppointmentStatus
+from domain.rules.vocabulary import AppointmentStatus, ServiceLine
 from producers.sweep import FORGOTTEN, Sweep
 
 DAY = timedelta(days=1)
@@ -152,18 +152,13 @@ def test_the_holdout_is_drawn_only_among_those_who_would_be_contacted(health: La
 
 def test_a_patient_has_one_live_enrolment_however_many_lines_have_lapsed(health: Lakeside) -> None:
     (number,) = health.lapsed()
-    health.tell(number, NOW - 300 * DAY, AppointmentStatus.FULFILLED, NOW - 300 * DAY)
-    health.notice(NOW - DAY)
-    # thirteen months on, primary care is seen to have lapsed too
-    with health.engine.begin() as conn:
-        first = enrolling.enrol_lapses(conn, health.notice(NOW + 90 * DAY), SYSTEMS, NOW)
-        conn.execute(update(lapse).values(decided_at=None))
-        again = enrolling.enrol_lapses(
-            conn, [each["id"] for each in health.rows(lapse)], SYSTEMS, NOW + DAY
-        )
+    dental = visit_of(health.organisation, number, AWAY, service_line=ServiceLine.DENTAL, source_id="teeth")
+    take(health.engine, health.vault, dental, now=AWAY)
 
-    assert (first, again) == ({"treatment": 1}, {"already_enrolled": 1})
-    assert len(health.rows(enrolment)) == 1
+    counts = health.enrol()
+
+    assert counts == {"treatment": 1, "already_enrolled": 1}
+    assert sorted(each["declined"] or "" for each in health.rows(lapse)) == ["", "already_enrolled"]
 
 
 def test_a_lapse_that_had_its_turn_is_not_enrolled_again_when_it_grows_older(health: Lakeside) -> None:

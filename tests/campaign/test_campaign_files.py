@@ -1,0 +1,177 @@
+"""Campaign files: every problem with its line and field, immutable versions, and nothing changed by a repeat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from lakeside import NOW
+from sqlalchemy import Engine
+from welcome_back import EXAMPLE, Lakeside
+
+from domain.ledger import campaigns
+from domain.ledger.campaigns import campaign, step, template
+from domain.ledger.lapses import lapse
+from domain.ledger.organisations import OrganisationNews, SiteNews, upsert
+from domain.ledger.store import reading
+from ops.runtime.yamlfile import FileProblems
+from producers.campaigns import CampaignError, read_campaign, start_campaign
+
+Write = Callable[[str, str], Path]
+
+
+@pytest.fixture
+def changed(tmp_path: Path) -> Write:
+    """Writes the example with one piece of text replaced."""
+
+    def write(before: str, after: str) -> Path:
+        text = EXAMPLE.read_text()
+        assert before in text
+        path = tmp_path / "campaign.yaml"
+        path.write_text(text.replace(before, after, 1))
+        return path
+
+    return write
+
+
+def line_of(path: Path, text: str) -> int:
+    return 1 + next(number for number, line in enumerate(path.read_text().splitlines()) if text in line)
+
+
+def test_the_example_is_fine() -> None:
+    found = read_campaign(EXAMPLE)
+
+    assert (found.campaign, found.cadence, found.holdout) == ("welcome-back", (0, 10, 30, 90, 180), 0.1)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "field", "told"),
+    [
+        ("campaign: welcome-back", "campaign: Welcome Back", "campaign", "match"),
+        ("holdout: 0.10", "holdout: 0", "holdout", "greater than or equal to 0.01"),
+        ("holdout: 0.10", "holdout: some", "holdout", "valid number"),
+        ("channels: [sms, email]", "channels: [sms, fax]", "channels", "no such channel: fax; there are email, sms"),
+        ('send_at: ["10:30", "15:00"]', 'send_at: ["21:00"]', "send_at", "outside the allowed hours 09:00 to 20:00"),
+        ("cadence: [0, 10, 30, 90, 180]", "cadence: [0, 3]", "cadence", "at least 7 days apart"),
+        ("cadence: [0, 10, 30, 90, 180]", "cadence: [30, 10]", "cadence", "in order"),
+        ("graduate_after_days: 30", "graduate_after_days: 1", "graduate_after_days", "greater than or equal to 7"),
+        ("every_months: 4", "every_months: 1", "reminder.every_months", "greater than or equal to 3"),
+        ("service_lines: [primary_care,", "service_lines: [surgery,", "audience.service_lines[0]", "primary_care"),
+        ("graduate_after_days:", "graduates:", "graduates", "unknown field"),
+        ("we miss you!", "we miss you, {name}!", "templates[0]", "unknown variable {name}"),
+        (
+            'subject: "We would love to see you again"',
+            'subject: "Hi {first_name}, please come"',
+            "templates[10]",
+            "unknown variable {first_name}",
+        ),
+    ],
+)
+def test_each_problem_is_told_with_its_line_and_field(
+    changed: Write, before: str, after: str, field: str, told: str
+) -> None:
+    path = changed(before, after)
+
+    with pytest.raises(FileProblems) as caught:
+        read_campaign(path)
+
+    (problem,) = [each for each in caught.value.problems if told in each.reason]
+    assert problem.field == field
+    assert problem.line > 1 or "campaign:" in before
+    assert f"{path}:{problem.line}: {field}: " in str(caught.value)
+
+
+def test_the_line_told_is_the_one_to_mend(changed: Write) -> None:
+    path = changed("graduate_after_days: 30", "graduate_after_days: 1")
+
+    with pytest.raises(FileProblems) as caught:
+        read_campaign(path)
+
+    assert [each.line for each in caught.value.problems] == [line_of(path, "graduate_after_days: 1")]
+
+
+def test_several_problems_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "campaign.yaml"
+    path.write_text(EXAMPLE.read_text().replace("holdout: 0.10", "holdout: 2").replace("at_most: 3", "at_most: 99"))
+
+    with pytest.raises(FileProblems) as caught:
+        read_campaign(path)
+
+    assert [each.field for each in caught.value.problems] == ["holdout", "reminder.at_most"]
+
+
+def test_a_segment_without_words_for_it_is_a_problem(tmp_path: Path) -> None:
+    text = EXAMPLE.read_text()
+    path = tmp_path / "campaign.yaml"
+    path.write_text(text.replace("language: en\n    body: \"{organisation}: we miss", "language: fr\n    body: \"{organisation}: we miss"))
+
+    with pytest.raises(FileProblems, match="no English template for sms, segment 6_12_months, outreach"):
+        read_campaign(path)
+
+
+def test_the_same_file_again_changes_nothing(health: Lakeside) -> None:
+    before = [health.rows(table) for table in (campaign, step, template)]
+
+    assert health.start(now=NOW) is False
+
+    assert [health.rows(table) for table in (campaign, step, template)] == before
+
+
+def test_comments_and_order_are_no_change(health: Lakeside, tmp_path: Path) -> None:
+    path = tmp_path / "campaign.yaml"
+    path.write_text("# a word\n" + EXAMPLE.read_text())
+
+    assert health.start(path) is False
+
+
+def test_a_changed_file_becomes_a_new_version_and_the_old_one_enrols_no_more(
+    health: Lakeside, changed: Write
+) -> None:
+    health.lapsed(3)
+    health.enrol()
+    old = health.only(campaign)["id"]
+
+    assert health.start(changed("[0, 10, 30, 90, 180]", "[0, 14, 60]"), NOW) is True
+
+    versions = health.rows(campaign)
+    assert [(each["version"], each["ended_at"]) for each in versions] == [(1, NOW), (2, None)]
+    assert [each["offset_days"] for each in health.rows(step, campaign_id=versions[1]["id"])] == [0, 14, 60]
+    with reading(health.engine) as conn:
+        assert [each.version for each in campaigns.running(conn)] == [2]
+        assert campaigns.by_ids(conn, [old])[old].definition["cadence"] == [0, 10, 30, 90, 180]
+        assert campaigns.templates_of(conn, old) == campaigns.templates_of(conn, versions[1]["id"])
+
+
+def test_lapses_that_found_no_campaign_are_looked_at_again_when_one_starts(health: Lakeside, changed: Write) -> None:
+    only_dental = changed("service_lines: [primary_care, dental, chronic_care]", "service_lines: [dental]")
+    health.start(only_dental)
+    health.lapsed()
+
+    before = health.enrol()
+    owed = len(health.rows(lapse, decided_at=None))
+    health.start(EXAMPLE, NOW)
+
+    assert (before, owed) == ({"no_campaign": 1}, 0)
+    assert health.enrol() == {"treatment": 1}
+
+
+def test_a_bad_file_starts_nothing(health: Lakeside, changed: Write) -> None:
+    with pytest.raises(FileProblems):
+        health.start(changed("holdout: 0.10", "holdout: 0.9"))
+
+    assert len(health.rows(campaign)) == 1
+
+
+def test_the_organisation_must_be_named_where_there_are_several(ledger: Engine) -> None:
+    with pytest.raises(CampaignError, match="none yet: import an organisation first"):
+        start_campaign(ledger, EXAMPLE, None, NOW)
+    with ledger.begin() as conn:
+        for key in ("a", "b"):
+            upsert(conn, OrganisationNews(key, key.upper(), "+1 303 555 0100", "1 Road"), [SiteNews("s", "S", "UTC")])
+
+    with pytest.raises(CampaignError, match="there are: a, b"):
+        start_campaign(ledger, EXAMPLE, None, NOW)
+    with pytest.raises(CampaignError, match="there are: a, b"):
+        start_campaign(ledger, EXAMPLE, "c", NOW)
+    assert start_campaign(ledger, EXAMPLE, "b", NOW)[1] is True

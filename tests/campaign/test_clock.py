@@ -1,0 +1,194 @@
+"""The clock: one leads and the others stand by; scans keep to their slots; the next instant is known exactly."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from household import NOW, StoppedClock
+from practice import SYSTEMS, Practice
+from sqlalchemy import Engine, update
+
+from domain.ledger import heartbeat, leadership
+from domain.ledger.enrolments import enrolment
+from domain.ledger.store import open_ledger, reading
+from domain.ledger.touches import touch
+from domain.ledger.vault import Vault
+from ops.runtime.bus_contract import BusError
+from producers.clock import CLOCK, Rounds, run_clock
+from producers.dispatch import Dispatcher
+from producers.sweep import Sweep
+
+DAY, SECOND = timedelta(days=1), timedelta(seconds=1)
+MIDNIGHT = datetime(2026, 3, 4, tzinfo=UTC)
+
+
+@dataclass
+class Log:
+    """What a round asked for."""
+
+    scans: list[datetime] = field(default_factory=list)
+    relays: list[datetime] = field(default_factory=list)
+    found: int = 0
+    away: bool = False
+
+    def scan(self, now: datetime) -> int:
+        self.scans.append(now)
+        found, self.found = self.found, 0
+        return found
+
+    def relay(self, now: datetime) -> int:
+        self.relays.append(now)
+        if self.away:
+            raise BusError("away")
+        return 0
+
+
+def rounds_of(engine: Engine, log: Log, every: timedelta = DAY) -> Rounds:
+    return Rounds(
+        engine=engine,
+        dispatcher=Dispatcher(engine, {}, lambda _job: None),
+        sweep=Sweep(engine, SYSTEMS, lambda _job: None),
+        scan=log.scan,
+        relay=log.relay,
+        scan_every=every,
+    )
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+    """Wait until `condition` holds; fail at the deadline."""
+    deadline = time.monotonic() + seconds
+    poll = threading.Event()
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        poll.wait(0.01)
+
+
+@pytest.fixture
+def other(ledger_url: str, ledger: Engine) -> Iterator[Engine]:
+    """The same ledger, opened by a second process."""
+    engine = open_ledger(ledger_url)
+    yield engine
+    engine.dispose()
+
+
+def test_only_one_of_two_leads_and_the_second_takes_over_when_the_first_is_gone(ledger: Engine, other: Engine) -> None:
+    with ExitStack() as second_ends:
+        second = second_ends.enter_context(leadership.candidate(other))
+        with leadership.candidate(ledger) as first:
+            held = [first.holds(), second.holds(), first.holds(), second.holds()]
+        after = second.holds()
+
+    assert (held, after) == ([True, False, True, False], True)
+
+
+def test_a_second_clock_stands_by_and_takes_over(ledger: Engine, other: Engine) -> None:
+    logs = Log(), Log()
+    stops = threading.Event(), threading.Event()
+    threads = [
+        threading.Thread(
+            target=run_clock, args=(rounds_of(engine, log), StoppedClock(), stop), kwargs={"pause": 0.01}, daemon=True
+        )
+        for engine, log, stop in zip((ledger, other), logs, stops, strict=True)
+    ]
+
+    try:
+        threads[0].start()
+        wait_for(lambda: bool(logs[0].relays))
+        threads[1].start()
+        rounds_before = len(logs[0].relays)
+        wait_for(lambda: len(logs[0].relays) > rounds_before + 20)
+        assert logs[1].relays == []
+        stops[0].set()
+        wait_for(lambda: bool(logs[1].relays))
+    finally:
+        for stop in stops:
+            stop.set()
+        for thread in threads:
+            thread.join(timeout=20)
+
+    assert not any(thread.is_alive() for thread in threads)
+    with reading(ledger) as conn:
+        last = heartbeat.last(conn, CLOCK)
+    assert last is not None
+    assert (last.at, last.did, last.next_at) == (NOW, 0, None)
+
+
+def test_scans_run_once_in_each_slot_until_they_find_nothing(ledger: Engine) -> None:
+    log = Log(found=7)
+    rounds = rounds_of(ledger, log)
+
+    did = [rounds.run(now) for now in (MIDNIGHT, MIDNIGHT, MIDNIGHT + DAY - SECOND, MIDNIGHT + DAY)]
+
+    assert did == [7, 0, 0, 0]
+    assert log.scans == [MIDNIGHT, MIDNIGHT, MIDNIGHT + DAY]
+
+
+def test_a_clock_started_late_scans_at_once(ledger: Engine) -> None:
+    log = Log()
+
+    rounds_of(ledger, log).run(NOW)
+
+    assert log.scans == [NOW]
+
+
+def test_a_bus_that_is_away_stops_nothing_else(ledger: Engine) -> None:
+    log = Log(away=True, found=3)
+
+    assert rounds_of(ledger, log).run(NOW) == 3
+    assert len(log.relays) == 2
+
+
+@pytest.fixture
+def practice(ledger: Engine, vault: Vault) -> Practice:
+    return Practice(ledger, vault)
+
+
+def due(practice: Practice, due_at: datetime) -> None:
+    with practice.engine.begin() as conn:
+        conn.execute(update(touch).values(due_at=due_at))
+
+
+def test_with_nothing_scheduled_there_is_no_next_instant(ledger: Engine) -> None:
+    assert rounds_of(ledger, Log()).next_at(NOW) is None
+
+
+def test_the_next_instant_is_when_the_next_touch_is_due(ledger: Engine, practice: Practice) -> None:
+    practice.person()
+    due(practice, NOW + timedelta(hours=3))
+
+    assert rounds_of(ledger, Log()).next_at(NOW) == NOW + timedelta(hours=3)
+
+
+def test_more_due_than_the_limits_allow_goes_on_a_second_later(ledger: Engine, practice: Practice) -> None:
+    practice.person()
+    due(practice, NOW)
+
+    assert rounds_of(ledger, Log()).next_at(NOW) == NOW + SECOND
+
+
+@pytest.mark.parametrize(
+    ("review", "expected"),
+    [
+        (MIDNIGHT + DAY, MIDNIGHT + DAY),
+        (MIDNIGHT + DAY + SECOND, MIDNIGHT + 2 * DAY),
+        # the slot of now has run: what it left is for the next
+        (NOW - DAY, MIDNIGHT + DAY),
+    ],
+)
+def test_reviews_wait_for_the_first_slot_after_them(
+    ledger: Engine, practice: Practice, review: datetime, expected: datetime
+) -> None:
+    rounds = rounds_of(ledger, Log())
+    rounds.run(NOW)
+    practice.person()
+    with ledger.begin() as conn:
+        conn.execute(update(touch).values(state="accepted"))
+        conn.execute(update(enrolment).values(review_at=review))
+
+    assert rounds.next_at(NOW) == expected

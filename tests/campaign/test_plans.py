@@ -1,0 +1,145 @@
+"""Every query that runs often uses its index on PostgreSQL, on a ledger where nearly nothing is due."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from household import NOW
+from practice import SYSTEMS, Practice
+from sqlalchemy import Connection, Engine, event, text
+
+from domain.ledger import claims, dispatching, enrolling, finishes, outbox, touches
+from domain.ledger.claims import LEASE
+from domain.ledger.store import open_ledger
+from domain.ledger.vault import Vault
+from domain.rules.fairness import DeficitRoundRobin
+
+#: Everything long over or far ahead; one in a hundred is what the query is after.
+_FILL = """
+INSERT INTO touch (organisation_id, patient_id, site_id, enrolment_id, kind, step, channel, state, priority,
+                   due_at, expires_at, attempts)
+SELECT t.organisation_id, t.patient_id, t.site_id, t.enrolment_id, 'outreach', n, 'sms',
+       CASE WHEN n % 10 = 0 THEN 'planned' ELSE 'accepted' END, (ARRAY[10, 20, 30, 40, 50])[1 + n % 5],
+       :now + (n % 300 + 1) * interval '1 hour', :now + interval '30 days', 0
+FROM touch t, generate_series(1, 30000) n WHERE t.id = :touch;
+INSERT INTO patient (organisation_id, ref, home_site_id, language, high_risk, version)
+SELECT p.organisation_id, 'F' || n, p.home_site_id, 'en', false, 0 FROM patient p, generate_series(1, 5000) n WHERE p.id = :who;
+INSERT INTO contact_point (organisation_id, system, value, value_index, quality, zones)
+SELECT c.organisation_id, c.system, c.value, convert_to('n' || n, 'UTF8'), c.quality, c.zones
+FROM contact_point c, generate_series(1, 5000) n WHERE c.id = :point;
+INSERT INTO attempt (touch_id, token, channel, kind, patient_id, contact_point_id, state, claimed_at, lease_until, zones,
+                     needs_person)
+SELECT t.id, 'token' || t.id, 'sms', 'outreach', :who + 1 + t.id % 4000, :point + 1 + t.id % 4000,
+       CASE WHEN t.id % 1000 = 0 THEN 'sending' WHEN t.id % 1000 = 1 THEN 'uncertain' ELSE 'accepted' END,
+       :now - t.id * interval '1 minute', :now - t.id * interval '1 minute', '', false
+FROM touch t WHERE t.state = 'accepted';
+INSERT INTO outbox (type, data, at, published_at)
+SELECT 'touch.sent', '{}', :now, CASE WHEN n % 1000 > 0 THEN :now END FROM generate_series(1, 20000) n;
+"""
+
+
+@pytest.fixture
+def full(postgres_url: str, vault: Vault) -> Iterator[tuple[Engine, Practice]]:
+    """A ledger with tens of thousands of rows, analysed."""
+    engine = open_ledger(postgres_url)
+    practice = Practice(engine, vault)
+    who = practice.person()
+    with engine.begin() as conn:
+        for statement in _FILL.split(";\n"):
+            if statement.strip():
+                names = {"now": NOW, "touch": who.touch, "who": who.id, "point": who.phone}
+                used = {name: value for name, value in names.items() if f":{name}" in statement}
+                conn.execute(text(statement), used)
+        conn.execute(text("ANALYZE"))
+    yield engine, practice
+    engine.dispose()
+
+
+def plans_of(engine: Engine, work: Callable[[Connection], Any]) -> str:
+    """The plans of every query that `work` really makes."""
+    asked: list[tuple[str, Any]] = []
+
+    def remember(
+        _conn: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, is_many: bool
+    ) -> None:
+        if not is_many and not statement.lstrip().upper().startswith("INSERT"):
+            asked.append((statement, parameters))
+
+    with engine.connect() as conn, conn.begin() as transaction:
+        event.listen(conn, "before_cursor_execute", remember)
+        work(conn)
+        event.remove(conn, "before_cursor_execute", remember)
+        transaction.rollback()
+    with engine.connect() as conn:
+        plans = [
+            "\n".join(row[0] for row in conn.exec_driver_sql(f"EXPLAIN {statement}", parameters))
+            for statement, parameters in asked
+        ]
+    assert plans
+    return "\n\n".join(plans)
+
+
+def take_due(conn: Connection) -> None:
+    weights = dispatching.site_weights(conn)
+    dispatching.take_due(conn, "sms", 20, DeficitRoundRobin(), weights, NOW + timedelta(hours=1))
+
+
+def claim(conn: Connection) -> None:
+    ids = conn.scalars(text("SELECT id FROM touch WHERE state = 'planned' AND due_at <= :now"), {"now": NOW}).all()
+    claims.claim(conn, ids, channel="sms", system="phone", systems=SYSTEMS, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("work", "index"),
+    [
+        (lambda conn: dispatching.is_any_due(conn, "sms", NOW - LEASE), "ix_touch_due"),
+        (take_due, "ix_touch_due"),
+        (lambda conn: dispatching.in_flight(conn, "sms", NOW), "ix_touch_dispatched"),
+        (touches.next_due, "ix_touch_due_at"),
+        (lambda conn: touches.expire(conn, NOW), "ix_touch_due_at"),
+        (lambda conn: finishes.reap(conn, NOW), "ix_attempt_lease"),
+        (lambda conn: finishes.hand_to_person(conn, NOW), "ix_attempt_uncertain"),
+        (lambda conn: outbox.unpublished(conn, 100), "ix_outbox"),
+        (lambda conn: enrolling.undecided(conn, NOW), "ix_lapse_undecided"),
+        (claim, "ix_attempt_patient_caps"),
+        (claim, "ix_attempt_contact_caps"),
+    ],
+    ids=[
+        "is anything due",
+        "due by site",
+        "in flight",
+        "next due",
+        "expired",
+        "leases",
+        "uncertain",
+        "outbox",
+        "undecided lapses",
+        "caps of a patient",
+        "caps of a contact point",
+    ],
+)
+def test_it_reads_its_index_and_never_the_whole_table(
+    full: tuple[Engine, Practice], work: Callable[[Connection], Any], index: str
+) -> None:
+    if index == "ix_lapse_undecided":
+        with full[0].begin() as conn:
+            conn.execute(text(_MANY_LAPSES))
+            conn.execute(text("ANALYZE lapse"))
+
+    plans = plans_of(full[0], work)
+
+    assert index in plans, plans
+    for table in ("touch", "attempt", "outbox", "lapse"):
+        assert f"Seq Scan on {table} " not in plans, plans
+
+
+_MANY_LAPSES = """
+INSERT INTO lapse (organisation_id, patient_id, site_id, service_line, segment, inactive_since, rule_version, priority,
+                   detected_at, segment_at, decided_at, closed_at)
+SELECT l.organisation_id, l.patient_id, l.site_id, l.service_line, l.segment, l.inactive_since, '1', 30,
+       l.detected_at, l.segment_at, CASE WHEN n % 500 > 0 THEN now() END, now()
+FROM lapse l, generate_series(1, 20000) n
+"""
