@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import click
 from sqlalchemy import inspect
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 
 from channels.kit.contract import ChannelSettingsError
 from ops.assembly import Parts, assemble
@@ -89,6 +89,9 @@ def plain_errors() -> Iterator[None]:
     except DBAPIError as error:
         if error.connection_invalidated:
             fail("the connection to the database was lost; what was committed is safe", Exit.UNAVAILABLE)
+        if type(error) is DatabaseError:
+            # SQLite's word for a file that is none of its own, or is damaged; every bug of ours has a narrower class
+            fail(f"the database cannot be used: {_first_line(error)}")
         raise
 
 

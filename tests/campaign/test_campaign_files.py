@@ -104,7 +104,11 @@ def test_several_problems_are_told_at_once_in_the_order_of_the_file(tmp_path: Pa
 def test_a_segment_without_words_for_it_is_a_problem(tmp_path: Path) -> None:
     text = EXAMPLE.read_text()
     path = tmp_path / "campaign.yaml"
-    path.write_text(text.replace("language: en\n    body: \"{organisation}: we miss", "language: fr\n    body: \"{organisation}: we miss"))
+    path.write_text(
+        text.replace(
+            'language: en\n    body: "{organisation}: we miss', 'language: fr\n    body: "{organisation}: we miss'
+        )
+    )
 
     with pytest.raises(FileProblems, match="no English template for sms, segment 6_12_months, outreach"):
         read_campaign(path)
@@ -125,9 +129,7 @@ def test_comments_and_order_are_no_change(health: Lakeside, tmp_path: Path) -> N
     assert health.start(path) is False
 
 
-def test_a_changed_file_becomes_a_new_version_and_the_old_one_enrols_no_more(
-    health: Lakeside, changed: Write
-) -> None:
+def test_a_changed_file_becomes_a_new_version_and_the_old_one_enrols_no_more(health: Lakeside, changed: Write) -> None:
     health.lapsed(3)
     health.enrol()
     old = health.only(campaign)["id"]

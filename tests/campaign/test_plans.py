@@ -36,8 +36,8 @@ SELECT t.id, 'token' || t.id, 'sms', 'outreach', :who + 1 + t.id % 4000, :point 
        CASE WHEN t.id % 1000 = 0 THEN 'sending' WHEN t.id % 1000 = 1 THEN 'uncertain' ELSE 'accepted' END,
        :now - t.id * interval '1 minute', :now - t.id * interval '1 minute', '', false
 FROM touch t WHERE t.state = 'accepted';
-INSERT INTO outbox (type, data, at, published_at)
-SELECT 'touch.sent', '{}', :now, CASE WHEN n % 1000 > 0 THEN :now END FROM generate_series(1, 20000) n;
+INSERT INTO outbox (event_id, type, data, created_at, published_at)
+SELECT 'e' || n, 'touch.sent', '{}', :now, CASE WHEN n % 1000 > 0 THEN :now END FROM generate_series(1, 20000) n;
 """
 
 
@@ -62,9 +62,7 @@ def plans_of(engine: Engine, work: Callable[[Connection], Any]) -> str:
     """The plans of every query that `work` really makes."""
     asked: list[tuple[str, Any]] = []
 
-    def remember(
-        _conn: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, is_many: bool
-    ) -> None:
+    def remember(_conn: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, is_many: bool) -> None:
         if not is_many and not statement.lstrip().upper().startswith("INSERT"):
             asked.append((statement, parameters))
 

@@ -1,0 +1,218 @@
+"""A user's mistake is told in a sentence, with an exit code scripts can trust and never a traceback."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from lakeside import ORGANISATION, a_patient, write_lines
+
+Run = Callable[..., Result]
+EXAMPLE = Path(__file__).parents[2] / "docs/examples/campaign.yaml"
+
+
+def is_told(result: Result, code: int, *words: str) -> None:
+    """Ended with `code` and one sentence that has these words."""
+    assert result.exit_code == code, result.output
+    assert all(word in result.stderr for word in words), result.stderr
+    assert "Traceback" not in result.output
+    assert result.stderr.startswith("reactivate: ")
+    assert len(result.stderr.splitlines()) <= 2
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("audit",),
+        ("report",),
+        ("explain", "PNOBODY"),
+        ("inbox", "list"),
+        ("quarantine", "list"),
+        ("campaign", "list"),
+        ("channel", "list"),
+        ("campaign", "start", str(EXAMPLE)),
+    ],
+    ids=" ".join,
+)
+def test_without_a_ledger_every_question_says_how_to_make_one(run: Run, home: Path, command: tuple[str, ...]) -> None:
+    is_told(run(*command), 2, f"there is no ledger at {home / 'ledger.db'}", "reactivate migrate")
+
+
+def test_a_ledger_without_tables_says_to_migrate(run: Run, home: Path) -> None:
+    (home / "ledger.db").touch()
+
+    is_told(run("audit"), 2, "no tables yet", "reactivate migrate")
+
+
+def test_a_file_that_is_no_ledger_cannot_be_used(run: Run, home: Path) -> None:
+    (home / "ledger.db").write_bytes(b"no database at all " * 100)
+
+    is_told(run("audit"), 2, "the database cannot be used: file is not a database")
+
+
+def test_migrate_makes_a_ledger_and_again_changes_nothing(run: Run, home: Path) -> None:
+    first, second = run("migrate"), run("migrate")
+
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert first.output == second.output
+    assert run("audit").exit_code == 0
+
+
+@pytest.mark.parametrize("url", ["mysql://u:secret@localhost/x", "no url at all"])
+def test_a_database_url_that_cannot_be_is_a_wrong_setting(run: Run, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("REACTIVATE_DATABASE_URL", url)
+
+    result = run("audit")
+
+    is_told(result, 2, "REACTIVATE_DATABASE_URL")
+    assert "secret" not in result.output
+
+
+def test_a_database_that_is_away_is_unavailable_not_wrong(
+    run: Run, monkeypatch: pytest.MonkeyPatch, closed_port: int
+) -> None:
+    monkeypatch.setenv("REACTIVATE_DATABASE_URL", f"postgresql+psycopg://u:secret@127.0.0.1:{closed_port}/x")
+
+    result = run("audit")
+
+    is_told(result, 3, "the database cannot be used", str(closed_port))
+    assert "secret" not in result.output
+
+
+def test_a_broker_url_that_cannot_be_is_a_wrong_setting(
+    run: Run, ledger_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REACTIVATE_AMQP_URL", "http://localhost")
+
+    is_told(run("clock"), 2, "the RabbitMQ URL should look like amqp://")
+
+
+def test_a_worker_of_its_own_needs_a_broker(run: Run, ledger_file: Path) -> None:
+    is_told(run("worker", "sms"), 2, "RabbitMQ", "reactivate up")
+
+
+def test_a_queue_that_does_not_exist_is_a_usage_error(run: Run, ledger_file: Path) -> None:
+    result = run("worker", "fax")
+
+    assert result.exit_code == 2
+    assert "sms.answers" in result.output
+
+
+def test_a_bad_campaign_file_is_told_line_by_line(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(EXAMPLE.read_text().replace("holdout: 0.10", "holdout: 2").replace("we miss you", "{name}, come"))
+
+    result = run("campaign", "check", str(path))
+
+    holdout = 1 + path.read_text().splitlines().index("holdout: 2")
+    assert result.exit_code == 2
+    assert f"{path}:{holdout}: holdout: " in result.stderr
+    assert "unknown variable {name}" in result.stderr
+
+
+def test_a_campaign_file_that_is_missing_or_no_yaml_is_told(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "broken.yaml").write_text("campaign: [")
+
+    missing, broken = (
+        run("campaign", "check", str(tmp_path / "none.yaml")),
+        run("campaign", "check", str(tmp_path / "broken.yaml")),
+    )
+
+    assert (missing.exit_code, broken.exit_code) == (2, 2)
+    assert "none.yaml" in missing.stderr
+    assert "broken.yaml:1" in broken.stderr
+
+
+def test_a_good_campaign_file_is_fine(run: Run) -> None:
+    result = run("campaign", "check", str(EXAMPLE))
+
+    assert result.exit_code == 0
+    assert "welcome-back: 5 touches, holdout 10%" in result.output
+
+
+def test_a_campaign_without_an_organisation_says_to_import_one(run: Run, ledger_file: Path) -> None:
+    is_told(run("campaign", "start", str(EXAMPLE)), 2, "import an organisation first")
+
+
+@pytest.fixture
+def export(tmp_path: Path) -> Path:
+    """An export with one good line and one that is no JSON."""
+    (tmp_path / "organisation.yaml").write_text(ORGANISATION)
+    write_lines(tmp_path / "export/Patient.ndjson", [a_patient("p1"), b'{"resourceType": "Patient", ', a_patient("p2")])
+    return tmp_path
+
+
+def test_an_import_lists_what_it_refused_takes_the_rest_and_exits_with_1(
+    run: Run, ledger_file: Path, export: Path
+) -> None:
+    result = run("import", "--organisation", str(export / "organisation.yaml"), str(export / "export"))
+
+    assert result.exit_code == 1
+    assert "Patient.ndjson:2: " in result.stdout
+    assert "3 lines = 2 taken + 0 stale + 0 ignored + 1 rejected" in result.stdout
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize(
+    ("organisation", "source", "told"),
+    [("none.yaml", "export", "none.yaml"), ("organisation.yaml", "nowhere", "nowhere")],
+)
+def test_an_import_of_files_that_are_not_there_changes_nothing(
+    run: Run, ledger_file: Path, export: Path, organisation: str, source: str, told: str
+) -> None:
+    result = run("import", "--organisation", str(export / organisation), str(export / source))
+
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_a_directory_that_holds_something_else_is_never_emptied(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("precious")
+
+    is_told(run("demo", "--out", str(tmp_path / "mine")), 2, "holds something that is no story", "--out")
+
+    assert (tmp_path / "mine/thesis.txt").read_text() == "precious"
+
+
+def test_ctrl_c_ends_a_clock_quietly(home: Path, ledger_file: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ops.cli.main", "clock", "--pause", "0.05"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    with process:
+        # it leads as soon as it holds the file beside the ledger
+        wait_until((home / "ledger.db.leader").exists)
+        process.send_signal(signal.SIGINT)
+        told, _ = process.communicate(timeout=20)
+
+    assert process.returncode == 0
+    assert "Traceback" not in told
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait for a state; fail at the deadline."""
+    deadline, poll = time.monotonic() + seconds, threading.Event()
+    while not is_so():
+        assert time.monotonic() < deadline, "waited in vain"
+        poll.wait(0.02)
