@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from lakeside import NOW, news_of, settle, take, visit_of
+from lakeside import NOW, news_of, take, visit_of
 from sqlalchemy import Engine, select, update
 
 from domain.ledger import enrolling, reviews

@@ -97,21 +97,21 @@ _Fate = tuple[Story, Segment | None]
 _ACTIVE: _Fate = (Story.ACTIVE, None)
 _FATES: dict[ServiceLine, tuple[tuple[_Fate, float], ...]] = {
     Line.PRIMARY: (
-        (_ACTIVE, 0.61),
-        ((Story.LAPSED, Segment.MONTHS_12_24), 0.18),
-        ((Story.LAPSED, Segment.BEYOND_24), 0.12),
+        (_ACTIVE, 0.65),
+        ((Story.LAPSED, Segment.MONTHS_12_24), 0.16),
+        ((Story.LAPSED, Segment.BEYOND_24), 0.10),
         ((Story.LAPSED, Segment.NEVER_REBOOKED), 0.09),
     ),
     Line.DENTAL: (
-        (_ACTIVE, 0.56),
-        ((Story.LAPSED, Segment.MONTHS_6_12), 0.18),
-        ((Story.LAPSED, Segment.MONTHS_12_24), 0.10),
-        ((Story.LAPSED, Segment.BEYOND_24), 0.06),
-        ((Story.LAPSED, Segment.NEVER_REBOOKED), 0.10),
+        (_ACTIVE, 0.64),
+        ((Story.LAPSED, Segment.MONTHS_6_12), 0.14),
+        ((Story.LAPSED, Segment.MONTHS_12_24), 0.08),
+        ((Story.LAPSED, Segment.BEYOND_24), 0.05),
+        ((Story.LAPSED, Segment.NEVER_REBOOKED), 0.09),
     ),
     Line.CHRONIC: (
-        (_ACTIVE, 0.58),
-        ((Story.LAPSED, Segment.CHRONIC_OVERDUE), 0.42),
+        (_ACTIVE, 0.63),
+        ((Story.LAPSED, Segment.CHRONIC_OVERDUE), 0.37),
     ),
 }
 #: Days since the last visit; the edges keep clear of the calendar months the rules count in.

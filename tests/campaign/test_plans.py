@@ -26,12 +26,13 @@ SELECT t.organisation_id, t.patient_id, t.site_id, t.enrolment_id, 'outreach', n
        :now + (n % 300 + 1) * interval '1 hour', :now + interval '30 days', 0
 FROM touch t, generate_series(1, 30000) n WHERE t.id = :touch;
 INSERT INTO patient (organisation_id, ref, home_site_id, language, high_risk, version)
-SELECT p.organisation_id, 'F' || n, p.home_site_id, 'en', false, 0 FROM patient p, generate_series(1, 5000) n WHERE p.id = :who;
+SELECT p.organisation_id, 'F' || n, p.home_site_id, 'en', false, 0
+FROM patient p, generate_series(1, 5000) n WHERE p.id = :who;
 INSERT INTO contact_point (organisation_id, system, value, value_index, quality, zones)
 SELECT c.organisation_id, c.system, c.value, convert_to('n' || n, 'UTF8'), c.quality, c.zones
 FROM contact_point c, generate_series(1, 5000) n WHERE c.id = :point;
-INSERT INTO attempt (touch_id, token, channel, kind, patient_id, contact_point_id, state, claimed_at, lease_until, zones,
-                     needs_person)
+INSERT INTO attempt (touch_id, token, channel, kind, patient_id, contact_point_id, state, claimed_at, lease_until,
+                     zones, needs_person)
 SELECT t.id, 'token' || t.id, 'sms', 'outreach', :who + 1 + t.id % 4000, :point + 1 + t.id % 4000,
        CASE WHEN t.id % 1000 = 0 THEN 'sending' WHEN t.id % 1000 = 1 THEN 'uncertain' ELSE 'accepted' END,
        :now - t.id * interval '1 minute', :now - t.id * interval '1 minute', '', false

@@ -1,4 +1,4 @@
-"""The story through the command line: everything kept, the same again from the same seed, and a broken guard found out."""
+"""The story through the command line: every promise kept, the same from the same seed, a broken guard found out."""
 
 from __future__ import annotations
 
