@@ -8,7 +8,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from domain.rules.calendar import add_months
-from domain.rules.quiet_hours import zone_info
+from domain.rules.quiet_hours import next_allowed, zone_info
 from domain.rules.vocabulary import TouchKind
 
 #: After an outage a touch is worth sending only so long; later ones of the cadence follow anyway.
@@ -115,4 +115,6 @@ def _planned(step: int, kind: TouchKind, channel: str, due_at: datetime) -> Plan
 
 
 def _local(day: date, at: time, zone: str, like: datetime) -> datetime:
-    return datetime.combine(day, at, zone_info(zone)).astimezone(like.tzinfo)
+    """The instant of a local time, or the first allowed one after it: a Sunday's morning becomes its noon."""
+    instant = datetime.combine(day, at, zone_info(zone)).astimezone(like.tzinfo)
+    return next_allowed(instant, [zone]) or instant

@@ -11,12 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.rules.cadence import Cadence, Planned, from_definition, plan, reminder, review_after
+from domain.rules.quiet_hours import is_allowed
 from domain.rules.vocabulary import TouchKind
 
 DENVER = "America/Denver"
 #: A Wednesday, 8:00 in Denver: before either time of day.
 START = datetime(2026, 3, 4, 15, tzinfo=UTC)
 DAY = timedelta(days=1)
+SUNDAY = 6
 CADENCE = Cadence(
     offsets=(0, 10, 30, 90, 180),
     channels=("sms", "email"),
@@ -111,11 +113,14 @@ def test_no_touch_is_due_before_the_enrolment_nor_later_than_a_day_after_its_off
     found = planned(start=start, zone=zone, draw=draw)
 
     assert all(
-        offset * DAY - timedelta(hours=1) <= each.due_at - start <= (offset + 1) * DAY + timedelta(hours=1)
+        offset * DAY - timedelta(hours=1) <= each.due_at - start <= (offset + 1) * DAY + timedelta(hours=3)
         for offset, each in zip(CADENCE.offsets, found, strict=True)
     )
     assert found[0].due_at >= start
-    assert {local(each, zone).time() for each in found} <= set(CADENCE.send_at)
+    assert all(is_allowed(each.due_at, [zone]) for each in found)
+    on_sundays = {local(each, zone).time() for each in found if local(each, zone).weekday() == SUNDAY}
+    assert on_sundays <= {time(12), *CADENCE.send_at}
+    assert {local(each, zone).time() for each in found if local(each, zone).weekday() != SUNDAY} <= set(CADENCE.send_at)
 
 
 def test_the_review_comes_a_month_after_the_last_touch() -> None:
