@@ -39,21 +39,30 @@ _PATIENTS = bindparam("patients", type_=Id, expanding=True)
 _POINTS = bindparam("points", type_=Id, expanding=True)
 
 _WANTED = and_(touch.c.id.in_(_IDS), touch.c.channel == _CHANNEL, IS_PLANNED, touch.c.due_at <= _NOW)
-_WANTED_PATIENTS = select(touch.c.patient_id).where(_WANTED, touch.c.patient_id.is_not(None))
-_LOCKS = (
-    select(patient.c.id).where(patient.c.id.in_(_WANTED_PATIENTS)).order_by(patient.c.id).with_for_update(),
+_LOCK_PATIENTS = (
+    select(patient.c.id)
+    .where(patient.c.id.in_(select(touch.c.patient_id).where(_WANTED, touch.c.patient_id.is_not(None))))
+    .order_by(patient.c.id)
+    .with_for_update()
+)
+_LOCK_POINTS = (
     select(contact_point.c.id)
     .where(
         contact_point.c.system == _SYSTEM,
         contact_point.c.id.in_(
             select(patient_contact.c.contact_point_id)
-            .where(patient_contact.c.patient_id.in_(_WANTED_PATIENTS))
+            .where(patient_contact.c.patient_id.in_(_PATIENTS))
             .union_all(select(touch.c.contact_point_id).where(_WANTED, touch.c.contact_point_id.is_not(None)))
         ),
     )
     .order_by(contact_point.c.id)
-    .with_for_update(),
-    select(touch.c.id).where(_WANTED).order_by(touch.c.id).with_for_update(),
+    .with_for_update()
+)
+_LOCK_TOUCHES = (
+    select(touch.c.id)
+    .where(_WANTED, or_(touch.c.patient_id.is_(None), touch.c.patient_id.in_(_PATIENTS)))
+    .order_by(touch.c.id)
+    .with_for_update()
 )
 
 _DETAILS = (
@@ -166,11 +175,17 @@ class Contacts:
 
 def lock_and_read(conn: Connection, ids: Sequence[int], channel: str, system: str, now: datetime) -> Sequence[AnyRow]:
     """Lock patients, contact points and touches, each in id order, and only then read the touches."""
-    values = {"ids": sorted(ids), "channel": channel, "system": system, "now": now}
+    values: dict[str, Any] = {"ids": sorted(ids), "channel": channel, "system": system, "now": now}
     if conn.dialect.name != "sqlite":  # there, a write transaction is the only one as it is
-        for lock in _LOCKS:
-            conn.execute(lock, values)
-    return conn.execute(_DETAILS, values).all()
+        values["ids"] = _lock(conn, values)
+    return conn.execute(_DETAILS, values).all() if values["ids"] else []
+
+
+def _lock(conn: Connection, values: Mapping[str, Any]) -> Sequence[int]:
+    """The touches locked, all with their patients: one that comes back to `planned` meanwhile is not among them."""
+    patients = conn.scalars(_LOCK_PATIENTS, values).all()
+    conn.execute(_LOCK_POINTS, {**values, "patients": patients})
+    return conn.scalars(_LOCK_TOUCHES, {**values, "patients": patients}).all()
 
 
 def read_contacts(conn: Connection, rows: Sequence[AnyRow], system: str, systems: Mapping[str, str]) -> Contacts:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, bindparam, insert, update
 
 from domain.ledger.claim_facts import LEASE, AnyRow, Contacts, lock_and_read, read_contacts, read_facts, suppressed
 from domain.ledger.columns import Id
-from domain.ledger.touches import attempt, tell, touch
+from domain.ledger.touches import IS_PLANNED, attempt, tell, touch
 from domain.rules.guard import Facts, decide, with_sent
 from domain.rules.vocabulary import AttemptState, Decision, Send, TouchKind, TouchState, Wait
 
@@ -23,8 +23,9 @@ __all__ = ["LEASE", "Claim", "Claimed", "claim", "new_token", "still_suppressed"
 _IDS = bindparam("ids", type_=Id, expanding=True)
 _TO_SENDING = (
     update(touch)
-    .where(touch.c.id.in_(_IDS))
+    .where(touch.c.id.in_(_IDS), IS_PLANNED)
     .values(state=TouchState.SENDING.value, attempts=touch.c.attempts + 1, reason=None, dispatched_until=None)
+    .returning(touch.c.id)
 )
 
 
@@ -162,6 +163,10 @@ def new_token() -> str:
 
 def _write(conn: Connection, result: Claim, facts: Mapping[int, Facts], now: datetime) -> None:
     if result.claimed:
+        # the fence, should a lock ever have been missed: only what was planned until this statement is ours
+        ours = set(conn.scalars(_TO_SENDING, {"ids": [each.touch_id for each in result.claimed]}))
+        result.claimed = [each for each in result.claimed if each.touch_id in ours]
+    if result.claimed:
         conn.execute(
             insert(attempt),
             [
@@ -180,7 +185,6 @@ def _write(conn: Connection, result: Claim, facts: Mapping[int, Facts], now: dat
                 for each in result.claimed
             ],
         )
-        conn.execute(_TO_SENDING, {"ids": [each.touch_id for each in result.claimed]})
     _write_waits(conn, result.waits, now)
     _write_nevers(conn, result.nevers, now)
     _write_reroutes(conn, result.rerouted, now)
@@ -219,4 +223,4 @@ def _write_reroutes(conn: Connection, rerouted: Sequence[tuple[int, str]], now: 
 
 
 def _update(conn: Connection, ids: Sequence[int], **values: Any) -> None:
-    conn.execute(update(touch).where(touch.c.id.in_(ids)).values(**values))
+    conn.execute(update(touch).where(touch.c.id.in_(ids), IS_PLANNED).values(**values))

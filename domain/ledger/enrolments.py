@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from sqlalchemy import (
     Update,
     and_,
     bindparam,
+    case,
     exists,
     literal,
     or_,
@@ -90,6 +91,11 @@ _OUTCOMES: Final = {"rebooked": "patient.rebooked", "returned": "patient.reactiv
 
 _IDS: Final = bindparam("ids", type_=Id, expanding=True)
 _NOW: Final = bindparam("now", type_=Instant)
+
+_LOOK_AGAIN: Final = bindparam("look_again", type_=Instant)
+
+#: When a booked enrolment is reviewed: by then most appointments were kept or lost.
+BOOKING_REVIEW: Final = timedelta(days=30)
 
 _LOCK: Final = select(patient.c.id).where(patient.c.id.in_(_IDS)).order_by(patient.c.id).with_for_update()
 _ENROLLED: Final = (
@@ -188,7 +194,11 @@ _END_ALL_OF: Final = _ending(enrolment.c.patient_id)
 _HOLD: Final = (
     update(enrolment)
     .where(enrolment.c.id.in_(_IDS), _live, enrolment.c.booked_at.is_(None))
-    .values(booked_at=_NOW)
+    .values(
+        booked_at=_NOW,
+        # an appointment whose outcome nobody ever tells must not hold the enrolment for ever
+        review_at=case((enrolment.c.review_at < _LOOK_AGAIN, enrolment.c.review_at), else_=_LOOK_AGAIN),
+    )
     .returning(enrolment.c.id)
 )
 _RESUME: Final = (
@@ -282,7 +292,12 @@ def _follow_live(conn: Connection, ids: Sequence[int], now: datetime) -> None:
     booked = [row.id for row in staying if row.has_booked and row.booked_at is None]
     lost = [row.id for row in staying if not row.has_booked and row.booked_at is not None]
     if booked:
-        touches.revoke(conn, conn.scalars(_HOLD, {"ids": booked, "now": now}).all(), "booked", now)
+        touches.revoke(
+            conn,
+            conn.scalars(_HOLD, {"ids": booked, "now": now, "look_again": now + BOOKING_REVIEW}).all(),
+            "booked",
+            now,
+        )
     if lost:
         touches.restore(conn, conn.scalars(_RESUME, {"ids": lost}).all(), "booked", now)
 

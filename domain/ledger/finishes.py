@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
+from itertools import product
 from typing import Any
 
 from sqlalchemy import Connection, Update, bindparam, exists, select, update
 
 from domain.ledger import outbox
-from domain.ledger.columns import Instant
+from domain.ledger.columns import Id, Instant
 from domain.ledger.patients import patient
 from domain.ledger.touches import IS_SENDING, IS_UNCERTAIN, attempt, tell, touch
 from domain.rules.vocabulary import AttemptState, TouchState
@@ -36,6 +37,12 @@ _ALIVE = (
     select(attempt.c.token)
     .where(attempt.c.token.in_(bindparam("tokens", expanding=True)), IS_SENDING)
     .order_by(attempt.c.id)
+    .with_for_update()
+)
+_LOCK_TOUCHES = (
+    select(touch.c.id)
+    .where(touch.c.id.in_(bindparam("ids", type_=Id, expanding=True)))
+    .order_by(touch.c.id)
     .with_for_update()
 )
 _LATE = (
@@ -66,7 +73,7 @@ _END_ATTEMPT = (
 
 
 @cache
-def _move(state: AttemptState) -> Update:
+def _move(state: AttemptState, retry_counts: bool) -> Update:
     """What the end of an attempt makes of its touch."""
     target = _TOUCH_AFTER[state]
     values: dict[str, Any] = {
@@ -79,8 +86,8 @@ def _move(state: AttemptState) -> Update:
         values |= {"ended_at": None, "due_at": bindparam("b_retry_at")}
     if state == AttemptState.ACCEPTED:
         values["accepted_at"] = bindparam("b_called_at")
-    if state == AttemptState.RELEASED:
-        # an attempt that never called and only gave its turn back is no attempt of the touch
+    if state == AttemptState.RELEASED or not retry_counts:
+        # an attempt that only gave its turn back, or was told to wait, is no try of the touch
         values["attempts"] = touch.c.attempts - 1
     return (
         update(touch).where(touch.c.id == bindparam("b_id"), touch.c.state == TouchState.SENDING.value).values(**values)
@@ -100,6 +107,8 @@ class Finish:
     called_at: datetime | None = None
     retry_at: datetime | None = None
     segments: int | None = None
+    retry_counts: bool = True
+    """False gives the try back: the provider did not judge the message, it only had no time for it."""
 
 
 def finish(conn: Connection, finishes: Sequence[Finish], now: datetime) -> int:
@@ -107,19 +116,19 @@ def finish(conn: Connection, finishes: Sequence[Finish], now: datetime) -> int:
 
     One whose lease ran out, or that a receipt settled first, is left as it stands: its token no longer fences.
     """
-    done = 0
-    for state in AttemptState:
-        group = [each for each in finishes if each.state == state]
+    alive = set(conn.scalars(_ALIVE, {"tokens": [each.token for each in finishes]}))
+    ours = sorted((each for each in finishes if each.token in alive), key=lambda each: each.touch_id)
+    if ours:
+        # attempts first, then touches, each in id order and all at once: no two finishes wait for each other
+        conn.execute(_LOCK_TOUCHES, {"ids": [each.touch_id for each in ours]})
+    for state, counts in product(AttemptState, (True, False)):
+        group = [each for each in ours if (each.state, each.retry_counts) == (state, counts)]
         if group:
-            done += _finish_group(conn, state, group, now)
-    return done
+            _finish_group(conn, state, group, now)
+    return len(ours)
 
 
-def _finish_group(conn: Connection, state: AttemptState, group: Sequence[Finish], now: datetime) -> int:
-    alive = set(conn.scalars(_ALIVE, {"tokens": [each.token for each in group]}))
-    group = [each for each in group if each.token in alive]
-    if not group:
-        return 0
+def _finish_group(conn: Connection, state: AttemptState, group: Sequence[Finish], now: datetime) -> None:
     conn.execute(
         _END_ATTEMPT,
         [
@@ -135,14 +144,13 @@ def _finish_group(conn: Connection, state: AttemptState, group: Sequence[Finish]
         ],
     )
     _move_touches(conn, state, group, now)
-    return len(group)
 
 
 def _move_touches(conn: Connection, state: AttemptState, group: Sequence[Finish], now: datetime) -> None:
     target = _TOUCH_AFTER[state]
     is_back = target == TouchState.PLANNED
     conn.execute(
-        _move(state),
+        _move(state, group[0].retry_counts),
         [
             {
                 "b_id": each.touch_id,

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select, update
 
 from domain.ledger import campaigns, enrolments, touches
+from domain.ledger.appointments import care
 from domain.ledger.enrolling import reachable_channels
 from domain.ledger.enrolments import enrolment
 from domain.ledger.organisations import site
@@ -17,6 +18,7 @@ from domain.ledger.touches import touch
 from domain.rules import cadence
 from domain.rules.cadence import Cadence
 from domain.rules.holdout import draw
+from domain.rules.inactivity import OUTCOME_WITHIN
 from domain.rules.vocabulary import Arm, EnrolmentState, TouchKind, TouchState
 
 AnyRow = Row[*tuple[Any, ...]]
@@ -30,7 +32,7 @@ def review(conn: Connection, systems: dict[str, str], now: datetime, limit: int 
 
     The holdout passes the same stations at the same times, without touches.
     """
-    rows = _due(conn, now, limit)
+    rows = _locked(conn, now, limit)
     if not rows:
         return 0
     versions = campaigns.by_ids(conn, sorted({row.campaign_id for row in rows}))
@@ -40,14 +42,27 @@ def review(conn: Connection, systems: dict[str, str], now: datetime, limit: int 
     return len(rows)
 
 
-def _due(conn: Connection, now: datetime, limit: int) -> Sequence[AnyRow]:
-    ids = select(enrolment.c.id).where(enrolment.c.review_at <= now).order_by(enrolment.c.review_at).limit(limit)
+def _locked(conn: Connection, now: datetime, limit: int) -> Sequence[AnyRow]:
+    """The due enrolments, read after their patients are locked: a STOP or a visit is seen whole, or waits for us."""
+    due = select(enrolment.c.patient_id).where(enrolment.c.review_at <= now).order_by(enrolment.c.review_at)
+    patients = conn.scalars(
+        select(patient.c.id).where(patient.c.id.in_(due.limit(limit))).order_by(patient.c.id).with_for_update()
+    ).all()
+    return _due(conn, patients, now) if patients else []
+
+
+def _due(conn: Connection, patients: Sequence[int], now: datetime) -> Sequence[AnyRow]:
     on_its_way = (
         select(func.count())
         .where(
             touch.c.enrolment_id == enrolment.c.id,
             touch.c.state.in_([TouchState.PLANNED.value, TouchState.SENDING.value, TouchState.UNCERTAIN.value]),
         )
+        .scalar_subquery()
+    )
+    booked_for = (
+        select(func.max(care.c.next_appointment_at))
+        .where(care.c.patient_id == enrolment.c.patient_id)
         .scalar_subquery()
     )
     reminders = (
@@ -62,18 +77,26 @@ def _due(conn: Connection, now: datetime, limit: int) -> Sequence[AnyRow]:
             patient.c.preferred_channel,
             func.coalesce(patient.c.zone, site.c.zone).label("zone"),
             on_its_way.label("on_its_way"),
+            booked_for.label("booked_for"),
             reminders.label("reminders"),
         )
         .join(patient, patient.c.id == enrolment.c.patient_id)
         .join(site, site.c.id == patient.c.home_site_id)
-        .where(enrolment.c.id.in_(ids), enrolment.c.ended_at.is_(None))
+        .where(enrolment.c.patient_id.in_(patients), enrolment.c.review_at <= now, enrolment.c.ended_at.is_(None))
         .order_by(enrolment.c.id)
     ).all()
 
 
 def _review_one(conn: Connection, row: AnyRow, plan: Cadence, reachable: dict[int, list[str]], now: datetime) -> None:
-    if row.on_its_way or row.booked_at is not None:
+    if row.booked_at is not None:
         _set(conn, row.id, review_at=now + _LATER)
+        if row.booked_for is None or row.booked_for + OUTCOME_WITHIN <= now:
+            # its time passed and nobody told how it went: the enrolment goes on
+            enrolments.follow_appointments(conn, [row.patient_id], now)
+        return
+    over_at = cadence.review_after(plan, row.enrolled_at)
+    if row.on_its_way or now < over_at:
+        _set(conn, row.id, review_at=max(over_at, now + _LATER))
         return
     channels = [channel for channel in reachable.get(row.patient_id, []) if channel in plan.channels]
     nth = row.reminders if row.arm == Arm.TREATMENT.value else _virtual_reminders(row, plan, now)
@@ -114,4 +137,6 @@ def _virtual_reminders(row: AnyRow, plan: Cadence, now: datetime) -> int:
 
 
 def _set(conn: Connection, enrolment_id: int, **values: Any) -> None:
-    conn.execute(update(enrolment).where(enrolment.c.id == enrolment_id).values(**values))
+    conn.execute(
+        update(enrolment).where(enrolment.c.id == enrolment_id, enrolment.c.ended_at.is_(None)).values(**values)
+    )
