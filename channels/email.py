@@ -13,6 +13,7 @@ from datetime import timedelta
 from email.utils import parseaddr
 
 from channels.kit.contract import (
+    LONGEST_TIMEOUT,
     ChannelSettingsError,
     InboundReceipt,
     InboundReply,
@@ -44,11 +45,16 @@ SETTINGS = (
     Setting("REACTIVATE_SMTP_RATE_PER_SECOND", "Messages per second the relay takes", "10"),
     Setting("REACTIVATE_SMTP_BURST", "Messages at once", "10"),
     Setting("REACTIVATE_SMTP_CONNECTIONS", "Open connections, at most", "4"),
-    Setting("REACTIVATE_SMTP_TIMEOUT_SECONDS", "For a whole delivery; keep it below half the lease", "20"),
+    Setting(
+        "REACTIVATE_SMTP_TIMEOUT_SECONDS",
+        f"For a whole delivery, at most {LONGEST_TIMEOUT}: less than half the lease",
+        "20",
+    ),
 )
 
 #: Enhanced status codes (RFC 3463), or their first two parts for a whole subject, of replies to RCPT and DATA.
-#: 5.7 speaks of our reputation or standing, not of the address: every other message would fare alike.
+#: 5.7 speaks of our reputation or standing, not of the address: every other message would fare alike, and this one
+#: waits with them until a person has resumed the channel.
 ERRORS = table(
     ProviderError("5.1.1", "no such mailbox", OutcomeKind.REJECTED, SideEffect.BAD_ADDRESS),
     ProviderError("5.1.2", "no such domain", OutcomeKind.REJECTED, SideEffect.BAD_ADDRESS),
@@ -58,7 +64,7 @@ ERRORS = table(
     ProviderError("4.2.2", "mailbox full", OutcomeKind.RETRY, retry_after=timedelta(hours=4)),
     ProviderError("5.2.2", "mailbox full", OutcomeKind.RETRY, retry_after=timedelta(hours=4)),
     ProviderError("4.7", "rate or greylisting", OutcomeKind.THROTTLED, retry_after=timedelta(minutes=5)),
-    ProviderError("5.7", "policy or reputation", OutcomeKind.REJECTED, SideEffect.PAUSE_CHANNEL),
+    ProviderError("5.7", "policy or reputation", OutcomeKind.RETRY, SideEffect.PAUSE_CHANNEL),
 )
 
 #: "Service not available": at any stage the relay asks for a pause.
@@ -163,6 +169,15 @@ class EmailChannel:
         """One cell, in messages: what the relay takes from this sender."""
         return (Rate(f"{config.server.host}:{config.sender}", config.rate, config.burst),)
 
+    def concurrency(self, config: EmailConfig) -> int:
+        """As many as it has connections."""
+        return config.server.connections
+
+    def effect_of(self, code: str) -> SideEffect | None:
+        """What an enhanced status code tells beyond its message; see `Channel.effect_of`."""
+        known = _row_of(code)
+        return known.effect if known else None
+
     def verify(self, config: EmailConfig, request: WebhookRequest) -> bool:  # noqa: ARG002 - the contract's signature
         """Never: SMTP relays call no webhook."""
         return False
@@ -215,7 +230,12 @@ def _known(reply: Reply) -> tuple[str, ProviderError | None]:
     match = _ENHANCED_STATUS.match(reply.text)
     if match is None or int(match[1]) != reply.code // 100:
         return f"smtp_{reply.code}", None
-    return match[0], ERRORS.get(match[0]) or ERRORS.get(f"{match[1]}.{match[2]}")
+    return match[0], _row_of(match[0])
+
+
+def _row_of(code: str) -> ProviderError | None:
+    """The row of an enhanced status code: its own, else its subject's."""
+    return ERRORS.get(code) or ERRORS.get(code.rpartition(".")[0])
 
 
 def _mailbox(variable: str, text: str) -> tuple[str, str]:
@@ -249,7 +269,7 @@ def _server(env: Environment, domain: str) -> SmtpServer:
         username=username,
         password=password,
         greeting=domain,
-        timeout_seconds=env.number("REACTIVATE_SMTP_TIMEOUT_SECONDS", at_most=300),
+        timeout_seconds=env.number("REACTIVATE_SMTP_TIMEOUT_SECONDS", at_most=LONGEST_TIMEOUT),
         connections=env.whole("REACTIVATE_SMTP_CONNECTIONS", at_least=1, at_most=1000),
         context=None if tls == "none" else _tls_context(env.text("REACTIVATE_SMTP_CA_FILE")),
     )

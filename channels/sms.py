@@ -18,6 +18,7 @@ import orjson
 
 from channels.kit import twilio_signature
 from channels.kit.contract import (
+    LONGEST_TIMEOUT,
     ChannelSettingsError,
     InboundReceipt,
     InboundReply,
@@ -54,7 +55,9 @@ SETTINGS = (
         "Segments per second to one class of destinations (numbers of +1, all others); default: the account's",
         "",
     ),
-    Setting("REACTIVATE_SMS_TIMEOUT_SECONDS", "For a whole call; keep it below half the lease", "10"),
+    Setting(
+        "REACTIVATE_SMS_TIMEOUT_SECONDS", f"For a whole call, at most {LONGEST_TIMEOUT}: less than half the lease", "10"
+    ),
 )
 
 #: Twilio's error dictionary (recalled; check against their pages). What is not listed is not retried.
@@ -96,6 +99,9 @@ STATUSES: Mapping[str, Delivery] = {
 
 #: Seconds a message may wait in Twilio's queue; its own bounds.
 _SHORTEST_VALIDITY, _LONGEST_VALIDITY = 1, 36_000
+
+#: Calls of one thread under way at once; the client keeps up to 100 connections.
+_CONCURRENCY = 32
 
 _SID = re.compile(r"[A-Za-z0-9]{1,64}")
 _REFERENCE = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -184,7 +190,7 @@ class SmsChannel:
             account_rate=account_rate,
             destination_rate=_number_or(env, "REACTIVATE_SMS_DESTINATION_RATE_PER_SECOND", account_rate),
             burst=env.whole("REACTIVATE_SMS_BURST", at_least=LONGEST, at_most=1_000_000),
-            timeout_seconds=env.number("REACTIVATE_SMS_TIMEOUT_SECONDS", at_most=300),
+            timeout_seconds=env.number("REACTIVATE_SMS_TIMEOUT_SECONDS", at_most=LONGEST_TIMEOUT),
         )
 
     def open(self, config: SmsConfig) -> Sender:
@@ -204,6 +210,15 @@ class SmsChannel:
             Rate(f"{account}:to:{destination}", config.destination_rate, config.burst),
             Rate(f"{account}:from:{config.sender}", config.rate, config.burst),
         )
+
+    def concurrency(self, config: SmsConfig) -> int:  # noqa: ARG002 - the contract's signature
+        """Well below the connections of one client, so that a few threads never wait for one."""
+        return _CONCURRENCY
+
+    def effect_of(self, code: str) -> SideEffect | None:
+        """What one of Twilio's codes tells beyond its message; see `Channel.effect_of`."""
+        known = ERRORS.get(code)
+        return known.effect if known else None
 
     def verify(self, config: SmsConfig, request: WebhookRequest) -> bool:
         """Whether the account's token signed the request."""
@@ -289,11 +304,10 @@ def _receipt(fields: Mapping[str, str], url: str) -> InboundReceipt:
     if reference and not _REFERENCE.fullmatch(reference):
         raise WebhookError("ref")
     code = None if fields.get("ErrorCode", "") in {"", "0"} else _field(fields, "ErrorCode", _ERROR_CODE)
-    known = ERRORS.get(code or "")
     return InboundReceipt(
         provider_ref=_field(fields, "MessageSid", _SID),
         status=status.value,
         reference=reference,
         code=code,
-        effect=known.effect if known else None,
+        effect=CHANNEL.effect_of(code) if code else None,
     )

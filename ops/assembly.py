@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -76,7 +77,8 @@ def assemble(settings: Settings) -> Iterator[Parts]:
     """
     spare_the_collector()
     with ExitStack() as closing:
-        engine = open_ledger(settings.database_url)
+        # a simulation that a power cut ends is told anew: it need not wait for the disk at every commit
+        engine = open_ledger(settings.database_url, durable=settings.clock == "system")
         closing.callback(engine.dispose)
         broker = open_broker(settings.amqp_url)
         closing.callback(broker.close)
@@ -143,12 +145,15 @@ def channel_queues(name: str) -> tuple[str, str]:
 
 
 @contextmanager
-def actors(parts: Parts, queues: list[str]) -> Iterator[None]:
-    """Register the actors that serve `queues`; provider connections are closed at the end."""
+def actors(parts: Parts, queues: list[str], stopping: threading.Event | None = None) -> Iterator[None]:
+    """Register the actors that serve `queues`; provider connections are closed at the end.
+
+    Once `stopping` is set, batches under way begin no further provider calls and give back what they have not sent.
+    """
     with ExitStack() as closing:
         for name, (channel, config) in parts.channels.items():
             if set(channel_queues(name)) & set(queues):
-                send.register(parts.broker, _send_worker(parts, channel, config, closing), name)
+                send.register(parts.broker, _send_worker(parts, channel, config, closing, stopping), name)
         if jobs.RECEIPTS in queues:
             receipts.register(parts.broker, parts.engine, parts.clock)
         if jobs.REPLIES in queues:
@@ -181,7 +186,9 @@ def open_pacer(settings: Settings) -> Pacer:
     return LocalPacer()
 
 
-def _send_worker(parts: Parts, channel: Channel, config: Any, closing: ExitStack) -> SendWorker:
+def _send_worker(
+    parts: Parts, channel: Channel, config: Any, closing: ExitStack, stopping: threading.Event | None
+) -> SendWorker:
     loop = LoopThread()
     closing.callback(loop.close)
     pacer = open_pacer(parts.settings)
@@ -197,6 +204,7 @@ def _send_worker(parts: Parts, channel: Channel, config: Any, closing: ExitStack
         renderer=Renderer(parts.engine, parts.vault, parts.settings.public_url, parts.settings.index_key),
         loop=loop,
         pace_by_clock=not isinstance(parts.clock, SystemClock),
+        stopping=stopping,
     )
     closing.callback(worker.close)
     return worker

@@ -66,8 +66,9 @@ class Dispatcher:
 
     @staticmethod
     def _budget(channel: Channel, config: Any) -> int:
-        rates = channel.rates(config, "")
-        return max(1, min((int(max(rate.per_second * HORIZON, rate.burst)) for rate in rates), default=jobs.BATCH))
+        # the sustained rate, not the burst: more would be claimed each round only to be withheld by pacing
+        worth = min((rate.per_second * HORIZON for rate in channel.rates(config, "")), default=jobs.BATCH)
+        return max(1, int(worth))
 
 
 def _batches(ids: Sequence[int]) -> list[tuple[int, ...]]:

@@ -36,7 +36,7 @@ def observe(engine: Engine, channels: Collection[str], now: datetime) -> None:
 
 def check_promises(engine: Engine, now: datetime) -> list[Finding]:
     """Run the whole audit and show its counts, and the outcomes; it reads all history, so once an hour is enough."""
-    with store.reading(engine) as conn:
+    with store.reading(engine, patient=True) as conn:
         findings = audit(conn, now)
         outcomes = gauges.outcomes(conn)
     for (kind, arm), count in outcomes.items():

@@ -6,13 +6,10 @@ from datetime import datetime
 
 from sqlalchemy import Engine
 
-from domain.events.codec import encode
+from domain.events.codec import SOURCE, encode
 from domain.ledger import outbox
 from domain.ledger.store import reading
 from ops.runtime.bus import Bus, BusMessage
-
-#: The CloudEvents `source` of every event of ours.
-SOURCE = "urn:org.reactivation:fleet"
 
 
 def relay(engine: Engine, bus: Bus, now: datetime, limit: int = 500) -> int:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from domain import jobs
 from domain.jobs import Job
 from domain.ledger import enrolling, finishes, receipts, replies, reviews, touches
 from domain.ledger.store import reading
+from domain.ledger.transactions import transact
 from ops.runtime import metrics
 from ops.runtime.amqp import BrokerUnavailable
 
@@ -32,6 +34,8 @@ class Sweep:
     engine: Engine
     systems: Mapping[str, str]
     enqueue: Callable[[Job], None]
+    _receipts_passed: int = field(default=0, init=False)
+    _replies_passed: int = field(default=0, init=False)
 
     def run(self, now: datetime) -> int:
         """One round; how many rows it moved (repeated hints move none)."""
@@ -50,22 +54,35 @@ class Sweep:
                 return done
 
     def _mend(self, now: datetime) -> int:
-        with self.engine.begin() as conn:
-            reaped = finishes.reap(conn, now)
-            expired = touches.expire(conn, now)
-            handed = finishes.hand_to_person(conn, now)
-            forgotten = enrolling.undecided(conn, now - FORGOTTEN) if self.systems else ()
-            if forgotten:
-                enrolling.enrol_lapses(conn, forgotten, self.systems, now)
-        return reaped + expired + handed + len(forgotten)
+        # a transaction each: together they would lock patients after touches, against the order of the house
+        done = sum(
+            transact(self.engine, partial(mend, now=now))
+            for mend in (finishes.reap, touches.expire, finishes.hand_to_person)
+        )
+        return done + (transact(self.engine, partial(self._enrol, now=now)) if self.systems else 0)
+
+    def _enrol(self, conn: Connection, now: datetime) -> int:
+        forgotten = enrolling.undecided(conn, now - FORGOTTEN)
+        if forgotten:
+            enrolling.enrol_lapses(conn, forgotten, self.systems, now)
+        return len(forgotten)
 
     def _hint_again(self, now: datetime) -> None:
+        before = now - FORGOTTEN
         with reading(self.engine) as conn:
-            receipt_ids = receipts.waiting(conn, now - FORGOTTEN, MOST_HINTS)
-            reply_ids = replies.waiting(conn, now - FORGOTTEN, MOST_HINTS)
+            receipt_ids = receipts.waiting(conn, before, MOST_HINTS, self._receipts_passed)
+            reply_ids = replies.waiting(conn, before, MOST_HINTS, self._replies_passed)
+        # rows that no worker can settle yet (receipts of unknown attempts) must not hide those behind them
+        self._receipts_passed = _passed(self._receipts_passed, receipt_ids)
+        self._replies_passed = _passed(self._replies_passed, reply_ids)
         try:
             for make, ids in ((jobs.apply_receipts, receipt_ids), (jobs.read_replies, reply_ids)):
                 for start in range(0, len(ids), jobs.BATCH):
                     self.enqueue(make(tuple(ids[start : start + jobs.BATCH])))
         except BrokerUnavailable as error:
             log.warning("hints_lost", error=type(error).__name__)
+
+
+def _passed(before: int, ids: Sequence[int]) -> int:
+    """How many of the oldest rows the next round passes over: it goes on where this one ended, then starts again."""
+    return before + len(ids) if len(ids) == MOST_HINTS else 0

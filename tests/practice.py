@@ -13,7 +13,7 @@ from typing import Any
 from household import NOW, add, enrol, meet, plan_touch
 from sqlalchemy import Engine, update
 
-from channels.kit.contract import Outcome, OutcomeKind, Outgoing
+from channels.kit.contract import Outcome, OutcomeKind, Outgoing, Rate
 from domain.ledger.campaigns import campaign, template
 from domain.ledger.organisations import organisation, site
 from domain.ledger.patients import contact_point, patient, patient_contact
@@ -133,6 +133,8 @@ class Provider:
     contact_system: str = "phone"
     answer: Callable[[Outgoing], Outcome] = lambda _: ACCEPTED
     calls: list[Outgoing] = field(default_factory=list)
+    at_once: int = 32
+    limits: Sequence[Rate] = ()
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def open(self, config: Any) -> Provider:  # noqa: ARG002 - the contract's signature
@@ -150,7 +152,10 @@ class Provider:
         return 1
 
     def rates(self, config: Any, to: str) -> Sequence[Any]:  # noqa: ARG002 - the contract's signature
-        return ()
+        return self.limits
+
+    def concurrency(self, config: Any) -> int:  # noqa: ARG002 - the contract's signature
+        return self.at_once
 
     @property
     def called(self) -> Counter[str]:
@@ -181,7 +186,13 @@ class Desk:
         self._practice = practice
         self._loops: list[LoopThread] = []
 
-    def worker(self, provider: Provider, pacer: Any = None, systems: Mapping[str, str] | None = None) -> SendWorker:
+    def worker(
+        self,
+        provider: Provider,
+        pacer: Any = None,
+        systems: Mapping[str, str] | None = None,
+        stopping: threading.Event | None = None,
+    ) -> SendWorker:
         loop = LoopThread()
         self._loops.append(loop)
         engine, vault = self._practice.engine, self._practice.vault
@@ -196,6 +207,7 @@ class Desk:
             renderer=Renderer(engine, vault, "https://reach.example.org", b"a-key-of-links"),
             loop=loop,
             pace_by_clock=True,
+            stopping=stopping,
         )
 
     def close(self) -> None:

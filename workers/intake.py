@@ -18,7 +18,17 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from domain.events.codec import STRUCTURED, Event, EventProblem, decode, is_batch, is_ours, split_batch
+from domain.events.codec import (
+    SOURCE,
+    STRUCTURED,
+    Event,
+    EventProblem,
+    decode,
+    is_batch,
+    is_ours,
+    read_envelope,
+    split_batch,
+)
 from domain.events.models import TYPES, Direction
 from domain.ledger import events_seen, outbox, quarantine
 from domain.ledger.events_seen import EventKey
@@ -98,11 +108,7 @@ class Intake:
         Raises:
             DBAPIError: the ledger cannot be reached; nothing may be acknowledged.
         """
-        items = [
-            _read(_AMQP, f"amqp:{message.routing_key}", message.headers, message.content_type, message.body)
-            for message in messages
-            if not is_ours(message.routing_key)
-        ]
+        items = [_heard(message) for message in messages if not _is_from_us(message)]
         for part in _parts(items):
             self._take_part(part)
 
@@ -257,6 +263,24 @@ class Intake:
                     hint(tuple(ids))
                 except BrokerUnavailable:
                     log.warning("intake.hint_lost", rows=len(ids))
+
+
+def _is_from_us(message: BusMessage) -> bool:
+    """Whether it is an event of our own, which intake hears again because it hears everything."""
+    if not is_ours(message.routing_key):
+        return False
+    try:
+        return read_envelope(message.headers, message.content_type, message.body).source == SOURCE
+    except EventProblem:
+        return False
+
+
+def _heard(message: BusMessage) -> _Item:
+    """A foreign message of the bus; under a routing key of ours it is a mistake, whatever it holds."""
+    item = _read(_AMQP, f"amqp:{message.routing_key}", message.headers, message.content_type, message.body)
+    if item.problem is None and is_ours(message.routing_key):
+        return replace(item, event=None, problem="routing key: one that only this system uses")
+    return item
 
 
 def _read(transport: str, origin: str, headers: Mapping[str, Any], content_type: str, body: bytes) -> _Item:

@@ -11,6 +11,7 @@ from typing import TypeVar, cast
 from pydantic import BaseModel
 from sqlalchemy import Connection, select
 
+from channels.kit.discovery import discover
 from domain.events.codec import Event
 from domain.events.models import (
     AppointmentData,
@@ -122,14 +123,23 @@ def _take_receipts(conn: Connection, _vault: Vault, owned: _Owned, now: datetime
     news = []
     for _, _, event in owned:
         data = cast("ReceiptData", event.data)
+        channel = discover().get(data.channel)
+        effect = channel.effect_of(data.error_code) if channel is not None and data.error_code else None
         news.append(
-            ReceiptNews(data.channel, data.provider_ref, data.status.value, data.reference, error_code=data.error_code)
+            ReceiptNews(
+                data.channel,
+                data.provider_ref,
+                data.status.value,
+                data.reference,
+                error_code=data.error_code,
+                effect=effect,
+            )
         )
     done.receipts += receipts.take(conn, news, now)
 
 
 def _take_replies(conn: Connection, vault: Vault, owned: _Owned, now: datetime, done: Applied) -> None:
-    for _, _, event in owned:
+    for _, owner, event in owned:
         data = cast("ReplyData", event.data)
         taken = replies.take(
             conn,
@@ -140,6 +150,8 @@ def _take_replies(conn: Connection, vault: Vault, owned: _Owned, now: datetime, 
             sender=data.sender.value,
             text=data.text,
             now=now,
+            # two organisations may know the same number: the event says whose message it is
+            organisation_id=owner,
         )
         if taken.reply_id is not None and taken.intent is None:
             done.replies.append(taken.reply_id)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import dramatiq
@@ -16,32 +18,39 @@ from sqlalchemy import Engine
 
 from channels.kit.contract import Channel, Outcome, OutcomeKind, Outgoing, Sender, SideEffect
 from domain import jobs
-from domain.ledger import choices, claims, finishes, pauses
+from domain.ledger import claims, finishes, pauses
 from domain.ledger.claims import Claim, Claimed
 from domain.ledger.dispatching import HINT
-from domain.ledger.finishes import MOST_ATTEMPTS, Finish
+from domain.ledger.finishes import Finish
 from domain.ledger.store import reading
+from domain.ledger.transactions import transact
 from domain.ledger.vault import Vault
-from domain.rules.vocabulary import AttemptState
+from domain.rules.vocabulary import AttemptState, TouchKind
 from ops.runtime import metrics
 from ops.runtime.clock import Clock
 from ops.runtime.loop import LoopThread
 from ops.runtime.pacing import Ask, Cell, Pacer
+from workers.outcomes import finish_of, take_effect
 from workers.rendering import Renderer, Unrenderable
+from workers.waiting_line import WaitingLine
 
 log = structlog.get_logger(__name__)
-
-#: Provider calls under way at once in one process.
-CONCURRENT = 32
 
 #: A claim older than this is checked again for opt-outs right before its call (promise 3).
 FRESH = timedelta(seconds=1)
 
-#: First wait of a send that surely did not reach the provider; doubles with every try.
-_FIRST_RETRY = timedelta(minutes=5)
-
 #: Sustained and burst rate of one site on one channel: a guard against a site's own misconfiguration.
 SITE_PER_SECOND, SITE_BURST = 100.0, 1000
+
+#: Tokens that only answers may take from a provider's cell: they run it that far into debt when outreach has emptied
+#: it, and outreach waits until the debt is paid. The sustained rate is the same for both.
+ANSWER_RESERVE = 5
+
+#: An answer that finds even the reserve empty is tried again this soon.
+_ANSWER_WAIT = timedelta(seconds=1)
+
+#: What an error kept from being called is tried again after so long, lest a lasting fault spin.
+AFTER_ERROR = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,10 @@ class _Message:
     claimed: Claimed
     outgoing: Outgoing
     cost: int
+
+    @property
+    def is_answer(self) -> bool:
+        return self.claimed.kind == TouchKind.ANSWER
 
 
 class SendWorker:
@@ -69,7 +82,9 @@ class SendWorker:
         renderer: Renderer,
         loop: LoopThread,
         pace_by_clock: bool,
+        stopping: threading.Event | None = None,
     ) -> None:
+        """Open the channel's sender on `loop`; once `stopping` is set, no further call is begun."""
         self._engine = engine
         self._vault = vault
         self._clock = clock
@@ -80,24 +95,58 @@ class SendWorker:
         self._renderer = renderer
         self._loop = loop
         self._pace_by_clock = pace_by_clock
+        self._stopping = stopping or threading.Event()
+        self._line = WaitingLine()
         self._sender: Sender = loop.run(self._open())
 
     def send(self, ids: Sequence[int]) -> None:
         """Send those of the touches that may go now. Running twice, or dying anywhere, sends nothing twice."""
         claimed_at = time.monotonic()
         claim = self._claim(ids)
-        messages, unrenderable = self._render(claim.claimed)
-        granted, withheld = self._pace(messages)
-        self._finish([*unrenderable, *withheld])
-        for start in range(0, len(granted), CONCURRENT):
-            wave = granted[start : start + CONCURRENT]
+        uncalled = {each.token: each for each in claim.claimed}
+        try:
+            messages, unrenderable = self._render(claim.claimed)
+            granted, withheld = self._pace(messages)
+            self._finish([*unrenderable, *withheld])
+            self._send_granted(granted, claimed_at, uncalled)
+        except BaseException:  # Dramatiq's time limit is no Exception
+            self._give_back(uncalled.values())
+            raise
+
+    def _send_granted(self, granted: Sequence[_Message], claimed_at: float, uncalled: dict[str, Claimed]) -> None:
+        """Wave by wave; what a call may have been made for is taken out of `uncalled` before it is made."""
+        # no more than can start at once: what waits for a connection would not see an opt-out committed meanwhile
+        size = self._channel.concurrency(self._config)
+        why: str | None = None
+        for start in range(0, len(granted), size):
             age = timedelta(seconds=time.monotonic() - claimed_at)
-            if age > claims.LEASE / 2:
-                # what is left could outlive its lease: give it back untouched
-                self._finish(self._released(granted[start:], "lease_short", self._clock.now()))
+            why = why or self._why_no_more(age)
+            if why is not None:
+                rest = [each.claimed for each in granted[start:]]
+                self._finish(self._released(rest, why, self._clock.now()))
                 return
+            wave: Sequence[_Message] = granted[start : start + size]
             wave, stopped = self._recheck(wave) if age > FRESH else (wave, [])
-            self._finish([*stopped, *self._call(wave)])
+            for each in wave:
+                del uncalled[each.claimed.token]
+            ends, is_paused = self._call(wave)
+            self._finish([*stopped, *ends])
+            why = "channel_paused" if is_paused else None
+
+    def _why_no_more(self, age: timedelta) -> str | None:
+        """Why no further call of a batch may begin, or None; what is left goes back untouched."""
+        if self._stopping.is_set():
+            return "stopping"
+        # what is left could outlive its lease
+        return "lease_short" if age > claims.LEASE / 2 else None
+
+    def _give_back(self, uncalled: Iterable[Claimed]) -> None:
+        """After an error: release what surely was not called, unless it ended already (its token fences)."""
+        try:
+            self._finish(self._released(uncalled, "worker_failed", self._clock.now() + AFTER_ERROR))
+        except Exception:
+            # the error that brought us here matters more; the reaper takes care of these, too
+            log.exception("release_failed", channel=self._channel.name)
 
     def close(self) -> None:
         """Close the provider's connections."""
@@ -108,15 +157,17 @@ class SendWorker:
 
     def _claim(self, ids: Sequence[int]) -> Claim:
         now = self._clock.now()
-        with self._engine.begin() as conn:
-            claim = claims.claim(
+        claim = transact(
+            self._engine,
+            lambda conn: claims.claim(
                 conn,
                 ids,
                 channel=self._channel.name,
                 system=self._channel.contact_system,
                 systems=self._systems,
                 now=now,
-            )
+            ),
+        )
         for _, wait in claim.waits:
             metrics.guard_waits_total.labels(wait.why).inc()
         for _, why in claim.nevers:
@@ -143,7 +194,7 @@ class SendWorker:
         return messages, failed
 
     def _pace(self, messages: Sequence[_Message]) -> tuple[list[_Message], list[Finish]]:
-        """Take tokens for all in one round trip; answers to patients are not held back by outreach's limits."""
+        """Take tokens for all in one round trip; answers to patients have a reserve that outreach leaves them."""
         if not messages:
             return [], []
         now = self._clock.now()
@@ -156,7 +207,7 @@ class SendWorker:
                 each.claimed.touch_id,
                 each.claimed.token,
                 AttemptState.RELEASED,
-                retry_at=now + grant.retry_after,
+                retry_at=self._next_turn(each, now, grant.retry_after),
             )
             for each, grant in zip(messages, grants, strict=True)
             if not grant.granted
@@ -165,35 +216,49 @@ class SendWorker:
         metrics.pacing_withheld_total.labels(self._channel.name).inc(len(withheld))
         return granted, withheld
 
+    def _next_turn(self, message: _Message, now: datetime, retry_after: timedelta) -> datetime:
+        if message.is_answer:
+            return now + min(retry_after, _ANSWER_WAIT)
+        return self._line.turn(now + retry_after, self._cells(message), message.cost)
+
     def _cells(self, message: _Message) -> tuple[Cell, ...]:
         rates = self._channel.rates(self._config, message.outgoing.to)
-        cells = tuple(Cell(f"{self._channel.name}:{rate.key}", rate.per_second, rate.burst) for rate in rates)
+        reserve = ANSWER_RESERVE if message.is_answer else 0
+        cells = tuple(Cell(f"{self._channel.name}:{rate.key}", rate.per_second, rate.burst + reserve) for rate in rates)
         site = f"{self._channel.name}:site:{message.claimed.organisation_id}:{message.claimed.site}"
         return (*cells, Cell(site, SITE_PER_SECOND, SITE_BURST))
 
     def _recheck(self, wave: Sequence[_Message]) -> tuple[list[_Message], list[Finish]]:
+        """What of an aged wave may still go. The rest goes back, due now: the next claim finds its reason again."""
         with reading(self._engine) as conn:
             stopped = claims.still_suppressed(conn, [each.claimed for each in wave])
-        kept = [each for each in wave if each.claimed.touch_id not in stopped]
+            is_paused = self._channel.name in pauses.paused(conn)
         now = self._clock.now()
-        # back to planned, due now: the next claim ends it with the reason it finds
-        return kept, self._released([each for each in wave if each.claimed.touch_id in stopped], "opted_out", now)
+        opted_out = [each.claimed for each in wave if each.claimed.touch_id in stopped]
+        rest = [each for each in wave if each.claimed.touch_id not in stopped]
+        # as at the claim, answers go whether or not the channel is paused
+        kept = [each for each in rest if each.is_answer or not is_paused]
+        halted = [each.claimed for each in rest if is_paused and not each.is_answer]
+        return kept, self._released(opted_out, "opted_out", now) + self._released(halted, "channel_paused", now)
 
     @staticmethod
-    def _released(messages: Iterable[_Message], reason: str, at: datetime) -> list[Finish]:
+    def _released(claimed: Iterable[Claimed], reason: str, at: datetime) -> list[Finish]:
         return [
-            Finish(each.claimed.touch_id, each.claimed.token, AttemptState.RELEASED, reason=reason, retry_at=at)
-            for each in messages
+            Finish(each.touch_id, each.token, AttemptState.RELEASED, reason=reason, retry_at=at) for each in claimed
         ]
 
-    def _call(self, wave: Sequence[_Message]) -> list[Finish]:
-        """Call the provider for all of a wave at once, with no transaction open."""
+    def _call(self, wave: Sequence[_Message]) -> tuple[list[Finish], bool]:
+        """Call the provider for all of a wave at once, with no transaction open; whether that paused the channel."""
         if not wave:
-            return []
+            return [], False
         called_at = self._clock.now()
         outcomes = self._loop.run(self._call_all([replace(each.outgoing, now=called_at) for each in wave]))
         self._take_effects(wave, outcomes)
-        return [self._finish_of(message, outcome, called_at) for message, outcome in zip(wave, outcomes, strict=True)]
+        ends = [
+            finish_of(message.claimed, outcome, called_at, message.cost)
+            for message, outcome in zip(wave, outcomes, strict=True)
+        ]
+        return ends, any(outcome.effect == SideEffect.PAUSE_CHANNEL for outcome in outcomes)
 
     async def _call_all(self, outgoing: Sequence[Outgoing]) -> list[Outcome]:
         return list(await asyncio.gather(*(self._call_one(each) for each in outgoing)))
@@ -210,58 +275,21 @@ class SendWorker:
         metrics.provider_call_seconds.labels(self._channel.name, outcome.kind.value).observe(elapsed)
         return outcome
 
-    def _finish_of(self, message: _Message, outcome: Outcome, called_at: datetime) -> Finish:
-        claimed = message.claimed
-        state = AttemptState(outcome.kind.value)
-        reason = None if state == AttemptState.ACCEPTED else (outcome.code or state.value)
-        retry_at = None
-        if state in {AttemptState.THROTTLED, AttemptState.RETRY}:
-            tries = MOST_ATTEMPTS if outcome.later_tries is None else min(MOST_ATTEMPTS, 1 + outcome.later_tries)
-            if claimed.attempts >= tries:
-                state, reason = AttemptState.REJECTED, "attempts_exhausted"
-            else:
-                after = outcome.retry_after or _FIRST_RETRY * 2 ** (claimed.attempts - 1)
-                retry_at = called_at + after
-                reason = "throttled" if state == AttemptState.THROTTLED else "provider_retry"
-        return Finish(
-            claimed.touch_id,
-            claimed.token,
-            state,
-            reason=reason,
-            provider_ref=outcome.provider_ref,
-            error_code=outcome.code,
-            called_at=called_at,
-            retry_at=retry_at,
-            segments=message.cost,
-        )
-
     def _take_effects(self, wave: Sequence[_Message], outcomes: Sequence[Outcome]) -> None:
         """What answers say beyond their message; committed before the finish, so that a crash loses no opt-out."""
-        effects = [(each, out) for each, out in zip(wave, outcomes, strict=True) if out.effect is not None]
-        for message, outcome in effects:
+        for message, outcome in zip(wave, outcomes, strict=True):
+            if outcome.effect is None:
+                continue
             now = self._clock.now()
-            claimed = message.claimed
-            with self._engine.begin() as conn:
-                if outcome.effect == SideEffect.OPTED_OUT:
-                    choices.opt_out(
-                        conn,
-                        organisation_id=claimed.organisation_id,
-                        contact_point_id=claimed.contact_point_id,
-                        source="provider",
-                        at=now,
-                        now=now,
-                    )
-                elif outcome.effect == SideEffect.BAD_ADDRESS:
-                    choices.mark_bad(conn, claimed.contact_point_id, "provider", now)
-                elif outcome.effect == SideEffect.PAUSE_CHANNEL:
-                    pauses.pause(conn, self._channel.name, outcome.code or "provider", now)
-                    log.error("channel_paused", channel=self._channel.name, code=outcome.code)
+            transact(self._engine, partial(take_effect, claimed=message.claimed, outcome=outcome, now=now))
+            if outcome.effect == SideEffect.PAUSE_CHANNEL:
+                log.error("channel_paused", channel=self._channel.name, code=outcome.code)
 
     def _finish(self, ends: Sequence[Finish]) -> None:
         if not ends:
             return
-        with self._engine.begin() as conn:
-            written = finishes.finish(conn, ends, self._clock.now())
+        now = self._clock.now()
+        written = transact(self._engine, lambda conn: finishes.finish(conn, ends, now))
         for end in ends:
             metrics.touches_total.labels(self._channel.name, end.state.value).inc()
         log.info("batch_finished", channel=self._channel.name, touches=len(ends), written=written)

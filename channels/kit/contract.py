@@ -13,6 +13,10 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Protocol
 
+#: The longest timeout, in seconds, that a channel may be set to: below half the lease of 60 s, so that a call which
+#: waited for a whole one before it still ends while its claim holds.
+LONGEST_TIMEOUT = 29
+
 
 class ChannelSettingsError(Exception):
     """A channel's setting is missing or malformed; the message names the variable, never a secret's value."""
@@ -176,6 +180,17 @@ class Channel(Protocol):
 
     def rates(self, config: Any, to: str) -> Sequence[Rate]:
         """The provider-side pacing cells one message to `to` passes, widest first (the site's cell is added)."""
+        ...
+
+    def concurrency(self, config: Any) -> int:
+        """Calls of one process that can be under way at once without waiting for a connection; at least 1."""
+        ...
+
+    def effect_of(self, code: str) -> SideEffect | None:
+        """What a provider's error code tells beyond its one message; None = nothing, or the code is not known.
+
+        Asked for codes that come by other ways than the channel's own calls and webhooks: a gateway's receipt event.
+        """
         ...
 
     def verify(self, config: Any, request: WebhookRequest) -> bool:

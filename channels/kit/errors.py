@@ -47,3 +47,28 @@ def table(*rows: ProviderError) -> Mapping[str, ProviderError]:
 
 #: The window of a message closed before the call: nothing was sent, the guard finds it a new instant.
 WINDOW_CLOSED = Outcome(OutcomeKind.RETRY, code="window_closed")
+
+#: Codes of calls that ended before the provider had the message; with RETRY, which says that surely nothing was sent.
+_NEVER_ARRIVED = frozenset(
+    {
+        "window_closed",
+        "connect_failed",
+        "connect_timeout",
+        "connection_lost",
+        "timeout",
+        "tls_failed",
+        "not_offered",
+        "unreadable",
+    }
+)
+
+
+def says_something_of_the_message(outcome: Outcome) -> bool:
+    """Whether the provider judged this message, so that trying it again and again would be in vain.
+
+    It did not where we were too fast, where the call did not get through, and where our own standing is in question
+    (PAUSE_CHANNEL): the message waits then, for as long as it is worth sending.
+    """
+    if outcome.kind is OutcomeKind.RETRY:
+        return outcome.effect is not SideEffect.PAUSE_CHANNEL and outcome.code not in _NEVER_ARRIVED
+    return outcome.kind is not OutcomeKind.THROTTLED

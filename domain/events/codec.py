@@ -25,6 +25,9 @@ from domain.events.models import PREFIX, TYPES, Direction, EventType, dataschema
 MAX_BODY, MAX_DEPTH, MAX_ID = 256 * 1024, 32, 200
 _MAX_OTHER = 2000
 
+#: The CloudEvents `source` of every event of ours.
+SOURCE = "urn:org.reactivation:fleet"
+
 STRUCTURED = "application/cloudevents+json"
 BATCHED = "application/cloudevents-batch+json"
 #: Events of one batch.

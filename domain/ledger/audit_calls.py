@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, Connection, Float, Row, Select, and_, cast, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Float, FromClause, Row, Select, and_, cast, exists, func, or_, select
 
 from domain.ledger.choices import choice_event, suppression
 from domain.ledger.columns import Instant
@@ -36,14 +36,16 @@ _reached = attempt.c.state.in_(_REACHED)
 _called = func.coalesce(attempt.c.called_at, attempt.c.claimed_at, type_=Instant())
 _made = or_(attempt.c.called_at.is_not(None), _reached)
 _unasked = attempt.c.kind != TouchKind.ANSWER.value
+#: The record that the call was made for: merging records later moves the attempt, not the touch, and breaks no promise.
+_meant_for = {"patient_id": touch.c.patient_id, "contact_point_id": attempt.c.contact_point_id}
 
 
 def sent_after_opt_out(conn: Connection) -> Finding:
     """Calls that started after an opt-out their claim could see; a later START does not hide them."""
     found: set[int] = set()
     for subject in ("contact_point_id", "patient_id"):
-        for stop, lift in (("suppressed", "restored"), ("revoked", "granted")):
-            found |= _too_late(conn, _after_choice(subject, stop, lift))
+        found |= _too_late(conn, _after_choice(subject, "suppressed", "restored", _written_later))
+        found |= _too_late(conn, _after_choice(subject, "revoked", "granted", _chosen_later))
         found |= _too_late(conn, _after_suppression(subject))
     return finding(
         "sent_after_opt_out",
@@ -79,10 +81,12 @@ def outside_hours(conn: Connection) -> Finding:
 def over_cap(conn: Connection) -> Finding:
     """Outreach beyond one in 24 hours or three in 7 days, per person and per contact point."""
     tallies = []
-    for column, whose in ((attempt.c.patient_id, "patient"), (attempt.c.contact_point_id, "contact point")):
+    for subject, whose in (("patient_id", "patient"), ("contact_point_id", "contact point")):
         for back, window in _CAPS:
             wrong = [
-                row.id for row in conn.execute(_too_close(conn, column, back, window)) if row.at - row.before < window
+                row.id
+                for row in conn.execute(_too_close(conn, _meant_for[subject], back, window))
+                if row.at - row.before < window
             ]
             hours = int(window.total_seconds() // 3600)
             tallies.append(listed("attempt", f"more than {back} to one {whose} in {hours} h", wrong))
@@ -93,20 +97,31 @@ def over_cap(conn: Connection) -> Finding:
     )
 
 
-def _after_choice(subject: str, stop_kind: str, lift_kind: str) -> Select[Any]:
+_Later = Callable[[FromClause, FromClause], ColumnElement[bool]]
+
+
+def _written_later(lift: FromClause, stop: FromClause) -> ColumnElement[bool]:
+    """An opt-out holds from when it is written, whatever its date; only what is written after it can lift it."""
+    return lift.c.id > stop.c.id
+
+
+def _chosen_later(lift: FromClause, stop: FromClause) -> ColumnElement[bool]:
+    """Consents may come out of order: the patient's newest choice counts, of two at one instant the last written."""
+    return or_(lift.c.at > stop.c.at, and_(lift.c.at == stop.c.at, lift.c.id > stop.c.id))
+
+
+def _after_choice(subject: str, stop_kind: str, lift_kind: str, is_later: _Later) -> Select[Any]:
     """Calls after a choice to stop in the history, unless a later choice had lifted it by then."""
     stop, lift = choice_event.alias("stop"), choice_event.alias("lift")
     lifted = exists().where(
         lift.c[subject] == stop.c[subject],
         lift.c.kind == lift_kind,
-        lift.c.id > stop.c.id,
+        is_later(lift, stop),
         lift.c.recorded_at <= _called,
         or_(lift.c.channel.is_(None), lift.c.channel == attempt.c.channel),
     )
     return _calls_since(
-        select(attempt.c.id, attempt.c.claimed_at, _called.label("at"), stop.c.recorded_at.label("stopped")).join(
-            stop, stop.c[subject] == attempt.c[subject]
-        ),
+        _calls(stop.c.recorded_at).join(stop, stop.c[subject] == _meant_for[subject]),
         stop.c.recorded_at,
         stop.c.channel,
     ).where(stop.c.kind == stop_kind, ~lifted)
@@ -126,19 +141,25 @@ def _after_suppression(subject: str) -> Select[Any]:
     )
     stopped = func.coalesce(known, suppression.c.since, type_=Instant())
     return _calls_since(
-        select(attempt.c.id, attempt.c.claimed_at, _called.label("at"), stopped.label("stopped")).join(
-            suppression, suppression.c[subject] == attempt.c[subject]
-        ),
+        _calls(stopped).join(suppression, suppression.c[subject] == _meant_for[subject]),
         stopped,
         suppression.c.channel,
     ).where(or_(suppression.c.lifted_at.is_(None), suppression.c.lifted_at > _called))
+
+
+def _calls(stopped: ColumnElement[datetime]) -> Select[Any]:
+    return (
+        select(attempt.c.id, attempt.c.claimed_at, _called.label("at"), stopped.label("stopped"))
+        .select_from(attempt)
+        .join(touch, touch.c.id == attempt.c.touch_id)
+    )
 
 
 def _calls_since(
     calls: Select[Any], stopped: ColumnElement[datetime], channel: ColumnElement[str | None]
 ) -> Select[Any]:
     allowed = and_(attempt.c.kind == TouchKind.ANSWER.value, touch.c.answer.in_(_ANSWERS_ALLOWED))
-    return calls.join(touch, touch.c.id == attempt.c.touch_id).where(
+    return calls.where(
         _made, _called > stopped, or_(channel.is_(None), channel == attempt.c.channel), ~func.coalesce(allowed, False)
     )
 
@@ -174,6 +195,7 @@ def _too_close(conn: Connection, subject: ColumnElement[int], back: int, window:
             .over(partition_by=subject, order_by=[_called, attempt.c.id])
             .label("before"),
         )
+        .join(touch, touch.c.id == attempt.c.touch_id)
         .where(_reached, _unasked, subject.is_not(None))
         .subquery()
     )

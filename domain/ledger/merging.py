@@ -11,6 +11,7 @@ from domain.ledger.appointments import appointment, care, care_gap
 from domain.ledger.choices import choice_event, suppression
 from domain.ledger.columns import Id, Instant
 from domain.ledger.patients import patient, patient_contact, registration
+from domain.ledger.touches import attempt
 
 
 def merge(conn: Connection, gone: int, survivor: int, now: datetime) -> None:
@@ -24,6 +25,8 @@ def merge(conn: Connection, gone: int, survivor: int, now: datetime) -> None:
     conn.execute(delete(care).where(care.c.patient_id == gone))
     _move_contacts(conn, gone, survivor)
     _copy_suppressions(conn, gone, survivor, now)
+    # caps count a person's calls: whom the gone record was called for yesterday must not be called today
+    conn.execute(update(attempt).where(attempt.c.patient_id == gone).values(patient_id=survivor))
     _join(conn, gone, survivor)
 
 

@@ -48,6 +48,7 @@ _WAITING: Final = (
     .where(receipt.c.applied_at.is_(None), receipt.c.received_at < bindparam("before", type_=Instant))
     .order_by(receipt.c.received_at, receipt.c.id)
     .limit(bindparam("most"))
+    .offset(bindparam("skip"))
 )
 _UNAPPLIED: Final = (
     select(receipt).where(receipt.c.id.in_(_IDS), receipt.c.applied_at.is_(None)).order_by(receipt.c.id)
@@ -174,9 +175,9 @@ def _taking(dialect: str) -> Any:
     return store.insert_on(dialect, receipt).on_conflict_do_nothing().returning(receipt.c.id)
 
 
-def waiting(conn: Connection, received_before: datetime, limit: int) -> list[int]:
-    """Receipts received before `received_before` that nobody applied yet, oldest first: for the sweep."""
-    return list(conn.scalars(_WAITING, {"before": received_before, "most": limit}))
+def waiting(conn: Connection, received_before: datetime, limit: int, skip: int = 0) -> list[int]:
+    """Receipts received before `received_before` that nobody applied yet, oldest first, less the first `skip`."""
+    return list(conn.scalars(_WAITING, {"before": received_before, "most": limit, "skip": skip}))
 
 
 def apply(conn: Connection, receipt_ids: Collection[int], now: datetime) -> Applied:

@@ -107,6 +107,7 @@ _WAITING: Final = (
     .where(IS_NEW, reply.c.received_at < bindparam("before", type_=Instant))
     .order_by(reply.c.received_at, reply.c.id)
     .limit(bindparam("most"))
+    .offset(bindparam("skip"))
 )
 _UNREAD: Final = (
     select(reply)
@@ -240,9 +241,9 @@ def read(conn: Connection, vault: Vault, reply_ids: Collection[int], now: dateti
     return understood
 
 
-def waiting(conn: Connection, received_before: datetime, limit: int) -> list[int]:
-    """Replies received before `received_before` that no worker read yet, oldest first: for the sweep."""
-    return list(conn.scalars(_WAITING, {"before": received_before, "most": limit}))
+def waiting(conn: Connection, received_before: datetime, limit: int, skip: int = 0) -> list[int]:
+    """Replies received before `received_before` that no worker read yet, oldest first, less the first `skip`."""
+    return list(conn.scalars(_WAITING, {"before": received_before, "most": limit, "skip": skip}))
 
 
 def open_body(vault: Vault, sealed: bytes) -> str:

@@ -88,10 +88,11 @@ def worker(context: click.Context, queue: str, threads: int) -> None:
             parts.bus.consume(queue, TOPOLOGY[queue], handlers[queue], stop)
             return
         if queue not in assembly.job_queues(parts):
-            # a fleet may run without a channel; its worker must not be restarted for ever
-            click.echo(f"the channel of queue {queue} is not configured, so there is nothing to serve", err=True)
+            # a fleet may run without a channel; a worker that ended would be started again for ever
+            click.echo(f"the channel of queue {queue} is not configured: nothing to serve until it is", err=True)
+            stop.wait()
             return
-        with assembly.actors(parts, [queue]):
+        with assembly.actors(parts, [queue], stop):
             run_worker(parts.broker, [queue], threads, stop)
 
 

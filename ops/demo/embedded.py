@@ -39,7 +39,7 @@ class Embedded:
     def __enter__(self) -> Self:
         with ExitStack() as starting:
             queues = assembly.job_queues(self._parts)
-            starting.enter_context(assembly.actors(self._parts, queues))
+            starting.enter_context(assembly.actors(self._parts, queues, self._stop))
             # a thread per queue, as the fleet has a process: one channel's provider is waited for while another sends
             for queue in queues:
                 starting.enter_context(working(self._parts.broker, [queue], threads=1))

@@ -31,6 +31,9 @@ def _render(kind: str, value: Any, _context: Any) -> str | Literal[False]:
 
 def _migrate(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
+        # the ledger's own time-outs are for the fleet: a turn may be long in coming, and an index long in building
+        for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
+            connection.execute(text("SELECT set_config(:name, '0', true)"), {"name": name})
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATING})
         # queries queue behind a waiting migration: it gives up before the fleet stands still
         timeout = {"milliseconds": str(context.config.attributes["lock_timeout_ms"])}

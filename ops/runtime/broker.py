@@ -25,6 +25,8 @@ __all__ = ["BrokerUnavailable", "JobLike", "depth", "enqueue", "open_broker", "r
 _TIME_LIMIT = 600_000
 #: Milliseconds between a thread's looks at whether it should stop.
 _WORKER_TIMEOUT = 200
+#: Seconds a stopping worker gives its running jobs: longer than one provider call, well below a claim's lease.
+_GRACE = 25.0
 
 
 class JobLike(Protocol):
@@ -74,7 +76,7 @@ def depth(broker: QuorumBroker | InProcessBroker, queue: str) -> int:
 
 
 def run_worker(
-    broker: Broker, queues: Collection[str], threads: int, stop: threading.Event, *, grace: float = 10.0
+    broker: Broker, queues: Collection[str], threads: int, stop: threading.Event, *, grace: float = _GRACE
 ) -> bool:
     """Serve `queues` until `stop` is set, then let running jobs end for up to `grace` seconds and close the broker.
 

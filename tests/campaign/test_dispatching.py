@@ -31,9 +31,10 @@ class Limited(Provider):
     """A provider that takes so many a second: twenty in the time a queue may hold."""
 
     per_second: float = 20 / HORIZON
+    burst: int = 1
 
     def rates(self, config: Any, to: str) -> list[Rate]:  # noqa: ARG002 - the contract's signature
-        return [Rate("account", 1000, 1000), Rate("number", self.per_second, 1)]
+        return [Rate("account", 1000, 1000), Rate("number", self.per_second, self.burst)]
 
 
 @dataclass
@@ -119,6 +120,16 @@ def test_a_round_hands_out_a_few_seconds_worth_and_no_more_until_it_is_worked_of
 
     assert (first, second, third) == (worth, 0, 5)
     assert len(set(yard.queue.ids)) == len(yard.queue.ids) == worth + 5
+
+
+@pytest.mark.parametrize(("per_second", "burst", "handed"), [(1, 24, 2), (0.1, 24, 1), (50, 100, 100)])
+def test_a_burst_makes_a_queue_no_deeper_than_its_sustained_rate_works_off(
+    yard: Yard, per_second: float, burst: int, handed: int
+) -> None:
+    yard.provider.per_second, yard.provider.burst = per_second, burst
+    yard.due(150)
+
+    assert yard.dispatcher.run(NOW) == handed
 
 
 def test_a_small_site_gets_its_share_beside_a_big_one(yard: Yard, ledger: Engine) -> None:

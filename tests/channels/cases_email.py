@@ -347,9 +347,7 @@ CASES = [
     Case("temporary without more", says("RCPT", "450 later"), Outcome(RETRY, code="smtp_450"), calls=0),
     Case("refused without more", says("RCPT", "550 no"), Outcome(REJECTED, code="smtp_550"), calls=0),
     Case("a code that contradicts its reply", says("RCPT", "450 5.1.1 what"), Outcome(RETRY, code="smtp_450"), calls=0),
-    Case(
-        "reputation at RCPT", says("RCPT", "554 5.7.1 listed"), Outcome(REJECTED, code="5.7.1", effect=PAUSE), calls=0
-    ),
+    Case("reputation at RCPT", says("RCPT", "554 5.7.1 listed"), Outcome(RETRY, code="5.7.1", effect=PAUSE), calls=0),
     Case("a recipient the relay forwards to", says("RCPT", "251 will forward"), TAKEN),
     # the content
     Case("DATA refused", says("DATA", "554 5.6.0 no"), Outcome(REJECTED, code="5.6.0"), calls=0),
@@ -357,7 +355,7 @@ CASES = [
     Case(
         "reputation at the dot",
         says("dot", "550 5.7.26 unauthenticated"),
-        Outcome(REJECTED, code="5.7.26", effect=PAUSE),
+        Outcome(RETRY, code="5.7.26", effect=PAUSE),
     ),
     Case("temporary at the dot", says("dot", "451 4.3.0 later"), Outcome(RETRY, code="4.3.0")),
     Case(

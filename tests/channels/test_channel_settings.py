@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from channels.email import CHANNEL as EMAIL
-from channels.kit.contract import ChannelSettingsError
+from channels.kit.contract import LONGEST_TIMEOUT, ChannelSettingsError
 from channels.kit.discovery import discover
 from channels.sms import CHANNEL as SMS
 from channels.sms import LONGEST
+from domain.ledger.claim_facts import LEASE
 
 SMS_ENVIRON = {
     "REACTIVATE_SMS_URL": "https://api.example.com/",
@@ -59,7 +60,8 @@ def test_half_a_configuration_is_an_error_that_names_what_is_missing(channel: st
         ("sms", "REACTIVATE_SMS_DESTINATION_RATE_PER_SECOND", "x"),
         ("sms", "REACTIVATE_SMS_BURST", "23"),
         ("sms", "REACTIVATE_SMS_BURST", "24.5"),
-        ("sms", "REACTIVATE_SMS_TIMEOUT_SECONDS", "1000"),
+        ("sms", "REACTIVATE_SMS_TIMEOUT_SECONDS", "30"),
+        ("email", "REACTIVATE_SMTP_TIMEOUT_SECONDS", "30"),
         ("email", "REACTIVATE_SMTP_PORT", "70000"),
         ("email", "REACTIVATE_SMTP_TLS", "ssl"),
         ("email", "REACTIVATE_SMTP_CA_FILE", "no-such-file.pem"),
@@ -159,3 +161,7 @@ def test_every_setting_is_explained(channel: str) -> None:
 
     assert all(setting.help and setting.name.startswith("REACTIVATE_") for setting in settings)
     assert any(setting.secret for setting in settings)
+
+
+def test_no_call_may_take_half_the_lease() -> None:
+    assert LEASE.total_seconds() / 2 > LONGEST_TIMEOUT

@@ -11,6 +11,7 @@ import pytest
 from certificates import ca_file, server_context
 from channel_harness import Provider, outgoing, sender_of
 
+from channels.email import CHANNEL as EMAIL
 from channels.kit.contract import Outcome, OutcomeKind, SideEffect
 
 ENCRYPTED = {"REACTIVATE_SMTP_TLS": "starttls"}
@@ -121,3 +122,17 @@ def test_texts_go_out_concurrently_and_each_gets_its_own_answer(number: int) -> 
     assert {call.form["StatusCallback"][0].rpartition("=")[2] for call in up.received} == {
         f"r{n}" for n in range(100, 100 + number)
     }
+
+
+def test_no_more_mails_are_begun_at_once_than_there_are_connections() -> None:
+    environ = {
+        "REACTIVATE_SMTP_HOST": "localhost",
+        "REACTIVATE_SMTP_TLS": "none",
+        "REACTIVATE_SMTP_FROM": "care@example.org",
+        "REACTIVATE_SMTP_CONNECTIONS": "3",
+    }
+
+    config = EMAIL.configure(environ, "https://reach.example.org")
+
+    assert config is not None
+    assert EMAIL.concurrency(config) == 3

@@ -12,6 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ops.cli.main import main
+from ops.demo import story
+from ops.runtime.settings import new_keys
 
 #: A real Synthea export, beside the checkout on machines that have it.
 SYNTHEA = Path(__file__).parents[3] / "shared" / "data" / "fhir" / "synthea_ndjson"
@@ -132,7 +134,23 @@ def test_the_day_of_the_export_still_counts_and_a_condition_makes_overdue(export
     assert unreachable == (2,)
 
 
-def test_the_same_rehearsal_twice_is_the_same(export: Path, tmp_path: Path) -> None:
+def test_a_rehearsal_has_keys_of_its_own_that_only_its_owner_can_read(export: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        rehearse(tmp_path / name, export, tmp_path / "organisation.yaml", "2021-03-31", 1)
+
+    kept = [tmp_path / name / "settings.env" for name in ("one", "two")]
+    one, two = (dict(line.split("=", 1) for line in path.read_text().splitlines()) for path in kept)
+    assert {path.stat().st_mode & 0o777 for path in kept} == {0o600}
+    assert one["REACTIVATE_VAULT_KEYS"] != two["REACTIVATE_VAULT_KEYS"]
+    assert one["REACTIVATE_INDEX_KEY"] != two["REACTIVATE_INDEX_KEY"]
+
+
+def test_the_same_rehearsal_with_the_same_keys_is_the_same(
+    export: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # who is in the holdout is drawn by reference, and references are made with the index key
+    keys = new_keys()
+    monkeypatch.setattr(story, "new_keys", lambda: keys)
     reports = [
         rehearse(tmp_path / name, export, tmp_path / "organisation.yaml", "2021-03-31", 2) for name in ("one", "two")
     ]

@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import Engine, func, insert, select
 from sqlalchemy.exc import OperationalError
 
-from domain.events.codec import STRUCTURED, EventProblem
+from domain.events.codec import SOURCE, STRUCTURED, EventProblem
 from domain.events.topology import TOPOLOGY
 from domain.jobs import INTAKE
 from domain.ledger import intake as ledger_intake
@@ -107,6 +107,9 @@ PATIENT = {
 }
 
 
+TOUCH_SENT = {"touch": 1, "channel": "sms", "kind": "outreach", "step": 0}
+
+
 def appointment_data(number: str = "A-1", version: int = 1, **changes: Any) -> dict[str, Any]:
     return {
         "site": "tucson",
@@ -174,19 +177,25 @@ def test_news_in_any_order_ends_with_the_newest(house: House) -> None:
         (BusMessage("x", b"{", STRUCTURED), "body: not JSON"),
         (event("appointment.eaten", appointment_data()), "type: unknown"),
         (event("appointment.booked", appointment_data(site=7)), "site: "),
-        (event("patient.opted_out", {}, "x", type=PREFIX + "touch.sent"), None),
+        (event("touch.sent", TOUCH_SENT, "x", source=SOURCE), None),
+        (event("touch.sent", TOUCH_SENT, "x"), "type: one that only"),
+        (event("patient.opted_out", {}, "x", type=PREFIX + "touch.sent"), "touch: is required"),
+        (BusMessage("touch.sent", b"{", STRUCTURED), "body: not JSON"),
         (
-            BusMessage(
-                "odd.key",
-                event("touch.sent", {"touch": 1, "channel": "sms", "kind": "outreach", "step": 0}).body,
-                STRUCTURED,
-            ),
+            BusMessage("touch.sent", event("patient.registered", PATIENT | {"mrn": "M-8"}, "x").body, STRUCTURED),
+            "routing key: one that only",
+        ),
+        (
+            BusMessage("odd.key", event("touch.sent", TOUCH_SENT).body, STRUCTURED),
             "type: one that only",
         ),
         (event("appointment.booked", appointment_data(site="nowhere")), ""),
         (event("patient.registered", PATIENT, organisation="somebody-else"), "organisation: unknown"),
     ],
-    ids=["bytes", "json", "unknown", "invalid", "ours", "forged", "site", "organisation"],
+    ids=[
+        *("bytes", "json", "unknown", "invalid", "ours", "forged", "forged data", "forged bytes", "our key"),
+        *("odd key", "site", "organisation"),
+    ],
 )
 def test_what_cannot_be_taken_in_is_held_with_its_reason_and_answered(
     house: House, vault: Vault, message: BusMessage, reason: str | None
@@ -440,6 +449,47 @@ def test_replies_and_receipts_of_a_gateway_are_stored_once_and_hinted_at(house: 
     assert house.count(receipt) == 1
     assert house.count(suppression) == 2
     assert (len(house.replies), len(house.receipts)) == (1, 1)
+
+
+def test_a_reply_is_for_the_organisation_its_event_names(house: House) -> None:
+    with house.engine.begin() as conn:
+        conn.execute(
+            insert(organisation).values(id=2, key="mesa", name="Mesa", phone="+15555550101", postal_address="2 Way")
+        )
+        conn.execute(
+            insert(site).values(organisation_id=2, key="mesa", name="Mesa", zone="America/Phoenix", state="AZ")
+        )
+    sender = {"system": "phone", "value": "+15205550123"}
+    stop = {"channel": "sms", "provider_id": "SM2", "sender": sender, "text": "STOP"}
+    house.intake.take([event("patient.registered", PATIENT, "p1", organisation="ponderosa")])
+    house.intake.take([event("patient.registered", PATIENT | {"site": "mesa"}, "p2", organisation="mesa")])
+
+    house.intake.take([event("reply.received", stop, "r1", organisation="mesa")])
+
+    assert house.all(reply.c.organisation_id, reply.c.intent) == [(2, "opt_out")]
+    assert {row[0] for row in house.all(suppression.c.organisation_id)} == {2}
+
+
+@pytest.mark.parametrize(
+    ("channel", "code", "effect"),
+    [
+        ("sms", "21610", "opted_out"),
+        ("sms", "30006", "bad_address"),
+        ("sms", "30007", None),
+        ("sms", None, None),
+        ("email", "5.1.1", "bad_address"),
+        ("email", "5.7.26", "pause_channel"),
+        ("pigeon", "21610", None),
+    ],
+)
+def test_an_error_code_of_a_gateway_means_what_it_means_to_its_channel(
+    small_house: House, channel: str, code: str | None, effect: str | None
+) -> None:
+    report = {"channel": channel, "provider_ref": "SM0", "status": "undelivered", "error_code": code}
+
+    small_house.intake.take([event("receipt.received", report, "r1")])
+
+    assert small_house.all(receipt.c.error_code, receipt.c.effect) == [(code, effect)]
 
 
 def test_plain_clients_publish_in_both_modes_and_everything_ends_in_the_ledger(

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import Engine, text
 
-from domain.events.codec import decode
+from domain.events.codec import SOURCE, decode
 from domain.ledger import outbox
 from domain.ledger.store import open_ledger
 from ops.runtime.bus import AmqpBus, BusError, BusMessage
-from producers.relay import SOURCE, relay
+from producers.relay import relay
 
 NOW = datetime(2026, 3, 1, 15, 0, tzinfo=UTC)
 

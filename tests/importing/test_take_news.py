@@ -16,6 +16,7 @@ from domain.ledger.choices import choice_event, suppression
 from domain.ledger.lookup import step_by_step
 from domain.ledger.patients import FAMILY_NAME, GIVEN_NAME, contact_point, patient, patient_contact, registration
 from domain.ledger.store import open_ledger, reading
+from domain.ledger.touches import attempt, touch
 from domain.ledger.vault import Vault
 from domain.rules.calendar import add_months
 from domain.rules.news import Contact, Registration
@@ -149,6 +150,31 @@ def test_a_merge_moves_everything_and_keeps_every_opt_out(ledger: Engine, vault:
     assert [row.kind for row in rows(ledger, choice_event, patient_id=survivor.id)] == ["suppressed"]
     assert [row.last_visit_at for row in rows(ledger, care)] == [NOW - timedelta(days=9)]
     assert rows(ledger, patient, id=survivor.id)[0].given_name is None
+
+
+def test_a_merged_record_takes_its_calls_along_and_they_count_against_the_caps(
+    ledger: Engine, vault: Vault, lakeside: int
+) -> None:
+    take(ledger, vault, news_of(lakeside, "1", phone="+13035550101"), news_of(lakeside, "2", phone="+13035550102"))
+    old, survivor = rows(ledger, patient)
+    (point,) = rows(ledger, patient_contact, patient_id=old.id)
+    common = {"channel": "sms", "kind": "outreach", "patient_id": old.id, "contact_point_id": point.contact_point_id}
+    with ledger.begin() as conn:
+        planned = {
+            "organisation_id": lakeside,
+            "step": 0,
+            "state": "accepted",
+            "due_at": NOW,
+            "expires_at": LATER,
+            "priority": 30,
+        }
+        touch_id = conn.scalar(insert(touch).values(**common, **planned).returning(touch.c.id))
+        called = {"token": "t", "state": "accepted", "claimed_at": NOW, "lease_until": NOW, "called_at": NOW}
+        conn.execute(insert(attempt).values(**common, **called, touch_id=touch_id))
+
+    take(ledger, vault, news_of(lakeside, "1", LATER, merged_into=Registration("main", "2")))
+
+    assert [row.patient_id for row in rows(ledger, attempt)] == [survivor.id]
 
 
 def test_a_merge_may_come_before_its_survivor_is_known(ledger: Engine, vault: Vault, lakeside: int) -> None:

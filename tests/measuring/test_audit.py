@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import Engine, delete
+from sqlalchemy import Engine, delete, update
 
 from domain.ledger import audit_books, audit_calls, audit_sends, store
 from domain.ledger.audit import PROMISES, audit, breaches
@@ -16,6 +16,7 @@ from domain.ledger.audit_books import conservation_gap
 from domain.ledger.choices import choice_event
 from domain.ledger.findings import Finding
 from domain.ledger.replies import receipt
+from domain.ledger.touches import attempt
 from tests.measuring.books import DAY, NOON, Books
 
 NOW = NOON + 30 * DAY
@@ -31,6 +32,47 @@ def books(ledger: Engine) -> Iterator[Books]:
 def found(books: Books) -> dict[str, int]:
     """What the audit counts, without the promises that were kept."""
     return {each.promise: each.count for each in audit(books.conn, NOW) if not each.is_kept}
+
+
+def consent(books: Books, phone: int, kind: str, at: datetime, recorded_at: datetime) -> None:
+    books.add(
+        choice_event,
+        organisation_id=books.org,
+        contact_point_id=phone,
+        kind=kind,
+        channel="sms",
+        source="ehr",
+        at=at,
+        recorded_at=recorded_at,
+    )
+
+
+def test_a_consent_given_after_a_revocation_counts_also_where_it_was_told_before_it(books: Books) -> None:
+    who = books.person()
+    consent(books, who.phone, "granted", NOON - DAY, NOON - 4 * SECOND)
+    consent(books, who.phone, "revoked", NOON - 2 * DAY, NOON - 3 * SECOND)
+    books.sent(who, books.enrol(who))
+
+    assert found(books) == {}
+
+
+def test_a_consent_given_before_a_revocation_lifts_nothing_where_it_was_told_after_it(books: Books) -> None:
+    who = books.person()
+    consent(books, who.phone, "revoked", NOON - DAY, NOON - 4 * SECOND)
+    consent(books, who.phone, "granted", NOON - 2 * DAY, NOON - 3 * SECOND)
+    books.sent(who, books.enrol(who))
+
+    assert found(books) == {"sent_after_opt_out": 1}
+
+
+def test_calls_to_two_records_that_were_merged_afterwards_break_no_promise(books: Books) -> None:
+    who, gone = books.person(), books.person()
+    books.sent(who, books.enrol(who))
+    books.stop(NOON - DAY, patient_id=who.id, lifted_at=NOON - SECOND)
+    books.sent(gone, books.enrol(gone), NOON - timedelta(hours=2))
+    books.conn.execute(update(attempt).where(attempt.c.patient_id == gone.id).values(patient_id=who.id))
+
+    assert found(books) == {}
 
 
 def an_orderly_campaign(books: Books) -> None:

@@ -268,3 +268,12 @@ def test_a_redis_that_never_was_does_not_open_the_gate() -> None:
 
     assert granted(grants) == 1
     pacer.close()
+
+
+def test_an_ask_with_a_larger_burst_goes_further_into_the_same_cell_and_the_others_pay(pacer: Pacer) -> None:
+    narrow, wide = Cell("shared", per_second=1, burst=2), Cell("shared", per_second=1, burst=7)
+
+    grants = pacer.take([*[ask(narrow)] * 3, *[ask(wide)] * 6, ask(narrow)], START)
+
+    assert [each.granted for each in grants] == [True, True, False, *[True] * 5, False, False]
+    assert grants[-1].retry_after == timedelta(seconds=6)

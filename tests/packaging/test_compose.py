@@ -111,6 +111,15 @@ def test_the_example_environment_offers_every_setting_of_every_channel() -> None
         assert {setting.name for setting in channel.settings} - offered == set()
 
 
+def test_the_example_environment_sets_up_every_channel_once_its_secrets_are_filled_in() -> None:
+    example = (_ROOT / "ops/docker/env.example").read_text()
+    offered = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", example, re.MULTILINE))
+    filled_in = {"REACTIVATE_SMS_ACCOUNT_SID": "AC1", "REACTIVATE_SMS_AUTH_TOKEN": "secret"}
+
+    for name, channel in discover().items():
+        assert channel.configure({**offered, **filled_in}, offered["REACTIVATE_PUBLIC_URL"]) is not None, name
+
+
 def test_the_example_environment_offers_what_the_compose_file_demands() -> None:
     demanded = set(re.findall(r"\$\{(\w+)", (_ROOT / "docker-compose.yml").read_text()))
 

@@ -6,12 +6,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from household import NOW, StoppedClock, add, row, rows
-from practice import Desk, Person, Practice, Provider
+from practice import Desk, Person, Practice, Provider, Unpaced
 from sqlalchemy import Engine
 
+from channels.kit.contract import Rate
 from domain.ledger import choices, pauses, touches
 from domain.ledger.replies import reply
 from domain.ledger.touches import attempt, touch
+from ops.runtime.pacing import Grant
+from ops.runtime.pacing_local import LocalPacer
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 NIGHT = datetime(2026, 3, 5, 9, tzinfo=UTC)
@@ -210,3 +213,37 @@ def test_answers_are_in_the_patients_language_and_name_the_practice(
     (call,) = provider.calls
     assert call.body.startswith("Northstar Health: for help call +1 303 555 0100.")
     assert rows(practice.engine, touch, kind="answer")[0]["state"] == "accepted"
+
+
+def test_an_answer_goes_while_outreach_has_emptied_the_senders_cell_and_outreach_pays_for_it(
+    ledger: Engine, practice: Practice, desk: Desk, clock: StoppedClock
+) -> None:
+    people = [practice.person() for _ in range(4)]
+    provider = Provider(limits=[Rate("number", per_second=1, burst=2)])
+    worker = desk.worker(provider, LocalPacer())
+    worker.send([each.touch for each in people])
+    assert len(provider.calls) == 2
+
+    worker.send([answer(practice, people[0], "help", NOW)])
+
+    assert len(provider.calls) == 3
+    clock.at = NOW + timedelta(seconds=1)
+    worker.send([people[2].touch])
+    assert len(provider.calls) == 3
+    clock.at = NOW + timedelta(seconds=2)
+    worker.send([people[2].touch])
+    assert len(provider.calls) == 4
+
+
+def test_an_answer_that_finds_even_its_reserve_empty_is_tried_again_within_a_second(
+    ledger: Engine, practice: Practice, desk: Desk, provider: Provider
+) -> None:
+    who = practice.person()
+    late = Unpaced(lambda _nth, _ask: Grant(granted=False, retry_after=HOUR))
+    planned = answer(practice, who, "help", NOW)
+
+    desk.worker(provider, late).send([planned, who.touch])
+
+    assert provider.calls == []
+    assert waiting(ledger, planned)[2] == NOW + timedelta(seconds=1)
+    assert waiting(ledger, who.touch)[2] == NOW + HOUR

@@ -11,6 +11,7 @@ from practice import Desk, Practice, Provider, Unpaced
 from sqlalchemy import Engine
 
 from channels.kit.contract import Outcome, OutcomeKind, Outgoing, SideEffect
+from channels.kit.errors import WINDOW_CLOSED
 from domain.ledger import pauses
 from domain.ledger.choices import suppression
 from domain.ledger.finishes import MOST_ATTEMPTS
@@ -35,21 +36,23 @@ def standing(ledger: Engine, touch_id: int) -> tuple[str, str | None]:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "attempted", "state", "reason", "due"),
+    ("outcome", "attempted", "state", "reason", "due", "tries"),
     [
-        (Outcome(OutcomeKind.ACCEPTED, provider_ref="SM1"), "accepted", "accepted", None, NOW),
-        (Outcome(OutcomeKind.REJECTED, code="30006"), "rejected", "rejected", "30006", NOW),
-        (Outcome(OutcomeKind.UNCERTAIN, code="timeout"), "uncertain", "uncertain", "timeout", NOW),
-        (Outcome(OutcomeKind.THROTTLED, code="20429"), "throttled", "planned", "throttled", NOW + 5 * MINUTE),
+        (Outcome(OutcomeKind.ACCEPTED, provider_ref="SM1"), "accepted", "accepted", None, NOW, 1),
+        (Outcome(OutcomeKind.REJECTED, code="30006"), "rejected", "rejected", "30006", NOW, 1),
+        (Outcome(OutcomeKind.UNCERTAIN, code="timeout"), "uncertain", "uncertain", "timeout", NOW, 1),
+        (Outcome(OutcomeKind.THROTTLED, code="20429"), "throttled", "planned", "throttled", NOW + 5 * MINUTE, 0),
         (
             Outcome(OutcomeKind.THROTTLED, retry_after=timedelta(seconds=9)),
             "throttled",
             "planned",
             "throttled",
             NOW + timedelta(seconds=9),
+            0,
         ),
-        (Outcome(OutcomeKind.RETRY, code="503"), "retry", "planned", "provider_retry", NOW + 5 * MINUTE),
-        (Outcome(OutcomeKind.RETRY, retry_after=HOUR), "retry", "planned", "provider_retry", NOW + HOUR),
+        (Outcome(OutcomeKind.RETRY, code="503"), "retry", "planned", "provider_retry", NOW + 5 * MINUTE, 1),
+        (Outcome(OutcomeKind.RETRY, retry_after=HOUR), "retry", "planned", "provider_retry", NOW + HOUR, 1),
+        (WINDOW_CLOSED, "retry", "planned", "provider_retry", NOW + 5 * MINUTE, 0),
     ],
 )
 def test_every_answer_has_its_state(
@@ -61,6 +64,7 @@ def test_every_answer_has_its_state(
     state: str,
     reason: str | None,
     due: Any,
+    tries: int,
 ) -> None:
     who = practice.person()
 
@@ -69,7 +73,7 @@ def test_every_answer_has_its_state(
     (made,) = rows(ledger, attempt)
     left = row(ledger, touch, who.touch)
     assert (made["state"], made["provider_ref"], made["error_code"]) == (attempted, outcome.provider_ref, outcome.code)
-    assert (left["state"], left["reason"], left["due_at"], left["attempts"]) == (state, reason, due, 1)
+    assert (left["state"], left["reason"], left["due_at"], left["attempts"]) == (state, reason, due, tries)
     assert (left["ended_at"] is None) is (state == "planned")
 
 
@@ -119,6 +123,30 @@ def test_a_touch_that_no_try_delivers_is_given_up(
 
     assert len(provider.calls) == MOST_ATTEMPTS
     assert standing(ledger, who.touch) == ("rejected", "attempts_exhausted")
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Outcome(OutcomeKind.THROTTLED, code="20429", retry_after=MINUTE),
+        Outcome(OutcomeKind.RETRY, code="connect_failed", retry_after=MINUTE),
+        Outcome(OutcomeKind.RETRY, code="timeout", retry_after=MINUTE),
+        Outcome(OutcomeKind.RETRY, code="window_closed", retry_after=MINUTE),
+    ],
+    ids=lambda outcome: outcome.code,
+)
+def test_what_the_provider_did_not_judge_is_tried_until_it_goes_and_is_never_given_up(
+    ledger: Engine, practice: Practice, desk: Desk, clock: StoppedClock, outcome: Outcome
+) -> None:
+    who = practice.person()
+    worker = desk.worker(says(*[outcome] * (MOST_ATTEMPTS + 3), Outcome(OutcomeKind.ACCEPTED)))
+
+    for _ in range(MOST_ATTEMPTS + 4):
+        worker.send([who.touch])
+        clock.at += MINUTE
+
+    assert standing(ledger, who.touch) == ("accepted", None)
+    assert row(ledger, touch, who.touch)["attempts"] == 1
 
 
 @pytest.mark.parametrize("later_tries", [0, 1, 2])
@@ -233,3 +261,18 @@ def test_trouble_with_the_account_pauses_the_channel_and_the_next_claim_waits(
         assert pauses.paused(conn) == {"sms": "30034"}
     assert provider.called == {first.number: 1}
     assert standing(ledger, second.touch) == ("planned", "channel_paused")
+
+
+def test_trouble_with_the_account_ends_the_batch_and_costs_no_touch_a_try(
+    ledger: Engine, practice: Practice, desk: Desk
+) -> None:
+    people = [practice.person() for _ in range(5)]
+    provider = says(Outcome(OutcomeKind.RETRY, code="30034", effect=SideEffect.PAUSE_CHANNEL))
+    provider.at_once = 2
+
+    desk.worker(provider).send([each.touch for each in people])
+
+    assert len(provider.calls) == 2
+    left = [row(ledger, touch, each.touch) for each in people]
+    assert [each["reason"] for each in left] == ["provider_retry"] * 2 + ["channel_paused"] * 3
+    assert {(each["state"], each["attempts"]) for each in left} == {("planned", 0)}

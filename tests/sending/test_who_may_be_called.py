@@ -10,6 +10,7 @@ from household import NOW, StoppedClock, add, row, rows
 from practice import Desk, Elapsed, Person, Practice, Provider, Unpaced
 from sqlalchemy import Engine, update
 
+from channels.kit.contract import Outcome, OutcomeKind, Outgoing
 from domain.ledger import choices, pauses
 from domain.ledger.appointments import care
 from domain.ledger.choices import consent, suppression
@@ -124,6 +125,38 @@ def test_an_opt_out_after_the_claim_is_seen_right_before_the_call_once_the_claim
         desk.worker(provider).send([who.touch])
         assert provider.called[who.number] == 0
         assert standing(ledger, who.touch)[0] in {"suppressed", "cancelled"}
+
+
+def test_a_pause_after_the_claim_is_seen_right_before_the_call_once_the_claim_is_a_second_old(
+    ledger: Engine, practice: Practice, desk: Desk, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    who = practice.person()
+    monkeypatch.setattr("workers.send.time", Elapsed(1.5))
+
+    def pause() -> None:
+        with ledger.begin() as conn:
+            pauses.pause(conn, "sms", "operator", NOW)
+
+    desk.worker(provider, Unpaced(before=pause)).send([who.touch])
+
+    assert provider.calls == []
+    assert waiting(ledger, who.touch) == ("planned", "channel_paused", NOW)
+
+
+def test_an_opt_out_during_a_wave_is_seen_by_what_could_not_start_with_it(
+    ledger: Engine, practice: Practice, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = practice.person(), practice.person()
+    monkeypatch.setattr("workers.send.time", Elapsed(1.5))
+
+    def answer(_message: Outgoing) -> Outcome:
+        stop(practice, second)
+        return Outcome(OutcomeKind.ACCEPTED)
+
+    provider = Provider(answer=answer, at_once=1)
+    desk.worker(provider).send([first.touch, second.touch])
+
+    assert provider.called == {first.number: 1}
 
 
 def test_what_could_outlive_its_lease_is_given_back_untouched(
