@@ -29,7 +29,7 @@ from domain.events.codec import (
     read_envelope,
     split_batch,
 )
-from domain.events.models import TYPES, Direction
+from domain.events.models import TYPES, AppointmentData, Direction
 from domain.ledger import events_seen, outbox, quarantine
 from domain.ledger.events_seen import EventKey
 from domain.ledger.transactions import transact
@@ -312,8 +312,27 @@ def _parts(items: Sequence[_Item]) -> list[list[_Item]]:
     for subject, group in by_subject.items():
         if subject in {Subject.CONSENT, Subject.REPLY}:
             parts += [[item] for item in group]
-        elif group:
-            parts.append(group)
+        else:
+            parts += _step_by_step(group)
+    return parts
+
+
+def _step_by_step(group: Sequence[_Item]) -> list[list[_Item]]:
+    """Split where an appointment is told of again: a booking that was cancelled soon after was made all the same.
+
+    What a batch comes to must not depend on where the transport cut it.
+    """
+    parts: list[list[_Item]] = []
+    told: set[tuple[str, str]] = set()
+    for item in group:
+        data = item.event.data if item.event is not None else None
+        key = (data.source, data.appointment_id) if isinstance(data, AppointmentData) else None
+        if not parts or key in told:
+            parts.append([])
+            told.clear()
+        if key is not None:
+            told.add(key)
+        parts[-1].append(item)
     return parts
 
 

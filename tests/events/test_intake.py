@@ -32,7 +32,7 @@ from domain.ledger.replies import receipt, reply
 from domain.ledger.store import open_ledger
 from domain.ledger.vault import Vault
 from ops.runtime.bus import EXCHANGE, AmqpBus, BusMessage
-from workers.intake import Intake
+from workers.intake import Intake, _parts, _read
 
 NOW = datetime(2026, 3, 1, 15, 0, tzinfo=UTC)
 PREFIX = "org.reactivation."
@@ -150,6 +150,19 @@ def test_a_repeat_changes_nothing_in_the_same_batch_or_later(house: House) -> No
     assert house.all(appointment.c.id, appointment.c.version) == before
     assert house.count(event_seen) == 2
     assert house.count(outbox) == 0
+
+
+def test_what_a_batch_comes_to_does_not_depend_on_where_the_transport_cut_it() -> None:
+    told = [
+        event("appointment.booked", appointment_data("A-1", 1)),
+        event("appointment.booked", appointment_data("A-2", 1)),
+        event("appointment.cancelled", appointment_data("A-1", 2)),
+    ]
+    items = [_read("amqp", "amqp:test", each.headers, each.content_type, each.body) for each in told]
+
+    parts = [[item.key.id for item in part] for part in _parts(items)]
+
+    assert parts == [["appointment.booked-A-1-1", "appointment.booked-A-2-1"], ["appointment.cancelled-A-1-2"]]
 
 
 def test_news_in_any_order_ends_with_the_newest(house: House) -> None:
