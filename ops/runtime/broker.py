@@ -106,12 +106,12 @@ def working(broker: Broker, queues: Collection[str], threads: int, *, grace: flo
     worker.start()
     for queue in queues:
         broker.declare_queue(queue)
+    # its consumers run by now; left in place, the worker's own middleware would start more for queues declared later
+    broker.middleware[:] = middleware
     try:
         yield worker
     finally:
         worker.stop(timeout=int(grace * 1000))
-        # a stopped worker's own middleware would start consumers for queues declared later
-        broker.middleware[:] = middleware
 
 
 class _TimeLimit(TimeLimit):
