@@ -97,8 +97,8 @@ _Fate = tuple[Story, Segment | None]
 _ACTIVE: _Fate = (Story.ACTIVE, None)
 _FATES: dict[ServiceLine, tuple[tuple[_Fate, float], ...]] = {
     Line.PRIMARY: (
-        (_ACTIVE, 0.65),
-        ((Story.LAPSED, Segment.MONTHS_12_24), 0.16),
+        (_ACTIVE, 0.63),
+        ((Story.LAPSED, Segment.MONTHS_12_24), 0.18),
         ((Story.LAPSED, Segment.BEYOND_24), 0.10),
         ((Story.LAPSED, Segment.NEVER_REBOOKED), 0.09),
     ),
