@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 import time
 from collections.abc import Iterator
@@ -15,9 +16,14 @@ from ops.migrations import run as migrations
 from ops.runtime.settings import SettingsError
 from producers.webhooks.app import create_app
 from producers.webhooks.handover import LINGER
+from producers.webhooks.keeper import STORE_SECONDS
 
 #: Seconds for the server to come up, and for open requests to end.
 _START, _GRACE = 15.0, 10
+#: Open files: each connection is one, and a burst of patients' answers must not meet a closed door.
+_OPEN_FILES = 16_384
+#: A story's time goes on once a webhook is answered, so there the ledger gets all the time a request has.
+_PATIENT_STORE = 9.0
 
 
 @contextmanager
@@ -28,6 +34,7 @@ def serve_web(parts: Parts) -> Iterator[None]:
         SettingsError: the port is taken.
     """
     settings = parts.settings
+    _allow_connections()
     app = create_app(
         engine=parts.engine,
         vault=parts.vault,
@@ -37,6 +44,8 @@ def serve_web(parts: Parts) -> Iterator[None]:
         link_key=settings.index_key,
         jobs=parts.enqueue,
         take_event=assembly.intake(parts).take_posted,
+        spool_directory=settings.home / "spool",
+        store_seconds=STORE_SECONDS if settings.clock == "system" else _PATIENT_STORE,
         events_token=settings.events_token,
         expected_revision=migrations.newest(),
         # without a broker to spare, a hint has nothing to wait for
@@ -52,7 +61,7 @@ def serve_web(parts: Parts) -> Iterator[None]:
         server_header=False,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=_GRACE,
-        limit_concurrency=500,
+        # no limit_concurrency: uvicorn would turn away a patient's STOP (see producers/webhooks/admission.py)
         h11_max_incomplete_event_size=64 * 1024,
     )
     server = uvicorn.Server(config)
@@ -69,6 +78,13 @@ def serve_web(parts: Parts) -> Iterator[None]:
     finally:
         server.should_exit = True
         thread.join(_GRACE + 5)
+
+
+def _allow_connections() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(_OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _run(server: uvicorn.Server) -> None:

@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import DBAPIError
 
-from domain.ledger import heartbeat, leadership, touches
+from domain.ledger import agenda, heartbeat, leadership, touches
 from domain.ledger.appointments import care
 from domain.ledger.enrolments import enrolment
 from domain.ledger.heartbeat import Beat
@@ -35,6 +35,12 @@ SWEEP_EVERY = timedelta(seconds=10)
 #: Seconds of real time between two looks at the gauges, and between two audits.
 OBSERVE_EVERY, AUDIT_EVERY = 15.0, 3600.0
 
+#: Between two looks at the lapses whose patients could not be reached; each reads all of those.
+RECONSIDER_EVERY = timedelta(days=1)
+
+#: Batches of lapses, and of reviews, that one round looks at.
+MOST_BATCHES = 5
+
 #: After a round in which more was due than the limits allow.
 _SOON = timedelta(seconds=1)
 
@@ -54,24 +60,28 @@ class Rounds:
     scan: Callable[[datetime], int]
     """Notices a batch of lapses; 0 when none are left."""
     relay: Callable[[datetime], int]
-    """Publishes a batch of the outbox; 0 when it is empty."""
+    """Publishes a batch of the outbox."""
     scan_every: timedelta
     """Scans and reviews run at multiples of this since 1970 (UTC)."""
     _swept_at: datetime | None = field(default=None, init=False)
     _scanned: int | None = field(default=None, init=False)
+    _reconsidered_at: datetime | None = field(default=None, init=False)
 
     def run(self, now: datetime) -> int:
-        """One round at `now`; how many things it did, 0 when there is nothing left to do at this instant."""
-        did = self._publish(now)
-        slot = (now - _EPOCH) // self.scan_every
-        if slot != self._scanned:
-            did += self._exhaust(self.scan, now) + self.sweep.review(now)
-            did += self._publish(now)
-            self._scanned = slot
+        """One round at `now`; how many things it did, 0 when there is nothing left to do at this instant.
+
+        What there is much of (lapses, reviews, events) is taken in bounded portions: due touches and answers are
+        handed out in every round, however long the rest takes.
+        """
+        did = self._look_around(now)
         if self._swept_at is None or now - self._swept_at >= SWEEP_EVERY:
             did += self.sweep.run(now)
             self._swept_at = now
-        return did + self.dispatcher.run(now)
+        with reading(self.engine) as conn:
+            due = agenda.due(conn, self.dispatcher.channels, now)
+        if due.to_publish:
+            did += self._publish(now)
+        return did + self.dispatcher.run(due.channels, now)
 
     def next_at(self, now: datetime) -> datetime | None:
         """The next instant, after `now`, at which a round will find something to do; None if nothing is scheduled."""
@@ -90,20 +100,38 @@ class Rounds:
             slot = self._scanned + 1
         return _EPOCH + slot * self.scan_every
 
+    def _look_around(self, now: datetime) -> int:
+        """Scan and review, a portion of each per round, until this slot's are done."""
+        slot = (now - _EPOCH) // self.scan_every
+        if slot == self._scanned:
+            return 0
+        done, is_over = self._reconsider(now), True
+        for work in (self.scan, self.sweep.review):
+            for _ in range(MOST_BATCHES):
+                batch = work(now)
+                done += batch
+                if not batch:
+                    break
+            else:
+                is_over = False
+        if is_over:
+            self._scanned = slot
+        return done
+
+    def _reconsider(self, now: datetime) -> int:
+        """Once a day: a patient who could not be reached may have left a number since, or a channel was set up."""
+        if self._reconsidered_at is not None and now - self._reconsidered_at < RECONSIDER_EVERY:
+            return 0
+        self._reconsidered_at = now
+        return self.sweep.reconsider()
+
     def _publish(self, now: datetime) -> int:
         try:
-            return self._exhaust(self.relay, now)
+            return self.relay(now)
         except BusError as error:
             # events stay in the outbox; everything else goes on
             log.warning("bus_away", error=type(error).__name__)
             return 0
-
-    @staticmethod
-    def _exhaust(work: Callable[[datetime], int], now: datetime) -> int:
-        done = 0
-        while batch := work(now):
-            done += batch
-        return done
 
 
 def run_clock(rounds: Rounds, clock: Clock, stop: threading.Event, *, pause: float) -> None:

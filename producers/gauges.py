@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from domain.ledger import gauges, store
 from domain.ledger.audit import audit
+from domain.ledger.audit_books import conservation_gap
 from domain.ledger.findings import Finding
 from ops.runtime import metrics
 
@@ -31,14 +32,18 @@ def observe(engine: Engine, channels: Collection[str], now: datetime) -> None:
     metrics.uncertain.set(seen.uncertain)
     metrics.needs_person.set(seen.needs_person)
     metrics.quarantine_held.set(seen.quarantine_held)
-    metrics.conservation_gap.set(seen.conservation_gap)
 
 
 def check_promises(engine: Engine, now: datetime) -> list[Finding]:
-    """Run the whole audit and show its counts, and the outcomes; it reads all history, so once an hour is enough."""
+    """Run the whole audit and show its counts, the conservation gap and the outcomes.
+
+    It reads all history, so once an hour is enough.
+    """
     with store.reading(engine, patient=True) as conn:
         findings = audit(conn, now)
+        gap = conservation_gap(conn)
         outcomes = gauges.outcomes(conn)
+    metrics.conservation_gap.set(gap)
     for (kind, arm), count in outcomes.items():
         metrics.outcomes.labels(kind, arm).set(count)
     show(findings)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 
 from domain import jobs
 from domain.jobs import Job
-from domain.ledger import enrolling, finishes, receipts, replies, reviews, touches
+from domain.ledger import agenda, enrolling, finishes, receipts, replies, reviews, touches
 from domain.ledger.store import reading
 from domain.ledger.transactions import transact
 from ops.runtime import metrics
@@ -44,22 +44,24 @@ class Sweep:
             return self._mend(now)
 
     def review(self, now: datetime) -> int:
-        """Graduate, remind and finish the enrolments whose review is due; how many."""
-        done = 0
-        while True:
-            with self.engine.begin() as conn:
-                reviewed = reviews.review(conn, dict(self.systems), now)
-            done += reviewed
-            if not reviewed:
-                return done
+        """Graduate, remind and finish a batch of the enrolments whose review is due; how many, 0 when none is left."""
+        return transact(self.engine, lambda conn: reviews.review(conn, dict(self.systems), now))
+
+    def reconsider(self) -> int:
+        """Owe the lapses another decision whose patients could not be reached, and now can; how many."""
+        return transact(self.engine, lambda conn: enrolling.reconsider(conn, self.systems))
 
     def _mend(self, now: datetime) -> int:
-        # a transaction each: together they would lock patients after touches, against the order of the house
-        done = sum(
-            transact(self.engine, partial(mend, now=now))
-            for mend in (finishes.reap, touches.expire, finishes.hand_to_person)
+        with reading(self.engine) as conn:
+            astray = agenda.astray(conn, now, now - FORGOTTEN)
+        mends = (
+            (astray.lost, finishes.reap),
+            (astray.expired, touches.expire),
+            (astray.unsettled, finishes.hand_to_person),
+            (astray.forgotten and bool(self.systems), self._enrol),
         )
-        return done + (transact(self.engine, partial(self._enrol, now=now)) if self.systems else 0)
+        # a transaction each: together they would lock patients after touches, against the order of the house
+        return sum(transact(self.engine, partial(mend, now=now)) for is_needed, mend in mends if is_needed)
 
     def _enrol(self, conn: Connection, now: datetime) -> int:
         forgotten = enrolling.undecided(conn, now - FORGOTTEN)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 from sqlalchemy import Engine, create_engine, make_url, text
 
 from domain.ledger.store import open_ledger
@@ -17,6 +18,10 @@ from domain.ledger.vault import Vault
 from ops.migrations.run import upgrade
 from ops.services.process import ServiceError
 from ops.services.start import Services
+
+# how long an example takes says how busy the machine is, not whether the code is right
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,9 @@ from lakeside import NOW, news_of, take, visit_of
 from sqlalchemy import Engine, select, update
 
 from domain.ledger import enrolling, reviews
-from domain.ledger.enrolments import enrolment, outcome
+from domain.ledger.enrolments import enrolment
 from domain.ledger.lapses import lapse
+from domain.ledger.outcomes import outcome
 from domain.ledger.patients import patient
 from domain.ledger.store import reading
 from domain.ledger.touches import touch

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import structlog
 from sqlalchemy import Engine
 
-from domain.events.codec import EventProblem, decode
-from domain.events.models import InactivityDetected
+from domain.events.codec import decode
+from domain.events.envelope import EventProblem
+from domain.events.outgoing import InactivityDetected
 from domain.ledger import enrolling
 from domain.rules.vocabulary import Arm
 from ops.runtime import metrics

@@ -7,29 +7,17 @@ Only a ledger that cannot be reached stops everything, and then nothing is ackno
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from domain.events.codec import (
-    SOURCE,
-    STRUCTURED,
-    Event,
-    EventProblem,
-    decode,
-    is_batch,
-    is_ours,
-    read_envelope,
-    split_batch,
-)
-from domain.events.models import TYPES, AppointmentData, Direction
+from domain.events.contract import TYPES
+from domain.events.envelope import STRUCTURED, EventProblem, is_batch, split_batch
 from domain.ledger import events_seen, outbox, quarantine
 from domain.ledger.events_seen import EventKey
 from domain.ledger.transactions import transact
@@ -38,11 +26,10 @@ from ops.runtime import metrics
 from ops.runtime.amqp import BrokerUnavailable
 from ops.runtime.bus import BusMessage
 from ops.runtime.clock import Clock
-from workers.intake_subjects import Organisations, Subject, apply, subject_of
+from workers.intake_items import HTTP, REPLAY, Item, heard, is_from_us, parts, read
+from workers.intake_subjects import Organisations, apply
 
 log = structlog.get_logger(__name__)
-
-_AMQP, _HTTP, _REPLAY = "amqp", "http", "replay"
 
 #: Told the ids of stored rows once they are committed; a lost hint is repeated by the sweep.
 Hint = Callable[[tuple[int, ...]], None]
@@ -54,21 +41,6 @@ class Replayed:
 
     quarantine_id: int
     problem: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Item:
-    """A message on its way in: its event, or why there is none."""
-
-    transport: str
-    origin: str
-    headers: Mapping[str, Any] = field(repr=False)
-    content_type: str = field(repr=False)
-    body: bytes = field(repr=False)
-    key: EventKey
-    type: str
-    event: Event | None = None
-    problem: str | None = None
 
 
 @dataclass
@@ -108,8 +80,8 @@ class Intake:
         Raises:
             DBAPIError: the ledger cannot be reached; nothing may be acknowledged.
         """
-        items = [_heard(message) for message in messages if not _is_from_us(message)]
-        for part in _parts(items):
+        items = [heard(message) for message in messages if not is_from_us(message)]
+        for part in parts(items):
             self._take_part(part)
 
     def take_posted(self, source: str, headers: Mapping[str, str], body: bytes) -> None:
@@ -123,14 +95,14 @@ class Intake:
         """
         content_type = headers.get("content-type", "")
         if not is_batch(content_type):
-            item = _read(_HTTP, source, headers, content_type, body)
+            item = read(HTTP, source, headers, content_type, body)
             problem = self._take_part([item]).get(item.key)
             if problem is not None:
                 raise EventProblem(problem)
             return
-        items = [_read(_HTTP, source, {}, STRUCTURED, event) for event in split_batch(body)]
+        items = [read(HTTP, source, {}, STRUCTURED, event) for event in split_batch(body)]
         problems: dict[EventKey, str] = {}
-        for part in _parts(items):
+        for part in parts(items):
             problems |= self._take_part(part)
         if problems:
             refused = [f"event {n}: {problems[item.key]}" for n, item in enumerate(items) if item.key in problems]
@@ -140,7 +112,7 @@ class Intake:
         """Try held messages again, each in its own transaction; what fails stays held, with its new reason."""
         return [Replayed(number, self._replay_one(number)) for number in ids]
 
-    def _take_part(self, items: Sequence[_Item]) -> dict[EventKey, str]:
+    def _take_part(self, items: Sequence[Item]) -> dict[EventKey, str]:
         """Take a part; halve it where it fails. Returns why events were refused."""
         try:
             done = transact(self._engine, lambda conn: self._apply(conn, items))
@@ -157,11 +129,11 @@ class Intake:
         self._tell(done)
         return done.problems
 
-    def _apply(self, conn: Connection, items: Sequence[_Item]) -> _Done:
+    def _apply(self, conn: Connection, items: Sequence[Item]) -> _Done:
         now = self._clock.now()
         done = _Done()
         fresh = events_seen.claim(conn, [(item.key, item.type) for item in items], "applied", now)
-        new: list[_Item] = []
+        new: list[Item] = []
         for item in items:
             if item.key in fresh:
                 fresh.remove(item.key)
@@ -171,7 +143,7 @@ class Intake:
         self._apply_new(conn, new, done)
         return done
 
-    def _apply_new(self, conn: Connection, items: Sequence[_Item], done: _Done) -> None:
+    def _apply_new(self, conn: Connection, items: Sequence[Item], done: _Done) -> None:
         now = self._clock.now()
         sound = [item for item in items if item.event is not None]
         applied = apply(
@@ -193,14 +165,14 @@ class Intake:
         done.replies += applied.replies
         done.receipts += applied.receipts
 
-    def _note_repeat(self, conn: Connection, item: _Item, done: _Done) -> None:
+    def _note_repeat(self, conn: Connection, item: Item, done: _Done) -> None:
         done.results[item.transport, item.type, "duplicate"] += 1
         # whoever waits for an answer must not take a repeat of a refused event for accepted
-        if item.transport == _HTTP and events_seen.result_of(conn, item.key) == "quarantined":
+        if item.transport == HTTP and events_seen.result_of(conn, item.key) == "quarantined":
             done.problems[item.key] = item.problem or "held in quarantine since it first came"
 
-    def _refuse(self, conn: Connection, item: _Item, problem: str) -> None:
-        if item.transport == _REPLAY:
+    def _refuse(self, conn: Connection, item: Item, problem: str) -> None:
+        if item.transport == REPLAY:
             return
         now = self._clock.now()
         number = quarantine.hold(
@@ -225,7 +197,7 @@ class Intake:
             held = quarantine.open_held(conn, self._vault, number)
             if held is None:
                 raise EventProblem("not held: no such message, or it was settled")
-            item = _read(_REPLAY, held.source, held.headers, held.content_type, held.body)
+            item = read(REPLAY, held.source, held.headers, held.content_type, held.body)
             if item.problem is not None:
                 raise EventProblem(item.problem)
             events_seen.forget_quarantined(conn, item.key)
@@ -265,78 +237,7 @@ class Intake:
                     log.warning("intake.hint_lost", rows=len(ids))
 
 
-def _is_from_us(message: BusMessage) -> bool:
-    """Whether it is an event of our own, which intake hears again because it hears everything."""
-    if not is_ours(message.routing_key):
-        return False
-    try:
-        return read_envelope(message.headers, message.content_type, message.body).source == SOURCE
-    except EventProblem:
-        return False
-
-
-def _heard(message: BusMessage) -> _Item:
-    """A foreign message of the bus; under a routing key of ours it is a mistake, whatever it holds."""
-    item = _read(_AMQP, f"amqp:{message.routing_key}", message.headers, message.content_type, message.body)
-    if item.problem is None and is_ours(message.routing_key):
-        return replace(item, event=None, problem="routing key: one that only this system uses")
-    return item
-
-
-def _read(transport: str, origin: str, headers: Mapping[str, Any], content_type: str, body: bytes) -> _Item:
-    try:
-        event = decode(headers, content_type, body)
-    except EventProblem as problem:
-        envelope = problem.envelope
-        # without attributes the bytes identify it, so that a redelivery is not held twice
-        key = (
-            EventKey(envelope.source, envelope.id)
-            if envelope is not None
-            else EventKey(origin[:200], "sha256:" + hashlib.sha256(body).hexdigest())
-        )
-        kind = envelope.type if envelope is not None else "unknown"
-        return _Item(transport, origin, headers, content_type, body, key, kind, problem=problem.reason)
-    key = EventKey(event.source, event.id)
-    if event.kind.direction is not Direction.IN:
-        problem_text = "type: one that only this system sends"
-        return _Item(transport, origin, headers, content_type, body, key, event.kind.name, problem=problem_text)
-    return _Item(transport, origin, headers, content_type, body, key, event.kind.name, event=event)
-
-
-def _parts(items: Sequence[_Item]) -> list[list[_Item]]:
-    """One transaction's worth each: patients before what refers to them; choices and replies lock, so one by one."""
-    by_subject: dict[Subject, list[_Item]] = {subject: [] for subject in Subject}
-    for item in items:
-        by_subject[subject_of(item.event) if item.event is not None else Subject.UNREADABLE].append(item)
-    parts: list[list[_Item]] = []
-    for subject, group in by_subject.items():
-        if subject in {Subject.CONSENT, Subject.REPLY}:
-            parts += [[item] for item in group]
-        else:
-            parts += _step_by_step(group)
-    return parts
-
-
-def _step_by_step(group: Sequence[_Item]) -> list[list[_Item]]:
-    """Split where an appointment is told of again: a booking that was cancelled soon after was made all the same.
-
-    What a batch comes to must not depend on where the transport cut it.
-    """
-    parts: list[list[_Item]] = []
-    told: set[tuple[str, str]] = set()
-    for item in group:
-        data = item.event.data if item.event is not None else None
-        key = (data.source, data.appointment_id) if isinstance(data, AppointmentData) else None
-        if not parts or key in told:
-            parts.append([])
-            told.clear()
-        if key is not None:
-            told.add(key)
-        parts[-1].append(item)
-    return parts
-
-
-def _move(results: Counter[tuple[str, str, str]], items: Sequence[_Item], result: str, count: int) -> None:
+def _move(results: Counter[tuple[str, str, str]], items: Sequence[Item], result: str, count: int) -> None:
     """Of a part only the sum of stale and ignored news is known; it is counted under the part's first type."""
     if not items or not count:
         return

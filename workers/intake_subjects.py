@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select
 
 from channels.kit.discovery import discover
 from domain.events.codec import Event
-from domain.events.models import (
+from domain.events.incoming import (
     AppointmentData,
     ConsentData,
     ConsentScope,

@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -25,45 +25,22 @@ from domain.ledger.finishes import Finish
 from domain.ledger.store import reading
 from domain.ledger.transactions import transact
 from domain.ledger.vault import Vault
-from domain.rules.vocabulary import AttemptState, TouchKind
+from domain.rules.vocabulary import AttemptState
 from ops.runtime import metrics
 from ops.runtime.clock import Clock
 from ops.runtime.loop import LoopThread
-from ops.runtime.pacing import Ask, Cell, Pacer
+from ops.runtime.pacing import Pacer
 from workers.outcomes import finish_of, take_effect
 from workers.rendering import Renderer, Unrenderable
-from workers.waiting_line import WaitingLine
+from workers.turns import Message, Turns
 
 log = structlog.get_logger(__name__)
 
 #: A claim older than this is checked again for opt-outs right before its call (promise 3).
 FRESH = timedelta(seconds=1)
 
-#: Sustained and burst rate of one site on one channel: a guard against a site's own misconfiguration.
-SITE_PER_SECOND, SITE_BURST = 100.0, 1000
-
-#: Tokens that only answers may take from a provider's cell: they run it that far into debt when outreach has emptied
-#: it, and outreach waits until the debt is paid. The sustained rate is the same for both.
-ANSWER_RESERVE = 5
-
-#: An answer that finds even the reserve empty is tried again this soon.
-_ANSWER_WAIT = timedelta(seconds=1)
-
 #: What an error kept from being called is tried again after so long, lest a lasting fault spin.
 AFTER_ERROR = timedelta(minutes=1)
-
-
-@dataclass(frozen=True, slots=True)
-class _Message:
-    """A claimed touch with its text."""
-
-    claimed: Claimed
-    outgoing: Outgoing
-    cost: int
-
-    @property
-    def is_answer(self) -> bool:
-        return self.claimed.kind == TouchKind.ANSWER
 
 
 class SendWorker:
@@ -91,12 +68,10 @@ class SendWorker:
         self._channel = channel
         self._config = config
         self._systems = systems
-        self._pacer = pacer
         self._renderer = renderer
         self._loop = loop
-        self._pace_by_clock = pace_by_clock
         self._stopping = stopping or threading.Event()
-        self._line = WaitingLine()
+        self._turns = Turns(channel, config, pacer, pace_by_clock=pace_by_clock)
         self._sender: Sender = loop.run(self._open())
 
     def send(self, ids: Sequence[int]) -> None:
@@ -106,14 +81,14 @@ class SendWorker:
         uncalled = {each.token: each for each in claim.claimed}
         try:
             messages, unrenderable = self._render(claim.claimed)
-            granted, withheld = self._pace(messages)
+            granted, withheld = self._turns.take(messages, self._clock.now())
             self._finish([*unrenderable, *withheld])
             self._send_granted(granted, claimed_at, uncalled)
         except BaseException:  # Dramatiq's time limit is no Exception
             self._give_back(uncalled.values())
             raise
 
-    def _send_granted(self, granted: Sequence[_Message], claimed_at: float, uncalled: dict[str, Claimed]) -> None:
+    def _send_granted(self, granted: Sequence[Message], claimed_at: float, uncalled: dict[str, Claimed]) -> None:
         """Wave by wave; what a call may have been made for is taken out of `uncalled` before it is made."""
         # no more than can start at once: what waits for a connection would not see an opt-out committed meanwhile
         size = self._channel.concurrency(self._config)
@@ -125,7 +100,7 @@ class SendWorker:
                 rest = [each.claimed for each in granted[start:]]
                 self._finish(self._released(rest, why, self._clock.now()))
                 return
-            wave: Sequence[_Message] = granted[start : start + size]
+            wave: Sequence[Message] = granted[start : start + size]
             wave, stopped = self._recheck(wave) if age > FRESH else (wave, [])
             for each in wave:
                 del uncalled[each.claimed.token]
@@ -180,8 +155,8 @@ class SendWorker:
                 metrics.queue_handoff_seconds.labels(self._channel.name).observe(waited.total_seconds())
         return claim
 
-    def _render(self, claimed: Iterable[Claimed]) -> tuple[list[_Message], list[Finish]]:
-        messages: list[_Message] = []
+    def _render(self, claimed: Iterable[Claimed]) -> tuple[list[Message], list[Finish]]:
+        messages: list[Message] = []
         failed: list[Finish] = []
         for each in claimed:
             try:
@@ -190,45 +165,10 @@ class SendWorker:
                 log.warning("touch_unrenderable", touch_id=each.touch_id, reason=error.reason)
                 failed.append(Finish(each.touch_id, each.token, AttemptState.REJECTED, reason=error.reason))
                 continue
-            messages.append(_Message(each, outgoing, self._channel.cost(outgoing.body)))
+            messages.append(Message(each, outgoing, self._channel.cost(outgoing.body)))
         return messages, failed
 
-    def _pace(self, messages: Sequence[_Message]) -> tuple[list[_Message], list[Finish]]:
-        """Take tokens for all in one round trip; answers to patients have a reserve that outreach leaves them."""
-        if not messages:
-            return [], []
-        now = self._clock.now()
-        grants = self._pacer.take(
-            [Ask(self._cells(each), each.cost) for each in messages], now if self._pace_by_clock else None
-        )
-        granted = [each for each, grant in zip(messages, grants, strict=True) if grant.granted]
-        withheld = [
-            Finish(
-                each.claimed.touch_id,
-                each.claimed.token,
-                AttemptState.RELEASED,
-                retry_at=self._next_turn(each, now, grant.retry_after),
-            )
-            for each, grant in zip(messages, grants, strict=True)
-            if not grant.granted
-        ]
-        metrics.pacing_granted_total.labels(self._channel.name).inc(len(granted))
-        metrics.pacing_withheld_total.labels(self._channel.name).inc(len(withheld))
-        return granted, withheld
-
-    def _next_turn(self, message: _Message, now: datetime, retry_after: timedelta) -> datetime:
-        if message.is_answer:
-            return now + min(retry_after, _ANSWER_WAIT)
-        return self._line.turn(now + retry_after, self._cells(message), message.cost)
-
-    def _cells(self, message: _Message) -> tuple[Cell, ...]:
-        rates = self._channel.rates(self._config, message.outgoing.to)
-        reserve = ANSWER_RESERVE if message.is_answer else 0
-        cells = tuple(Cell(f"{self._channel.name}:{rate.key}", rate.per_second, rate.burst + reserve) for rate in rates)
-        site = f"{self._channel.name}:site:{message.claimed.organisation_id}:{message.claimed.site}"
-        return (*cells, Cell(site, SITE_PER_SECOND, SITE_BURST))
-
-    def _recheck(self, wave: Sequence[_Message]) -> tuple[list[_Message], list[Finish]]:
+    def _recheck(self, wave: Sequence[Message]) -> tuple[list[Message], list[Finish]]:
         """What of an aged wave may still go. The rest goes back, due now: the next claim finds its reason again."""
         with reading(self._engine) as conn:
             stopped = claims.still_suppressed(conn, [each.claimed for each in wave])
@@ -247,7 +187,7 @@ class SendWorker:
             Finish(each.touch_id, each.token, AttemptState.RELEASED, reason=reason, retry_at=at) for each in claimed
         ]
 
-    def _call(self, wave: Sequence[_Message]) -> tuple[list[Finish], bool]:
+    def _call(self, wave: Sequence[Message]) -> tuple[list[Finish], bool]:
         """Call the provider for all of a wave at once, with no transaction open; whether that paused the channel."""
         if not wave:
             return [], False
@@ -275,7 +215,7 @@ class SendWorker:
         metrics.provider_call_seconds.labels(self._channel.name, outcome.kind.value).observe(elapsed)
         return outcome
 
-    def _take_effects(self, wave: Sequence[_Message], outcomes: Sequence[Outcome]) -> None:
+    def _take_effects(self, wave: Sequence[Message], outcomes: Sequence[Outcome]) -> None:
         """What answers say beyond their message; committed before the finish, so that a crash loses no opt-out."""
         for message, outcome in zip(wave, outcomes, strict=True):
             if outcome.effect is None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
-from domain.events.models import PREFIX, TYPES, VERSION, Direction, EventType, dataschema
+from domain.events.contract import PREFIX, TYPES, VERSION, Direction, EventType, dataschema
 
 _REFERENCE = "#/components/schemas/{model}"
 

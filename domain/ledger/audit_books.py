@@ -12,8 +12,8 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, exists, or_, sel
 from domain.ledger.choices import choice_event, suppression
 from domain.ledger.enrolments import enrolment
 from domain.ledger.findings import Finding, finding, tally
+from domain.ledger.inbound import receipt, reply
 from domain.ledger.lapses import lapse
-from domain.ledger.replies import receipt, reply
 from domain.ledger.touches import attempt, touch, touch_event
 from domain.rules.vocabulary import LIVE, AttemptState, EnrolmentState, TouchState
 

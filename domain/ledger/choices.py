@@ -105,7 +105,7 @@ _IS_OPTED_OUT: Final = select(
 
 
 def _stopped(subject: ColumnElement[bool]) -> Select[Any]:
-    return select(suppression.c.contact_point_id, suppression.c.patient_id).where(
+    return select(suppression.c.contact_point_id, suppression.c.patient_id, suppression.c.since).where(
         _in_force,
         subject,
         suppression.c.reason == bindparam("reason", type_=String),
@@ -128,6 +128,13 @@ _OUT_ELSEWHERE: Final = (
         _in_force,
     )
 )
+_IS_KNOWN: Final = select(
+    exists().where(
+        choice_event.c.contact_point_id == _POINT,
+        choice_event.c.source == bindparam("source", type_=String),
+        choice_event.c.at == bindparam("at", type_=Instant),
+    )
+)
 _REMEMBER: Final = insert(choice_event)
 _SUPPRESS: Final = insert(suppression)
 _REFS: Final = select(patient.c.ref).where(patient.c.id.in_(_PATIENTS)).order_by(patient.c.id)
@@ -143,9 +150,12 @@ class Subjects:
 
 def lock(conn: Connection, contact_point_ids: Collection[int]) -> dict[int, Subjects]:
     """Lock patients, then contact points, each in id order; whoever needs several must ask for all of them at once."""
+    locked: set[int] = set()
     attached = _attached(conn, contact_point_ids)
-    patient_ids = sorted({patient_id for found in attached.values() for patient_id in found})
-    conn.execute(_LOCK_PATIENTS, {"patients": patient_ids})
+    # records may be merged while we wait for them: then their survivors are the ones to lock
+    while missing := {patient_id for found in attached.values() for patient_id in found} - locked:
+        locked |= set(conn.scalars(_LOCK_PATIENTS, {"patients": sorted(missing)}))
+        attached = _attached(conn, contact_point_ids)
     conn.execute(_LOCK_POINTS, {"points": sorted(contact_point_ids)})
     return {point: Subjects(point, tuple(attached.get(point, ()))) for point in contact_point_ids}
 
@@ -153,6 +163,11 @@ def lock(conn: Connection, contact_point_ids: Collection[int]) -> dict[int, Subj
 def is_opted_out(conn: Connection, contact_point_id: int) -> bool:
     """Whether an opt-out of this contact point is in force. Ask under `lock`."""
     return bool(conn.scalar(_IS_OPTED_OUT, {"point": contact_point_id}))
+
+
+def is_known(conn: Connection, contact_point_id: int, source: str, at: datetime) -> bool:
+    """Whether a choice made at this very instant, told by this source, is in the contact point's history."""
+    return bool(conn.scalar(_IS_KNOWN, {"point": contact_point_id, "source": source, "at": at}))
 
 
 def organisation_of(conn: Connection, contact_point_id: int) -> int:
@@ -214,21 +229,24 @@ def opt_in(
     """Lift the opt-outs of this contact point and of its patients; ended enrolments stay ended.
 
     A patient who also opted out at another contact point stays suppressed, and no other reason (deceased, do not
-    contact, …) is lifted: those words were not theirs to take back here.
+    contact, …) is lifted: those words were not theirs to take back here. Nor is an opt-out chosen after `at`, by a
+    message that overtook this one.
     """
     subjects = lock(conn, [contact_point_id])[contact_point_id]
     still_out = _opted_out_elsewhere(conn, contact_point_id, subjects.patient_ids)
     wanted: list[tuple[str, int]] = [("contact_point_id", contact_point_id)]
     wanted += [("patient_id", patient_id) for patient_id in subjects.patient_ids if patient_id not in still_out]
     stopped = _suppressed(conn, contact_point_id, subjects.patient_ids, OPTED_OUT)
-    lifted = [subject for subject in wanted if subject in stopped]
+    lifted = [subject for subject in wanted if subject in stopped and stopped[subject] <= at]
     if not lifted:
         return
     _remember(conn, organisation_id, lifted, "restored", source, reply_id, at, now)
     patient_ids = [number for column, number in lifted if column == "patient_id"]
     for subject in (suppression.c.contact_point_id == contact_point_id, suppression.c.patient_id.in_(patient_ids)):
         conn.execute(
-            update(suppression).where(_in_force, subject, suppression.c.reason == OPTED_OUT).values(lifted_at=at)
+            update(suppression)
+            .where(_in_force, subject, suppression.c.reason == OPTED_OUT, suppression.c.since <= at)
+            .values(lifted_at=at)
         )
 
 
@@ -255,11 +273,15 @@ def _attached(conn: Connection, contact_point_ids: Collection[int]) -> dict[int,
 
 def _suppressed(
     conn: Connection, contact_point_id: int, patient_ids: Sequence[int], reason: str
-) -> set[tuple[str, int]]:
-    """Which of these subjects already have a suppression for this reason in force, on every channel."""
+) -> dict[tuple[str, int], datetime]:
+    """Since when these subjects have a suppression for this reason in force, on every channel; the others miss."""
     rows = conn.execute(_STOPPED, {"point": contact_point_id, "patients": patient_ids, "reason": reason})
     return {
-        ("patient_id", row.patient_id) if row.contact_point_id is None else ("contact_point_id", row.contact_point_id)
+        (
+            ("patient_id", row.patient_id)
+            if row.contact_point_id is None
+            else ("contact_point_id", row.contact_point_id)
+        ): row.since
         for row in rows
     }
 

@@ -18,12 +18,12 @@ from domain.ledger.appointments import care
 from domain.ledger.choices import consent, suppression
 from domain.ledger.columns import Id, Instant
 from domain.ledger.enrolments import enrolment
+from domain.ledger.inbound import reply
 from domain.ledger.organisations import organisation, site
 from domain.ledger.patients import contact_point, patient, patient_contact
-from domain.ledger.replies import reply
 from domain.ledger.touches import IS_PLANNED, MAY_HAVE_REACHED, attempt, touch
 from domain.rules import caps
-from domain.rules.guard import Facts
+from domain.rules.guard import Facts, held_by
 from domain.rules.vocabulary import LIVE, Arm, TouchKind
 
 #: A row whose columns its query names.
@@ -78,6 +78,7 @@ _DETAILS = (
         touch.c.expires_at,
         touch.c.dispatched_until,
         touch.c.attempts,
+        touch.c.reason,
         enrolment.c.state.label("enrolment_state"),
         enrolment.c.arm,
         enrolment.c.campaign_id,
@@ -214,7 +215,7 @@ def read_facts(
     points = sorted({point.id for row in rows if (point := contacts.of(row)) is not None})
     patients = sorted({row.patient_id for row in rows if row.patient_id is not None})
     stopped_points, stopped_patients = suppressed(conn, points, patients, channel)
-    revoked = set(conn.scalars(_REVOKED, {"points": points, "channel": channel}))
+    refused = revoked(conn, points, channel)
     since = now - caps.LONGEST - LEASE
     sent_patient = _by_key(conn.execute(_RECENT_OF_PATIENTS, {"patients": patients, "since": since}))
     sent_point = _by_key(conn.execute(_RECENT_OF_POINTS, {"points": points, "since": since}))
@@ -235,12 +236,13 @@ def read_facts(
             reachable=point is not None,
             suppressed_contact=point_id in stopped_points,
             suppressed_patient=row.patient_id in stopped_patients,
-            consent_revoked=point_id in revoked,
+            consent_revoked=point_id in refused,
             channel_paused=is_paused,
             appointment_ahead=ahead.get(row.patient_id),
             zones=tuple(sorted(zones | ({row.zone} if row.zone else set()))),
             sent_to_patient=tuple(sent_patient[row.patient_id]),
             sent_to_contact=tuple(sent_point[point_id]),
+            waited_for=held_by(row.reason, row.due_at, row.expires_at),
         )
     return facts
 
@@ -254,6 +256,11 @@ def suppressed(
         {row.contact_point_id for row in rows if row.contact_point_id is not None},
         {row.patient_id for row in rows if row.patient_id is not None},
     )
+
+
+def revoked(conn: Connection, points: Sequence[int], channel: str) -> set[int]:
+    """Which of these contact points withdrew their consent to this channel."""
+    return set(conn.scalars(_REVOKED, {"points": points, "channel": channel}))
 
 
 def _by_key(rows: Any) -> defaultdict[int | None, list[datetime]]:

@@ -12,11 +12,20 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, update
 
-from domain.ledger.claim_facts import LEASE, AnyRow, Contacts, lock_and_read, read_contacts, read_facts, suppressed
+from domain.ledger.claim_facts import (
+    LEASE,
+    AnyRow,
+    Contacts,
+    lock_and_read,
+    read_contacts,
+    read_facts,
+    revoked,
+    suppressed,
+)
 from domain.ledger.columns import Id
 from domain.ledger.touches import IS_PLANNED, attempt, tell, touch
-from domain.rules.guard import Facts, decide, with_sent
-from domain.rules.vocabulary import AttemptState, Decision, Send, TouchKind, TouchState, Wait
+from domain.rules.guard import Facts, decide, may_answer_suppressed, with_sent
+from domain.rules.vocabulary import AttemptState, Decision, Never, Send, TouchKind, TouchState, Wait
 
 __all__ = ["LEASE", "Claim", "Claimed", "claim", "new_token", "still_suppressed"]
 
@@ -63,6 +72,8 @@ class Claim:
     claimed: list[Claimed] = field(default_factory=list)
     waits: list[tuple[int, Wait]] = field(default_factory=list)
     nevers: list[tuple[int, str]] = field(default_factory=list)
+    outwaited: dict[int, str] = field(default_factory=dict)
+    """Of those that expired: what they had waited for until it was too late."""
     rerouted: list[tuple[int, str]] = field(default_factory=list)
 
 
@@ -86,12 +97,13 @@ def claim(
 
 
 def still_suppressed(conn: Connection, claimed: Sequence[Claimed]) -> set[int]:
-    """Touch ids among an aged claim that an opt-out committed since then must stop."""
-    touches_of = {each.touch_id: each for each in claimed if each.kind != TouchKind.ANSWER}
+    """Touch ids among an aged claim that an opt-out committed since then must stop; a revoked consent is one, too."""
+    touches_of = {each.touch_id: each for each in claimed if not may_answer_suppressed(each.kind, each.answer)}
     points = sorted({each.contact_point_id for each in touches_of.values()})
     patients = sorted({each.patient_id for each in touches_of.values() if each.patient_id is not None})
     channel = claimed[0].channel if claimed else ""
     stopped_points, stopped_patients = suppressed(conn, points, patients, channel)
+    stopped_points |= revoked(conn, points, channel)
     return {
         id_
         for id_, each in touches_of.items()
@@ -128,6 +140,8 @@ def _decide(
                 sent_point[point.id].append(now)
         else:
             result.nevers.append((row.id, getattr(decision, "why", "unreachable")))
+            if isinstance(decision, Never) and decision.waited_for is not None:
+                result.outwaited[row.id] = decision.waited_for
     return result
 
 
@@ -186,7 +200,7 @@ def _write(conn: Connection, result: Claim, facts: Mapping[int, Facts], now: dat
             ],
         )
     _write_waits(conn, result.waits, now)
-    _write_nevers(conn, result.nevers, now)
+    _write_nevers(conn, result, now)
     _write_reroutes(conn, result.rerouted, now)
 
 
@@ -203,14 +217,15 @@ def _write_waits(conn: Connection, waits: Sequence[tuple[int, Wait]], now: datet
     )
 
 
-def _write_nevers(conn: Connection, nevers: Sequence[tuple[int, str]], now: datetime) -> None:
+def _write_nevers(conn: Connection, result: Claim, now: datetime) -> None:
     groups: defaultdict[str, list[int]] = defaultdict(list)
-    for id_, why in nevers:
+    for id_, why in result.nevers:
         groups[why].append(id_)
     for why, ids in groups.items():
         state = TouchState.EXPIRED if why == "expired" else TouchState.SUPPRESSED
         _update(conn, ids, state=state.value, reason=why, ended_at=now, dispatched_until=None)
-        tell(conn, [{"touch_id": id_, "what": state.value, "reason": why} for id_ in ids], now)
+        told = [{"touch_id": id_, "what": state.value, "reason": result.outwaited.get(id_, why)} for id_ in ids]
+        tell(conn, told, now)
 
 
 def _write_reroutes(conn: Connection, rerouted: Sequence[tuple[int, str]], now: datetime) -> None:

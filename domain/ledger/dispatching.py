@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     Integer,
     Row,
@@ -26,7 +27,7 @@ from sqlalchemy import (
 
 from domain.ledger.columns import Id, Instant
 from domain.ledger.organisations import site
-from domain.ledger.touches import IS_PLANNED, IS_SENDING, attempt, touch
+from domain.ledger.touches import IS_PLANNED, IS_SENDING, REMINDER_PRIORITY, attempt, touch
 from domain.rules.fairness import DeficitRoundRobin
 from domain.rules.segments import PRIORITY
 from domain.rules.vocabulary import TouchKind
@@ -35,9 +36,6 @@ AnyRow = Row[*tuple[Any, ...]]
 
 #: How long the broker's hint is trusted; a touch not claimed by then is dispatched again.
 HINT = timedelta(seconds=60)
-
-#: Reminders come after all outreach.
-REMINDER_PRIORITY = 90
 
 #: Every priority an outreach touch may have: each is one exact range of the index.
 PRIORITIES = (*sorted(PRIORITY.values()), REMINDER_PRIORITY)
@@ -48,15 +46,14 @@ _CHANNEL, _NOW = bindparam("channel", type_=String), bindparam("now", type_=Inst
 _LIMIT = bindparam("limit", type_=Integer)
 _CANDIDATE = (touch.c.id, touch.c.site_id, touch.c.priority, touch.c.due_at)
 
-_DUE = and_(
-    touch.c.channel == _CHANNEL,
+#: Touches due at `now` that nobody was told of.
+IS_DUE: ColumnElement[bool] = and_(
     IS_PLANNED,
     touch.c.due_at <= _NOW,
     or_(touch.c.dispatched_until.is_(None), touch.c.dispatched_until <= _NOW),
 )
+_DUE = and_(touch.c.channel == _CHANNEL, IS_DUE)
 
-# built once: most rounds find nothing due and end after the first of these
-_ANY_DUE = select(touch.c.id).where(_DUE).order_by(touch.c.due_at).limit(1)
 _ANSWERS = (
     select(touch.c.id)
     .where(_DUE, touch.c.priority == 0, touch.c.kind == TouchKind.ANSWER.value)
@@ -78,11 +75,6 @@ _MARK = (
     .values(dispatched_until=bindparam("until", type_=Instant))
     .returning(touch.c.id)
 )
-
-
-def is_any_due(conn: Connection, channel: str, now: datetime) -> bool:
-    """Whether a channel has a due touch, answers included, that nobody was told of."""
-    return conn.execute(_ANY_DUE, {"channel": channel, "now": now}).first() is not None
 
 
 def in_flight(conn: Connection, channel: str, now: datetime) -> int:

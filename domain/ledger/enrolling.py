@@ -7,12 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, func, insert, or_, select, update
 
 from domain.ledger import campaigns, outbox, touches
 from domain.ledger.campaigns import Running
 from domain.ledger.choices import suppression
-from domain.ledger.columns import Instant
+from domain.ledger.columns import Id, Instant
 from domain.ledger.enrolments import enrolment
 from domain.ledger.lapses import lapse
 from domain.ledger.organisations import site
@@ -40,17 +40,57 @@ def enrol_lapses(
     return counts
 
 
-_UNDECIDED = (
-    select(lapse.c.id)
-    .where(lapse.c.decided_at.is_(None), lapse.c.detected_at <= bindparam("before", type_=Instant))
-    .order_by(lapse.c.detected_at, lapse.c.id)
-    .limit(500)
+#: Lapses detected up to `before` that nobody decided about.
+IS_FORGOTTEN: ColumnElement[bool] = and_(
+    lapse.c.decided_at.is_(None), lapse.c.detected_at <= bindparam("before", type_=Instant)
 )
+
+_UNDECIDED = select(lapse.c.id).where(IS_FORGOTTEN).order_by(lapse.c.detected_at, lapse.c.id).limit(500)
 
 
 def undecided(conn: Connection, before: datetime) -> Sequence[int]:
     """Lapses detected before `before` that nobody decided about: their event was lost."""
     return conn.scalars(_UNDECIDED, {"before": before}).all()
+
+
+_REACHED = (
+    select(patient_contact.c.id)
+    .join(contact_point, contact_point.c.id == patient_contact.c.contact_point_id)
+    .where(
+        patient_contact.c.patient_id == lapse.c.patient_id,
+        patient_contact.c.detached_at.is_(None),
+        contact_point.c.quality != "bad",
+        contact_point.c.system.in_(bindparam("reached", expanding=True)),
+    )
+)
+_UNREACHABLE = (
+    select(lapse.c.id, lapse.c.organisation_id, lapse.c.patient_id, lapse.c.service_line, lapse.c.segment)
+    .where(
+        lapse.c.declined == "unreachable",
+        lapse.c.closed_at.is_(None),
+        lapse.c.id > bindparam("after", type_=Id),
+        _REACHED.exists(),
+    )
+    .order_by(lapse.c.id)
+    .limit(500)
+)
+
+
+def reconsider(conn: Connection, systems: Mapping[str, str]) -> int:
+    """Owe open lapses declined as unreachable another decision once their campaign reaches the patient; how many.
+
+    A number or address arrived, an opt-out was taken back, a channel was set up: whatever it was, the ledger shows it
+    now. Who is in the holdout was settled by patient and campaign, not by when they could be reached.
+    """
+    running = campaigns.running(conn)
+    reached, after, back = sorted(set(systems.values())), 0, 0
+    while rows := conn.execute(_UNREACHABLE, {"after": after, "reached": reached}).all():
+        after = rows[-1].id
+        reachable = reachable_channels(conn, {row.patient_id for row in rows}, systems)
+        ids = [row.id for row in rows if _is_reached(_campaign_for(row, running), reachable.get(row.patient_id, ()))]
+        again = update(lapse).where(lapse.c.id.in_(ids), lapse.c.declined == "unreachable", lapse.c.closed_at.is_(None))
+        back += conn.execute(again.values(decided_at=None, declined=None)).rowcount if ids else 0
+    return back
 
 
 def _enrol_chunk(conn: Connection, ids: Sequence[int], systems: Mapping[str, str], now: datetime) -> Counter[str]:
@@ -61,7 +101,7 @@ def _enrol_chunk(conn: Connection, ids: Sequence[int], systems: Mapping[str, str
     chosen: list[tuple[AnyRow, Running]] = []
     declined: defaultdict[str, list[int]] = defaultdict(list)
     for row in rows:
-        campaign = next((each for each in running if _fits(each, row)), None)
+        campaign = _campaign_for(row, running)
         reason = _why_not(row, campaign, reachable, engaged)
         if reason is not None or campaign is None:
             declined[reason or "no_campaign"].append(row.id)
@@ -100,8 +140,14 @@ def _locked(conn: Connection, ids: Sequence[int]) -> Sequence[AnyRow]:
     ).all()
 
 
-def _fits(campaign: Running, row: AnyRow) -> bool:
-    return campaign.organisation_id == row.organisation_id and campaign.wants(row.service_line, row.segment)
+def _campaign_for(row: AnyRow, running: Sequence[Running]) -> Running | None:
+    """The oldest running campaign that wants this lapse."""
+    theirs = (each for each in running if each.organisation_id == row.organisation_id)
+    return next((each for each in theirs if each.wants(row.service_line, row.segment)), None)
+
+
+def _is_reached(campaign: Running | None, channels: Collection[str]) -> bool:
+    return campaign is not None and not set(channels).isdisjoint(campaign.definition["channels"])
 
 
 def reachable_channels(
@@ -156,7 +202,7 @@ def _why_not(
         return "no_campaign"
     if (row.patient_id, campaign.key) in engaged:
         return engaged[row.patient_id, campaign.key]
-    if not set(reachable.get(row.patient_id, ())) & set(campaign.definition["channels"]):
+    if not _is_reached(campaign, reachable.get(row.patient_id, ())):
         return "unreachable"
     return None
 

@@ -11,14 +11,15 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Connection, Row, func, or_, select
 
 from domain.ledger.choices import choice_event, suppression
-from domain.ledger.enrolments import enrolment, outcome
+from domain.ledger.enrolments import enrolment
+from domain.ledger.inbound import reply
 from domain.ledger.lapses import lapse
 from domain.ledger.organisations import site
+from domain.ledger.outcomes import outcome
 from domain.ledger.patients import contact_point, patient, patient_contact, registration
-from domain.ledger.replies import reply
 from domain.ledger.touches import attempt, touch, touch_event
-from domain.rules.reasons import sentence
-from domain.rules.vocabulary import Arm, AttemptState, TouchKind
+from domain.rules.reasons import WAITS, sentence
+from domain.rules.vocabulary import Arm, AttemptState, TouchKind, TouchState
 
 AnyRow = Row[*tuple[Any, ...]]
 
@@ -236,6 +237,8 @@ def _name(touch_id: int, row: AnyRow) -> str:
 
 
 def _event(row: AnyRow) -> str:
+    if row.what == TouchState.EXPIRED and row.reason in WAITS:
+        return f"expired while it waited: {sentence(row.reason)}"
     return _EVENTS.get(row.what, f"{row.what}: {{why}}").format(why=sentence(row.reason), code=row.reason or "none")
 
 

@@ -9,7 +9,7 @@ from functools import cache
 from itertools import product
 from typing import Any
 
-from sqlalchemy import Connection, Update, bindparam, exists, select, update
+from sqlalchemy import ColumnElement, Connection, Update, and_, bindparam, exists, select, update
 
 from domain.ledger import outbox
 from domain.ledger.columns import Id, Instant
@@ -45,18 +45,15 @@ _LOCK_TOUCHES = (
     .order_by(touch.c.id)
     .with_for_update()
 )
-_LATE = (
-    select(attempt.c.touch_id, attempt.c.token)
-    .where(IS_SENDING, attempt.c.lease_until <= bindparam("now", type_=Instant))
-    .order_by(attempt.c.lease_until)
-    .limit(500)
+#: Attempts whose lease ran out at `now`.
+IS_LOST: ColumnElement[bool] = and_(IS_SENDING, attempt.c.lease_until <= bindparam("now", type_=Instant))
+#: Uncertain ones claimed before `patience` that no person was asked about yet.
+IS_UNSETTLED: ColumnElement[bool] = and_(
+    IS_UNCERTAIN, attempt.c.claimed_at <= bindparam("patience", type_=Instant), ~attempt.c.needs_person
 )
-_FOR_A_PERSON = (
-    select(attempt.c.id)
-    .where(IS_UNCERTAIN, attempt.c.claimed_at <= bindparam("before", type_=Instant), ~attempt.c.needs_person)
-    .order_by(attempt.c.claimed_at)
-    .limit(500)
-)
+
+_LATE = select(attempt.c.touch_id, attempt.c.token).where(IS_LOST).order_by(attempt.c.lease_until).limit(500)
+_FOR_A_PERSON = select(attempt.c.id).where(IS_UNSETTLED).order_by(attempt.c.claimed_at).limit(500)
 
 
 _END_ATTEMPT = (
@@ -213,7 +210,7 @@ def reap(conn: Connection, now: datetime) -> int:
 
 def hand_to_person(conn: Connection, now: datetime) -> int:
     """Uncertain attempts that no receipt settled in time go to the inbox; how many."""
-    ids = conn.scalars(_FOR_A_PERSON, {"before": now - PATIENCE}).all()
+    ids = conn.scalars(_FOR_A_PERSON, {"patience": now - PATIENCE}).all()
     if ids:
         conn.execute(update(attempt).where(attempt.c.id.in_(ids)).values(needs_person=True))
     return len(ids)

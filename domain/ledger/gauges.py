@@ -9,13 +9,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
-from domain.ledger.audit_books import conservation_gap
 from domain.ledger.columns import Instant
-from domain.ledger.enrolments import enrolment, outcome
+from domain.ledger.enrolments import enrolment
+from domain.ledger.inbound import receipt, reply
 from domain.ledger.lapses import lapse
 from domain.ledger.outbox import outbox
+from domain.ledger.outcomes import outcome
 from domain.ledger.quarantine import quarantine
-from domain.ledger.replies import receipt, reply
 from domain.ledger.touches import IS_PLANNED, IS_UNCERTAIN, attempt, touch
 
 
@@ -40,7 +40,6 @@ class Gauges:
     uncertain: int
     needs_person: int
     quarantine_held: int
-    conservation_gap: int
 
 
 def read(conn: Connection, now: datetime) -> Gauges:
@@ -58,7 +57,6 @@ def read(conn: Connection, now: datetime) -> Gauges:
         uncertain=_count(conn, attempt, uncertain),
         needs_person=_count(conn, attempt, uncertain & attempt.c.needs_person),
         quarantine_held=_count(conn, quarantine, quarantine.c.state == "held"),
-        conservation_gap=conservation_gap(conn),
     )
 
 

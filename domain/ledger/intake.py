@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection, Table
 
-from domain.ledger import care, demographics, enrolments, lapses, organisations, patients
+from domain.ledger import care, demographics, following, lapses, organisations, patients
 from domain.ledger.appointments import appointment, care_gap
 from domain.ledger.organisations import SiteFacts
 from domain.ledger.vault import Vault
@@ -140,7 +140,7 @@ def follow(conn: Connection, patient_ids: Collection[int], now: datetime) -> Non
     if not patient_ids:
         return
     care.refresh(conn, patient_ids, now)
-    enrolments.follow_appointments(conn, patient_ids, now)
+    following.follow_appointments(conn, patient_ids, now)
     lapses.close_untrue(conn, patient_ids, now)
 
 

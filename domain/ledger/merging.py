@@ -18,7 +18,7 @@ def merge(conn: Connection, gone: int, survivor: int, now: datetime) -> None:
     """Merge the record `gone` into `survivor`. Call it with both locked, then refresh both.
 
     Merges are rare and each depends on the one before, so they come one at a time. Enrolments and lapses of the gone
-    record are not moved: they end (see `follow_appointments`, `close_untrue`), and the survivor's history speaks.
+    record are not moved: they end (see `following`, `close_untrue`), and the survivor's history speaks.
     """
     for table in (registration, appointment, care_gap):
         conn.execute(update(table).where(table.c.patient_id == gone).values(patient_id=survivor))

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import JSON, Column, Connection, Index, Row, String, Table, bindparam, func, insert, select, update
 
-from domain.events.models import plain
+from domain.events.contract import plain
 from domain.ledger.columns import Id, Instant, id_column, metadata
 from domain.ledger.store import CHUNK
 
@@ -24,13 +24,14 @@ outbox = Table(
     Column("created_at", Instant, nullable=False),
     Column("published_at", Instant),
 )
-_unpublished = outbox.c.published_at.is_(None)
-Index("ix_outbox_unpublished", outbox.c.id, sqlite_where=_unpublished, postgresql_where=_unpublished)
+#: Events that nobody confirmed yet.
+IS_UNPUBLISHED: Final = outbox.c.published_at.is_(None)
+Index("ix_outbox_unpublished", outbox.c.id, sqlite_where=IS_UNPUBLISHED, postgresql_where=IS_UNPUBLISHED)
 
 _INSERT: Final = insert(outbox)
 _OLDEST: Final = (
     select(outbox.c.id, outbox.c.event_id, outbox.c.type, outbox.c.data, outbox.c.created_at)
-    .where(_unpublished)
+    .where(IS_UNPUBLISHED)
     .order_by(outbox.c.id)
     .limit(bindparam("most"))
 )
@@ -72,6 +73,6 @@ def mark_published(conn: Connection, ids: Sequence[int], now: datetime) -> None:
 
 def waiting(conn: Connection) -> tuple[int, datetime | None]:
     """How many events wait to be published, and when the oldest was committed."""
-    oldest = select(outbox.c.created_at).where(outbox.c.published_at.is_(None)).order_by(outbox.c.id).limit(1)
-    count = select(func.count()).select_from(outbox).where(outbox.c.published_at.is_(None))
+    oldest = select(outbox.c.created_at).where(IS_UNPUBLISHED).order_by(outbox.c.id).limit(1)
+    count = select(func.count()).select_from(outbox).where(IS_UNPUBLISHED)
     return conn.execute(count).scalar_one(), conn.scalar(oldest)

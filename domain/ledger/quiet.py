@@ -7,9 +7,9 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, literal, literal_column, select, union_all
 
 from domain.ledger.columns import Instant
+from domain.ledger.inbound import receipt, reply
 from domain.ledger.lapses import lapse
 from domain.ledger.outbox import outbox
-from domain.ledger.replies import receipt, reply
 from domain.ledger.touches import IS_PLANNED, IS_SENDING, attempt, touch
 
 _NOW = bindparam("now", type_=Instant)

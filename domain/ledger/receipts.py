@@ -16,8 +16,8 @@ from sqlalchemy import Connection, Row, String, bindparam, select, update
 
 from domain.ledger import choices, outbox, pauses, store
 from domain.ledger.columns import Id, Instant
+from domain.ledger.inbound import receipt
 from domain.ledger.patients import patient
-from domain.ledger.replies import receipt
 from domain.ledger.touches import attempt, tell, touch
 from domain.rules.vocabulary import AttemptState, Delivery, TouchState
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, func, select, update
 
-from domain.ledger import campaigns, enrolments, touches
+from domain.ledger import campaigns, enrolments, following, touches
 from domain.ledger.appointments import care
 from domain.ledger.enrolling import reachable_channels
 from domain.ledger.enrolments import enrolment
@@ -16,7 +17,7 @@ from domain.ledger.organisations import site
 from domain.ledger.patients import patient
 from domain.ledger.touches import touch
 from domain.rules import cadence
-from domain.rules.cadence import Cadence
+from domain.rules.cadence import Cadence, Planned
 from domain.rules.holdout import draw
 from domain.rules.inactivity import OUTCOME_WITHIN
 from domain.rules.vocabulary import Arm, EnrolmentState, TouchKind, TouchState
@@ -35,10 +36,13 @@ def review(conn: Connection, systems: dict[str, str], now: datetime, limit: int 
     rows = _locked(conn, now, limit)
     if not rows:
         return 0
-    versions = campaigns.by_ids(conn, sorted({row.campaign_id for row in rows}))
-    reachable = reachable_channels(conn, {row.patient_id for row in rows}, systems)
-    for row in rows:
-        _review_one(conn, row, cadence.from_definition(versions[row.campaign_id].definition), reachable, now)
+    booked = [row for row in rows if row.booked_at is not None]
+    _put_off(conn, [(row.id, now + _LATER) for row in booked])
+    _go_on(conn, [row for row in rows if row.booked_at is None], systems, now)
+    # their time passed and nobody told how it went: these enrolments go on
+    passed = {row.patient_id for row in booked if row.booked_for is None or row.booked_for + OUTCOME_WITHIN <= now}
+    if passed:
+        following.follow_appointments(conn, sorted(passed), now)
     return len(rows)
 
 
@@ -87,24 +91,34 @@ def _due(conn: Connection, patients: Sequence[int], now: datetime) -> Sequence[A
     ).all()
 
 
-def _review_one(conn: Connection, row: AnyRow, plan: Cadence, reachable: dict[int, list[str]], now: datetime) -> None:
-    if row.booked_at is not None:
-        _set(conn, row.id, review_at=now + _LATER)
-        if row.booked_for is None or row.booked_for + OUTCOME_WITHIN <= now:
-            # its time passed and nobody told how it went: the enrolment goes on
-            enrolments.follow_appointments(conn, [row.patient_id], now)
-        return
-    over_at = cadence.review_after(plan, row.enrolled_at)
-    if row.on_its_way or now < over_at:
-        _set(conn, row.id, review_at=max(over_at, now + _LATER))
-        return
-    channels = [channel for channel in reachable.get(row.patient_id, []) if channel in plan.channels]
-    nth = row.reminders if row.arm == Arm.TREATMENT.value else _virtual_reminders(row, plan, now)
-    if nth >= plan.reminders or not channels:
-        state = EnrolmentState.FINISHED if channels else EnrolmentState.INELIGIBLE
-        enrolments.end(conn, [row.id], state, "cadence_over" if channels else "unreachable", now)
-        return
-    nxt = cadence.reminder(
+def _go_on(conn: Connection, rows: Sequence[AnyRow], systems: dict[str, str], now: datetime) -> None:
+    """Whoever has a touch on its way or the cadence ahead waits; the others get a reminder, or are finished."""
+    versions = campaigns.by_ids(conn, sorted({row.campaign_id for row in rows}))
+    reachable = reachable_channels(conn, {row.patient_id for row in rows}, systems)
+    waiting: list[tuple[int, datetime]] = []
+    over: defaultdict[bool, list[int]] = defaultdict(list)
+    graduates: list[tuple[AnyRow, Planned]] = []
+    for row in rows:
+        plan = cadence.from_definition(versions[row.campaign_id].definition)
+        over_at = cadence.review_after(plan, row.enrolled_at)
+        if row.on_its_way or now < over_at:
+            waiting.append((row.id, max(over_at, now + _LATER)))
+            continue
+        channels = [channel for channel in reachable.get(row.patient_id, []) if channel in plan.channels]
+        nth = row.reminders if row.arm == Arm.TREATMENT.value else _virtual_reminders(row, plan, now)
+        if nth >= plan.reminders or not channels:
+            over[bool(channels)].append(row.id)
+        else:
+            graduates.append((row, _reminder(row, plan, nth, channels, now)))
+    _put_off(conn, waiting)
+    for is_reachable, ids in over.items():
+        state = EnrolmentState.FINISHED if is_reachable else EnrolmentState.INELIGIBLE
+        enrolments.end(conn, ids, state, "cadence_over" if is_reachable else "unreachable", now)
+    _graduate(conn, graduates)
+
+
+def _reminder(row: AnyRow, plan: Cadence, nth: int, channels: Sequence[str], now: datetime) -> Planned:
+    return cadence.reminder(
         plan,
         nth,
         after=now,
@@ -113,21 +127,26 @@ def _review_one(conn: Connection, row: AnyRow, plan: Cadence, reachable: dict[in
         preferred=row.preferred_channel,
         draw=draw("send_at", row.ref),
     )
-    if row.arm == Arm.TREATMENT.value:
-        touches.plan_many(
-            conn,
-            [
-                {
-                    "organisation_id": row.organisation_id,
-                    "patient_id": row.patient_id,
-                    "site_id": row.site_id,
-                    "enrolment_id": row.id,
-                    "priority": 90,
-                    "planned": nxt,
-                }
-            ],
-        )
-    _set(conn, row.id, state=EnrolmentState.GRADUATED.value, review_at=nxt.expires_at)
+
+
+def _graduate(conn: Connection, graduates: Sequence[tuple[AnyRow, Planned]]) -> None:
+    touches.plan_many(
+        conn,
+        [
+            {
+                "organisation_id": row.organisation_id,
+                "patient_id": row.patient_id,
+                "site_id": row.site_id,
+                "enrolment_id": row.id,
+                "priority": touches.REMINDER_PRIORITY,
+                "planned": planned,
+            }
+            for row, planned in graduates
+            if row.arm == Arm.TREATMENT.value
+        ],
+    )
+    if graduates:
+        conn.execute(_GRADUATE, [{"b_id": row.id, "b_at": planned.expires_at} for row, planned in graduates])
 
 
 def _virtual_reminders(row: AnyRow, plan: Cadence, now: datetime) -> int:
@@ -136,7 +155,11 @@ def _virtual_reminders(row: AnyRow, plan: Cadence, now: datetime) -> int:
     return max(0, round(since / timedelta(days=30.4 * plan.reminder_every_months)))
 
 
-def _set(conn: Connection, enrolment_id: int, **values: Any) -> None:
-    conn.execute(
-        update(enrolment).where(enrolment.c.id == enrolment_id, enrolment.c.ended_at.is_(None)).values(**values)
-    )
+def _put_off(conn: Connection, reviews: Sequence[tuple[int, datetime]]) -> None:
+    if reviews:
+        conn.execute(_PUT_OFF, [{"b_id": enrolment_id, "b_at": at} for enrolment_id, at in reviews])
+
+
+_LIVE_ONE = and_(enrolment.c.id == bindparam("b_id"), enrolment.c.ended_at.is_(None))
+_PUT_OFF = update(enrolment).where(_LIVE_ONE).values(review_at=bindparam("b_at"))
+_GRADUATE = _PUT_OFF.values(state=EnrolmentState.GRADUATED.value)

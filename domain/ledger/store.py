@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 
 T = TypeVar("T")
 
@@ -103,12 +105,12 @@ def _one_writer(engine: Engine) -> None:
 
     def begin(conn: Connection) -> None:
         if conn.get_execution_options().get("reading", False):
-            conn.exec_driver_sql("BEGIN")
+            _tell_driver(conn, "BEGIN")
             return
         writing.acquire()
         mine.is_writing = True
         try:
-            conn.exec_driver_sql("BEGIN IMMEDIATE")
+            _tell_driver(conn, "BEGIN IMMEDIATE")
         except BaseException:
             end()
             raise
@@ -130,6 +132,14 @@ def _one_writer(engine: Engine) -> None:
 
     for name, listener in (("begin", begin), ("commit", commit), ("rollback", rollback)):
         event.listen(engine, name, listener)
+
+
+def _tell_driver(conn: Connection, statement: str) -> None:
+    """Run a statement of every transaction without the detour of a compiled one. Raises OperationalError."""
+    try:
+        _driver(conn).execute(statement)
+    except sqlite3.OperationalError as error:
+        raise OperationalError(statement, None, error, hide_parameters=True) from error
 
 
 def _driver(conn: Connection) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -27,7 +28,11 @@ from sqlalchemy import (
 from domain.ledger.columns import Instant, id_column, metadata, ref
 from domain.ledger.store import chunks
 from domain.rules.cadence import Planned
+from domain.rules.guard import held_by
 from domain.rules.vocabulary import TouchKind, TouchState
+
+#: Of light reminders: they come after all outreach. Lower is more urgent, 0 are answers.
+REMINDER_PRIORITY = 90
 
 touch = Table(
     "touch",
@@ -49,7 +54,7 @@ touch = Table(
     Column("state", String(16), nullable=False),
     #: Of the latest non-send or ending: a rule id or an error class.
     Column("reason", String(48)),
-    Column("priority", Integer, nullable=False, default=100),
+    Column("priority", Integer, nullable=False, default=REMINDER_PRIORITY),
     Column("due_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
     #: The broker was told; until then the dispatcher leaves it alone. A lost hint is repeated after it.
@@ -148,13 +153,19 @@ MAY_HAVE_REACHED: ColumnElement[bool] = attempt.c.state.in_(
     [literal_column(f"'{state}'") for state in ("sending", "accepted", "uncertain")]
 )
 
+#: Planned, and past their time at `now`.
+IS_LATE: ColumnElement[bool] = and_(
+    IS_PLANNED, touch.c.due_at <= bindparam("now", type_=Instant), touch.c.expires_at <= bindparam("now", type_=Instant)
+)
+
 _LATE = (
-    select(touch.c.id)
-    .where(IS_PLANNED, touch.c.due_at <= bindparam("now", type_=Instant), touch.c.expires_at <= bindparam("now"))
+    select(touch.c.id, touch.c.reason, touch.c.due_at, touch.c.expires_at)
+    .where(IS_LATE)
     .order_by(touch.c.due_at)
     .limit(1000)
     .with_for_update(skip_locked=True)
 )
+_PLAN, _TELL = insert(touch), insert(touch_event)
 _NEXT_DUE = select(touch.c.due_at).where(IS_PLANNED).order_by(touch.c.due_at).limit(1)
 
 #: An answer is worth sending for five minutes: the presumption of 47 CFR 64.1200(a)(12) for confirmations.
@@ -166,7 +177,7 @@ def plan_many(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     if not rows:
         return
     conn.execute(
-        insert(touch),
+        _PLAN,
         [
             {name: value for name, value in row.items() if name != "planned"} | _planned_columns(row["planned"])
             for row in rows
@@ -247,37 +258,45 @@ def restore(conn: Connection, enrolment_ids: Collection[int], reason: str, now: 
         tell(conn, [{"touch_id": id_, "what": "planned", "reason": "unbooked"} for id_ in sorted(back)], now)
 
 
-def settle(conn: Connection, which: ColumnElement[bool], state: TouchState, reason: str, now: datetime) -> int:
-    """Bring planned touches to rest in `state`, with the reason in their history; how many."""
+def settle(
+    conn: Connection,
+    which: ColumnElement[bool],
+    state: TouchState,
+    reason: str,
+    now: datetime,
+    *,
+    told: str | None = None,
+) -> int:
+    """Bring planned touches to rest in `state`, with the reason (or what is `told`) in their history; how many."""
     ended = conn.scalars(
         update(touch)
         .where(which)
         .values(state=state.value, reason=reason, ended_at=now, dispatched_until=None)
         .returning(touch.c.id)
     ).all()
-    tell(conn, [{"touch_id": id_, "what": state.value, "reason": reason} for id_ in sorted(ended)], now)
+    tell(conn, [{"touch_id": id_, "what": state.value, "reason": told or reason} for id_ in sorted(ended)], now)
     return len(ended)
 
 
 def expire(conn: Connection, now: datetime) -> int:
-    """End planned touches whose time has passed: after an outage an old backlog must not fire at once."""
-    late = conn.scalars(_LATE, {"now": now}).all()
+    """End planned touches whose time has passed: after an outage an old backlog must not fire at once.
+
+    Their history tells what they had waited for until then.
+    """
+    late: defaultdict[str | None, list[int]] = defaultdict(list)
+    for row in conn.execute(_LATE, {"now": now}):
+        late[held_by(row.reason, row.due_at, row.expires_at)].append(row.id)
     return sum(
-        settle(
-            conn,
-            and_(touch.c.id.in_(ids), IS_PLANNED),
-            TouchState.EXPIRED,
-            "expired",
-            now,
-        )
-        for ids in chunks(late)
+        settle(conn, and_(touch.c.id.in_(ids), IS_PLANNED), TouchState.EXPIRED, "expired", now, told=wait)
+        for wait, all_ids in late.items()
+        for ids in chunks(all_ids)
     )
 
 
 def tell(conn: Connection, events: Sequence[Mapping[str, Any]], now: datetime) -> None:
     """Append to the history of touches: each event has `touch_id`, `what`, and where it has them `reason`, `until`."""
     if events:
-        conn.execute(insert(touch_event), [{"reason": None, "until": None, **event, "at": now} for event in events])
+        conn.execute(_TELL, [{"reason": None, "until": None, **event, "at": now} for event in events])
 
 
 def next_due(conn: Connection) -> datetime | None:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from domain.rules.caps import CONTACT_CAPS, PATIENT_CAPS, blocked_until
 from domain.rules.quiet_hours import next_allowed, window_end
+from domain.rules.reasons import WAITS
 from domain.rules.vocabulary import Decision, Never, Send, TouchKind, Wait
 
 #: Answers that a person who opted out may still get: the one confirmation, and help (rules of 10DLC carriers).
@@ -15,6 +16,9 @@ ALLOWED_WHEN_SUPPRESSED = frozenset({"opt_out_confirmation", "help"})
 
 #: A provider holds a text at most ten hours (Twilio); an answer is worthless sooner.
 _ANSWER_VALID = timedelta(minutes=5)
+
+#: A touch that nobody took up for longer than this before it expired was not held by its last wait, but by an outage.
+_TAKEN_UP_WITHIN = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,22 +44,34 @@ class Facts:
     """Every zone the person may be in: address, and the number's own where it tells."""
     sent_to_patient: tuple[datetime, ...] = ()
     sent_to_contact: tuple[datetime, ...] = ()
+    waited_for: str | None = None
+    """What it has waited for until now (a rule id)."""
 
 
 def decide(facts: Facts, now: datetime) -> Decision:
     """Whether the touch may go at `now`.
 
-    A wait that would outlast the touch's expiry is a Never: it would only come too late.
+    A wait that would outlast the touch's expiry is a Never that names the wait: it would only come too late.
     """
     refusal = _refusal(facts, now)
     if refusal is not None:
-        return Never(refusal)
+        return Never(refusal, waited_for=facts.waited_for if refusal == "expired" else None)
     if facts.kind == TouchKind.ANSWER:
         return Send(valid_until=now + _ANSWER_VALID)
     decision = _hours_and_caps(facts, now)
     if isinstance(decision, Wait) and decision.until >= facts.expires_at:
-        return Never("expired")
+        return Never("expired", waited_for=decision.why)
     return decision
+
+
+def may_answer_suppressed(kind: str, answer: str | None) -> bool:
+    """Whether a touch is one of the few answers that a person who opted out may still get."""
+    return kind == TouchKind.ANSWER and answer in ALLOWED_WHEN_SUPPRESSED
+
+
+def held_by(reason: str | None, due_at: datetime, expires_at: datetime) -> str | None:
+    """The wait that held a planned touch until it expired, by its latest `reason`; None = no wait of ours did."""
+    return reason if reason in WAITS and expires_at - due_at <= _TAKEN_UP_WITHIN else None
 
 
 def with_sent(facts: Facts, *, to_patient: Sequence[datetime], to_contact: Sequence[datetime]) -> Facts:
@@ -68,7 +84,7 @@ def with_sent(facts: Facts, *, to_patient: Sequence[datetime], to_contact: Seque
 
 
 def _refusal(facts: Facts, now: datetime) -> str | None:
-    exempt = facts.kind == TouchKind.ANSWER and facts.answer in ALLOWED_WHEN_SUPPRESSED
+    exempt = may_answer_suppressed(facts.kind, facts.answer)
     checks = (
         (now >= facts.expires_at, "expired"),
         (facts.deceased, "deceased"),

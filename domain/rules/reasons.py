@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-#: Reason id (rule id, error class or ending) -> what to tell. Written to follow "not sent:" or "ended:".
-REASONS: Mapping[str, str] = {
-    # waits
+#: Why a touch goes out later than it was due. Written to follow "not sent yet:" or "expired while it waited:".
+WAITS: Mapping[str, str] = {
     "quiet_hours": "it was outside the hours in which this person may be contacted",
     "cap_day": "this person had already been contacted in the last 24 hours",
     "cap_week": "this person had already been contacted three times in the last 7 days",
@@ -19,6 +18,11 @@ REASONS: Mapping[str, str] = {
     "retry": "the provider could not take it then, and it surely was not sent",
     "released": "it was claimed and let go again before any call was made",
     "booked": "an appointment is ahead",
+}
+
+#: Reason id (rule id, error class or ending) -> what to tell. Written to follow "not sent:" or "ended:".
+REASONS: Mapping[str, str] = {
+    **WAITS,
     "unbooked": "the appointment ahead was lost, so it is worth sending again",
     # endings without a call
     "suppressed_contact": "nobody may be contacted at this number or address: it opted out",

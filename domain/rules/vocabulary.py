@@ -162,6 +162,8 @@ class Never:
     """Not ever, because of `why` (a rule id)."""
 
     why: str
+    waited_for: str | None = None
+    """Of a touch that expired: the wait (a rule id) that lasted until it was too late."""
 
 
 Decision = Send | Wait | Never

@@ -11,15 +11,13 @@ from domain.ledger.explain import UnknownPatientError
 from domain.ledger.explain import explain as timeline_of
 from domain.ledger.report import report as report_of
 from domain.ledger.store import reading
-from ops.cli.base import Exit, fail, parts_of, print_json
+from ops.cli.base import JSON, Exit, fail, parts_of, print_json
 from ops.demo.telling import tell
-
-_JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
 
 
 @click.command(epilog="Example: reactivate --home build/demo explain PABCDEFGHIJKLMNOP")
 @click.argument("patient")
-@_JSON
+@JSON
 @click.pass_context
 def explain(context: click.Context, patient: str, as_json: bool) -> None:
     """Tell a patient's timeline: each touch, each non-send and its reason. PATIENT is the public reference."""
@@ -36,7 +34,7 @@ def explain(context: click.Context, patient: str, as_json: bool) -> None:
 
 
 @click.command(epilog="Example: reactivate audit --json")
-@_JSON
+@JSON
 @click.pass_context
 def audit(context: click.Context, as_json: bool) -> None:
     """Check every promise in the ledger; exits with 1 on a breach."""
@@ -54,7 +52,7 @@ def audit(context: click.Context, as_json: bool) -> None:
 
 
 @click.command(epilog="Example: reactivate report --json > report.json")
-@_JSON
+@JSON
 @click.pass_context
 def report(context: click.Context, as_json: bool) -> None:
     """What the campaigns did: touches, replies, returns, and the lift over the holdout."""

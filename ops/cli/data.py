@@ -12,15 +12,13 @@ import click
 from domain.ledger import quarantine as held
 from domain.ledger.store import reading
 from ops import assembly
-from ops.cli.base import Exit, fail, parts_of, print_json
-from ops.migrations import run as migrations
+from ops.cli.base import JSON, LIMIT, Exit, fail, migrate_ledger, parts_of, print_json, print_list
 from ops.runtime.settings import new_keys
 from producers.importing.dates import end_of_day
 from producers.importing.result import ImportResult, Progress
 from producers.importing.run import run_import
 from producers.importing.source_file import ImportProblem
 
-_JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
 _NUMBERS = click.argument("numbers", nargs=-1, type=int, required=True)
 
 
@@ -29,8 +27,7 @@ _NUMBERS = click.argument("numbers", nargs=-1, type=int, required=True)
 def migrate(context: click.Context) -> None:
     """Bring the ledger to the newest schema; does nothing when it is there already."""
     with parts_of(context, migrated=False) as parts:
-        migrations.upgrade(parts.engine)
-    click.echo(f"the ledger is at revision {migrations.newest()}")
+        click.echo(migrate_ledger(parts.engine))
 
 
 @click.command(epilog="Example: reactivate keys >> .env")
@@ -45,7 +42,7 @@ def keys() -> None:
 @click.option("--organisation", required=True, type=click.Path(path_type=Path), help="Organisation file.")
 @click.option("--mapping", type=click.Path(path_type=Path), help="Mapping of CSV files (default: beside them).")
 @click.option("--as-of", type=click.DateTime(["%Y-%m-%d"]), help="Day the export was made (default: today, UTC).")
-@_JSON
+@JSON
 @click.pass_context
 def import_(
     context: click.Context,
@@ -111,20 +108,16 @@ def quarantine() -> None:
 
 
 @quarantine.command(name="list", epilog="Example: reactivate quarantine list --json")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
-@_JSON
+@LIMIT
+@JSON
 @click.pass_context
 def list_(context: click.Context, limit: int, as_json: bool) -> None:
     """List what is held, oldest first, with the reason."""
     with parts_of(context) as parts, reading(parts.engine) as conn:
         rows = held.list_held(conn, limit)
-    if as_json:
-        print_json([{"id": row.id, "source": row.source, "reason": row.reason, "at": row.received_at} for row in rows])
-        return
-    for row in rows:
-        click.echo(f"{row.id}  {row.received_at:%Y-%m-%d %H:%M}Z  {row.source}: {row.reason}")
-    if not rows:
-        click.echo("nothing is held")
+    told = [{"id": row.id, "source": row.source, "reason": row.reason, "at": row.received_at} for row in rows]
+    lines = (f"{row.id}  {row.received_at:%Y-%m-%d %H:%M}Z  {row.source}: {row.reason}" for row in rows)
+    print_list(told, lines, as_json=as_json, nothing="nothing is held")
 
 
 @quarantine.command(epilog="Example: reactivate quarantine show 3")

@@ -16,8 +16,9 @@ from rich.console import Console
 
 from ops.cli.base import Exit, fail, print_json
 from ops.demo.embedded import NotQuiet
+from ops.demo.script import REPORT, Listener, OwnExport, Script, StoryError, default_start
 from ops.demo.simulated import SimulatorGone, WorldProblem
-from ops.demo.story import REPORT, Listener, OwnExport, Script, StoryError, default_start, play
+from ops.demo.story import play
 from ops.demo.telling import listening, tell
 from ops.runtime import logs
 from producers.importing.dates import end_of_day

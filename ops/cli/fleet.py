@@ -17,9 +17,8 @@ from domain.events.topology import TOPOLOGY
 from domain.ledger import pauses
 from domain.ledger.store import reading
 from ops import assembly
-from ops.cli.base import fail, parts_of, print_json
+from ops.cli.base import fail, migrate_ledger, parts_of, print_json
 from ops.demo.embedded import Embedded
-from ops.migrations import run as migrations
 from ops.runtime import logs, metrics
 from ops.runtime.broker import run_worker
 from ops.runtime.connecting import wait_for_servers
@@ -50,8 +49,8 @@ def _stopping() -> Iterator[threading.Event]:
 
 
 @contextmanager
-def _process(context: click.Context) -> Iterator[tuple[assembly.Parts, threading.Event]]:
-    """A fleet process: logs, metrics, servers waited for, parts, and the event that ends it."""
+def _process(context: click.Context, *, waits: bool = True) -> Iterator[tuple[assembly.Parts, threading.Event]]:
+    """A fleet process: logs, metrics, servers waited for (unless told not to), parts, and the event that ends it."""
     with parts_of(context, migrated=False) as parts, _stopping() as stop:
         logs.configure(parts.settings.log_level)
         stop_metrics: Callable[[], None] | None = None
@@ -61,7 +60,8 @@ def _process(context: click.Context) -> Iterator[tuple[assembly.Parts, threading
             except OSError:
                 fail(f"REACTIVATE_METRICS_PORT: port {parts.settings.metrics_port} is taken")
         try:
-            wait_for_servers(parts.engine, parts.settings.amqp_url, stop)
+            if waits:
+                wait_for_servers(parts.engine, parts.settings.amqp_url, stop)
             yield parts, stop
         finally:
             if stop_metrics is not None:
@@ -111,7 +111,8 @@ def clock(context: click.Context, pause: float, scan_every: int) -> None:
 @click.pass_context
 def web(context: click.Context) -> None:
     """Serve webhooks, unsubscribe and booking links, events over HTTP, health and metrics."""
-    with _process(context) as (parts, stop), serve_web(parts):
+    # a web process that waited for the ledger would keep no webhook meanwhile
+    with _process(context, waits=False) as (parts, stop), serve_web(parts):
         stop.wait()
 
 
@@ -123,7 +124,7 @@ def up(context: click.Context, pause: float) -> None:
     with _process(context) as (parts, stop):
         if not parts.settings.is_embedded:
             fail("`reactivate up` is embedded; REACTIVATE_AMQP_URL is set: run the fleet's processes instead")
-        migrations.upgrade(parts.engine)
+        click.echo(migrate_ledger(parts.engine), err=True)
         if not parts.channels:
             click.echo("no channel is set up: lapses are noticed, and nobody is enrolled or written to", err=True)
         with Embedded(parts, assembly.SCAN_EVERY) as embedded:

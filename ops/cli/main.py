@@ -37,7 +37,7 @@ class _Group(click.Group):
     "--home",
     type=click.Path(path_type=Path, file_okay=False),
     envvar="REACTIVATE_HOME",
-    help="Where embedded mode keeps its ledger and keys (default: .reactivate).",
+    help="Where embedded mode keeps its ledger and keys, and `web` its spool (default: .reactivate).",
 )
 @click.pass_context
 def main(context: click.Context, home: Path | None) -> None:

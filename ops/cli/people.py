@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
 from domain.ledger import finishes
 from domain.ledger import inbox as waiting
 from domain.ledger.store import reading
-from ops.cli.base import fail, parts_of, print_json
+from ops.cli.base import JSON, LIMIT, fail, parts_of, print_list
 
 
 @click.group()
@@ -16,21 +18,14 @@ def inbox() -> None:
 
 
 @inbox.command(name="list", epilog="Example: reactivate inbox list --json")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@LIMIT
+@JSON
 @click.pass_context
 def list_(context: click.Context, limit: int, as_json: bool) -> None:
     """List what waits, longest first: ids and references only, never a text."""
     with parts_of(context) as parts, reading(parts.engine) as conn:
         found = waiting.inbox(conn, limit)
-    if as_json:
-        print_json([_row(each) for each in found])
-        return
-    for each in found:
-        who = ", ".join(each.patients) or "nobody we know"
-        click.echo(f"{each.kind} {each.id}  since {each.since:%Y-%m-%d %H:%M}Z  {each.channel}  {who}")
-    if not found:
-        click.echo("nothing waits")
+    print_list([asdict(each) for each in found], map(_line, found), as_json=as_json, nothing="nothing waits")
 
 
 @inbox.command(epilog="Example: reactivate inbox show 17")
@@ -71,12 +66,6 @@ def settle(context: click.Context, attempt: int, accepted: bool) -> None:
     click.echo(f"attempt {attempt} is settled")
 
 
-def _row(each: waiting.Waiting) -> dict[str, object]:
-    return {
-        "kind": each.kind,
-        "id": each.id,
-        "since": each.since.isoformat(),
-        "channel": each.channel,
-        "patients": list(each.patients),
-        "intent": each.intent,
-    }
+def _line(each: waiting.Waiting) -> str:
+    who = ", ".join(each.patients) or "nobody we know"
+    return f"{each.kind} {each.id}  since {each.since:%Y-%m-%d %H:%M}Z  {each.channel}  {who}"

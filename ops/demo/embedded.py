@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
+
+from dramatiq import Worker
 
 from domain.events.topology import TOPOLOGY
 from domain.ledger.quiet import under_way
@@ -41,8 +44,8 @@ class Embedded:
             queues = assembly.job_queues(self._parts)
             starting.enter_context(assembly.actors(self._parts, queues, self._stop))
             # a thread per queue, as the fleet has a process: one channel's provider is waited for while another sends
-            for queue in queues:
-                starting.enter_context(working(self._parts.broker, [queue], threads=1))
+            workers = [starting.enter_context(working(self._parts.broker, [queue], threads=1)) for queue in queues]
+            starting.callback(_tell_to_stop, workers)
             consumers = [
                 threading.Thread(
                     target=self._parts.bus.consume, args=(queue, TOPOLOGY[queue], handler, self._stop), name=queue
@@ -97,3 +100,12 @@ class Embedded:
             if time.monotonic() > deadline:
                 raise NotQuiet(f"{busy} did not come to rest within {_PATIENCE:.0f} s")
             self._stop.wait(0.002)
+
+
+def _tell_to_stop(workers: Sequence[Worker]) -> None:
+    """Tell all of them before the first is waited for: each looks only every now and then."""
+    for worker in workers:
+        for thread in worker.workers:
+            thread.stop()
+        for consumer in worker.consumers.values():
+            consumer.stop()

@@ -30,23 +30,6 @@ class SimulatorGone(Exception):  # noqa: N818 - a state of the simulation
     """The simulator's process ended or refused; its log says why."""
 
 
-def make_world(arguments: Sequence[str]) -> None:
-    """Run the simulator once to make a world.
-
-    Raises:
-        WorldProblem: the export or its organisation file cannot be used.
-        SimulatorGone: it failed; the message is its own.
-    """
-    done = subprocess.run(  # noqa: S603 - our own module
-        [sys.executable, "-m", "ops.simulator", *arguments], stdin=subprocess.DEVNULL, capture_output=True, check=False
-    )
-    told = done.stderr.decode().strip()
-    if done.returncode == _MISTAKE:
-        raise WorldProblem(told.removeprefix("simulator: "))
-    if done.returncode:
-        raise SimulatorGone(told or "the simulator made no world")
-
-
 @dataclass(frozen=True, slots=True)
 class Step:
     """What patients and providers did at one instant."""
@@ -68,6 +51,12 @@ class Simulated:
         self.ready: Mapping[str, Any] = {}
 
     def __enter__(self) -> Self:
+        """Start it and wait until it serves.
+
+        Raises:
+            WorldProblem: no world can be made of what it was given.
+            SimulatorGone: it did not start.
+        """
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own module
                 [sys.executable, "-m", "ops.simulator", *self._arguments],
@@ -77,7 +66,10 @@ class Simulated:
             )
         line = self._process.stdout.readline() if self._process.stdout is not None else b""
         if not line:
+            code = self._process.wait(_END)
             self._end()
+            if code == _MISTAKE:
+                raise WorldProblem(self._log.read_text().strip().removeprefix("simulator: "))
             raise SimulatorGone(f"the simulator did not start; see {self._log}")
         self.ready = json.loads(line)
         self._control = http.client.HTTPConnection("127.0.0.1", int(self.ready["control"]), timeout=_STEP)

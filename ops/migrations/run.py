@@ -22,14 +22,16 @@ LOCK_TIMEOUT = timedelta(seconds=5)
 _HERE = Path(__file__).parent
 
 
-def upgrade(ledger: Engine | str, revision: str = "head", *, lock_timeout: timedelta = LOCK_TIMEOUT) -> None:
-    """Bring `ledger` (an engine or a URL) to `revision`, in one transaction; does nothing when it is there already.
+def upgrade(ledger: Engine | str, revision: str = "head", *, lock_timeout: timedelta = LOCK_TIMEOUT) -> bool:
+    """Bring `ledger` (an engine or a URL) to `revision`, in one transaction; whether there was anything to do.
 
     Raises:
         sqlalchemy.exc.OperationalError: PostgreSQL did not give a lock within `lock_timeout`; nothing was changed.
     """
     with _Borrowed(ledger) as engine, engine.begin() as conn:
+        before = current(conn)
         command.upgrade(config_for(conn, lock_timeout), revision)
+        return current(conn) != before
 
 
 def downgrade(ledger: Engine | str, revision: str, *, lock_timeout: timedelta = LOCK_TIMEOUT) -> None:

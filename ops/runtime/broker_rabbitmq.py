@@ -1,4 +1,4 @@
-"""The broker of the fleet: Dramatiq's RabbitMQ broker on quorum queues, with confirms and channel-bound acks."""
+"""The broker of the fleet: Dramatiq's RabbitMQ broker on quorum queues, with confirms."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any
 import pika
 import structlog
 from dramatiq import Message
-from dramatiq.broker import Consumer, MessageProxy
+from dramatiq.broker import Consumer
 from dramatiq.brokers.rabbitmq import RabbitmqBroker
-from dramatiq.errors import ConnectionClosed, DecodeError
 from dramatiq.middleware import Middleware
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPChannelError, AMQPConnectionError, AMQPError
 
-from ops.runtime.amqp import BrokerUnavailable, Silence, close_quietly, connect
+from ops.runtime.amqp import BrokerUnavailable, close_quietly, connect
+from ops.runtime.consumer_rabbitmq import QuorumConsumer, closed
 
 log = structlog.get_logger(__name__)
 
@@ -111,12 +111,12 @@ class QuorumBroker(RabbitmqBroker):
             ConnectionClosed: after a wait that grows with every failure in a row.
         """
         try:
-            consumer = _QuorumConsumer(self, queue_name, prefetch, timeout)
+            consumer = QuorumConsumer(self.server, self.create_queue, queue_name, prefetch, timeout)
         except (BrokerUnavailable, AMQPError) as error:
             failures = self._consume_failures[queue_name] = self._consume_failures.get(queue_name, 0) + 1
             log.warning("broker.consumer_cannot_connect", queue=queue_name, failures=failures)
             self.closing.wait(min(2.0 ** (failures - 1) - 1, _LONGEST_WAIT))
-            raise _closed(error) from None
+            raise closed(error) from None
         self._consume_failures.pop(queue_name, None)
         return consumer
 
@@ -221,104 +221,6 @@ class QuorumBroker(RabbitmqBroker):
 _NOT_FOUND = 404
 
 
-def _closed(why: object) -> ConnectionClosed:
-    return ConnectionClosed(why)  # type: ignore[no-untyped-call] # Dramatiq's errors have no annotations
-
-
 def dead_letters_of(queue_name: str) -> str:
     """The name of a queue's dead letters."""
     return f"{queue_name}.dead"
-
-
-class _Delivery(MessageProxy):
-    """A message, with the channel and tag that acknowledge it and only it."""
-
-    def __init__(self, message: Message[Any], channel: BlockingChannel, tag: int) -> None:
-        super().__init__(message)
-        self.channel = channel
-        self.tag = tag
-
-
-class _QuorumConsumer(Consumer):
-    """Deliveries of one queue. Acks come from worker threads and are carried out by the consumer's own."""
-
-    def __init__(self, broker: QuorumBroker, queue_name: str, prefetch: int, timeout: int) -> None:
-        self._broker = broker
-        self._queue_name = queue_name
-        self._prefetch = prefetch
-        self._timeout = timeout / 1000
-        self._silence = Silence()
-        self._unsettled = 0
-        self._connection = connect(broker.server)
-        try:
-            self._subscribe()
-        except BaseException:
-            close_quietly(self._connection)
-            raise
-
-    def __next__(self) -> MessageProxy | None:
-        try:
-            method, _, body = next(self._deliveries)
-            if method is None or body is None or method.delivery_tag is None:
-                self._mind_silence()
-                return None
-        except StopIteration:
-            # the server cancelled us: the queue was deleted; the next consumer declares it again
-            raise _closed("the queue was deleted") from None
-        except (AssertionError, AMQPError, OSError) as error:
-            raise _closed(error) from None
-        self._silence.broken()
-        try:
-            message = _Delivery(Message.decode(body), self._channel, method.delivery_tag)
-        except (DecodeError, TypeError):
-            log.error("broker.undecodable_job", queue=self._queue_name)  # noqa: TRY400 - its traceback shows the body
-            self._channel.basic_nack(method.delivery_tag, requeue=False)
-            return None
-        self._unsettled += 1
-        return message
-
-    def ack(self, message: MessageProxy) -> None:
-        self._settle(message, self._channel.basic_ack)
-
-    def nack(self, message: MessageProxy) -> None:
-        self._settle(message, partial(self._channel.basic_nack, requeue=False))
-
-    def close(self) -> None:
-        try:
-            settled = threading.Event()
-            self._connection.add_callback_threadsafe(settled.set)
-            while not settled.is_set():
-                self._connection.process_data_events(time_limit=0)
-        except (AssertionError, AMQPError, OSError):
-            log.warning("broker.connection_lost", queue=self._queue_name)
-        close_quietly(self._connection)
-
-    def _subscribe(self) -> None:
-        self._channel = self._connection.channel()
-        self._broker.create_queue(self._channel, self._queue_name)
-        self._channel.basic_qos(prefetch_count=self._prefetch)
-        self._deliveries = self._channel.consume(self._queue_name, inactivity_timeout=self._timeout)
-
-    def _mind_silence(self) -> None:
-        if self._unsettled > 0:
-            self._silence.broken()
-        elif self._silence.is_long():
-            # nothing is unsettled: what the old channel may hold goes back to the queue
-            self._channel.close()
-            self._subscribe()
-            self._silence.broken()
-
-    def _carry_out(self, act: Any, tag: int) -> None:
-        self._unsettled -= 1
-        act(tag)
-
-    def _settle(self, message: MessageProxy, act: Any) -> None:
-        # after a reconnect delivery tags start again at 1: an old tag would settle somebody else's message
-        if not isinstance(message, _Delivery) or message.channel is not self._channel:
-            log.info("broker.late_ack_ignored", queue=self._queue_name)
-            return
-        try:
-            self._connection.add_callback_threadsafe(partial(self._carry_out, act, message.tag))
-        except AMQPConnectionError:
-            # the server delivers it again; its row says that it is done
-            log.info("broker.late_ack_ignored", queue=self._queue_name)

@@ -102,6 +102,7 @@ _QUIET = {
     "sqlalchemy": logging.WARNING,
     "aiosmtplib": logging.WARNING,
     "aiohttp.access": logging.WARNING,
+    "alembic": logging.WARNING,
     "pika": logging.WARNING,
     "mail.log": logging.WARNING,
 }

@@ -55,6 +55,13 @@ opt_out_seconds = _histogram("opt_out_seconds", "From the receipt of an opt-out 
 webhook_rejected_total = _counter(
     "webhook_rejected_total", "Webhook calls refused before anything was stored", "channel", "reason"
 )
+# Webhooks kept on the disk of the web process. `kind`: reply | receipts | unsubscribe (| unreadable); `reason`: away |
+# slow | error | behind (others waited already); `result`: stored | failed.
+spool = _gauge("spool", "Arrivals on disk that wait for the ledger")
+spool_age_seconds = _gauge("spool_age_seconds", "How long the first arrival on disk has waited for the ledger")
+spool_failed = _gauge("spool_failed", "Arrivals set aside on disk because the ledger refused them")
+spooled_total = _counter("spooled_total", "Arrivals kept on disk instead of in the ledger", "kind", "reason")
+spool_replayed_total = _counter("spool_replayed_total", "Arrivals taken from the disk", "kind", "result")
 webhook_seconds = _histogram("webhook_seconds", "One webhook call, from its headers to our answer", "channel", "kind")
 
 # Intake. `transport`: amqp | http | replay; `type`: a type of the event contract, else `unknown`;
@@ -84,7 +91,7 @@ inbox_age_seconds = _gauge("inbox_age_seconds", "Age of the reply that waits lon
 backlog = _gauge("backlog", "Stored rows no worker has handled yet (`row`: reply, receipt, lapse)", "row")
 backlog_age_seconds = _gauge("backlog_age_seconds", "Age of the oldest row no worker has handled yet", "row")
 quarantine_held = _gauge("quarantine_held", "Messages held in quarantine")
-conservation_gap = _gauge("conservation_gap", "Enrolments whose state has neither an end nor a next step; must be 0")
+conservation_gap = _gauge("conservation_gap", "Enrolments without an end or a next step, by the last audit; must be 0")
 outcomes = _gauge("outcomes", "Enrolled patients who booked (`rebooked`) or came (`returned`)", "kind", "arm")
 promise_breaches = _gauge("promise_breaches", "Breaches the last audit counted; must be 0", "promise")
 

@@ -15,6 +15,8 @@ class Cell:
     key: str
     per_second: float
     burst: int
+    reserve: int = 0
+    """So many more at once for this message alone: what others under the same key always leave it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,10 @@ def charges_of(ask: Ask) -> list[tuple[str, int, int]]:
     if ask.cost < 1:
         raise ValueError("a message costs at least one token")
     cells = {cell.key: cell for cell in ask.cells}
-    return [(key, ask.cost * _period(cell), max(cell.burst, ask.cost) * _period(cell)) for key, cell in cells.items()]
+    return [
+        (key, ask.cost * _period(cell), max(cell.burst + cell.reserve, ask.cost) * _period(cell))
+        for key, cell in cells.items()
+    ]
 
 
 def micros(instant: datetime) -> int:

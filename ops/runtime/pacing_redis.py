@@ -141,4 +141,5 @@ def _sliced(ask: Ask) -> Ask:
 
 
 def _slice(cell: Cell) -> Cell:
-    return Cell(key=cell.key, per_second=cell.per_second * SLICE, burst=max(1, int(cell.burst * SLICE)))
+    # the reserve stays whole: a tenth of it would be no token at all, and answers would wait in line behind outreach
+    return replace(cell, per_second=cell.per_second * SLICE, burst=max(1, int(cell.burst * SLICE)))

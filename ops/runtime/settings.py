@@ -9,6 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from redis import Redis
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+from ops.runtime.amqp import AmqpUrlError, read_url
+
 #: Settings kept in a home, under the environment.
 KEPT = "settings.env"
 
@@ -22,7 +28,7 @@ class Settings:
     """What every process of the fleet needs to know. Empty URLs mean the embedded parts."""
 
     home: Path
-    """REACTIVATE_HOME: where embedded mode keeps its ledger and keys (default: .reactivate)."""
+    """REACTIVATE_HOME: where embedded mode keeps its ledger and keys, and `web` its spool (default: .reactivate)."""
     database_url: str
     """REACTIVATE_DATABASE_URL: postgresql+psycopg://… or sqlite:///… (default: ledger.db in the home)."""
     amqp_url: str
@@ -73,7 +79,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     env = dict(os.environ if environ is None else environ)
     home = Path(env.get("REACTIVATE_HOME", ".reactivate"))
     env = {**_kept_settings(home / KEPT), **env}
-    amqp_url = env.get("REACTIVATE_AMQP_URL", "")
+    amqp_url = _amqp_url(env.get("REACTIVATE_AMQP_URL", ""))
     database_url = _database_url(env.get("REACTIVATE_DATABASE_URL") or f"sqlite:///{home / 'ledger.db'}")
     keys, index_key = _keys(env, home, may_create=database_url.startswith("sqlite"))
     web_port = _number(env, "REACTIVATE_WEB_PORT", 8080)
@@ -81,7 +87,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         home=home,
         database_url=database_url,
         amqp_url=amqp_url,
-        redis_url=env.get("REACTIVATE_REDIS_URL", ""),
+        redis_url=_redis_url(env.get("REACTIVATE_REDIS_URL", "")),
         redis_prefix=env.get("REACTIVATE_REDIS_PREFIX", "reactivate:"),
         clock=env.get("REACTIVATE_CLOCK", "system"),
         public_url=env.get("REACTIVATE_PUBLIC_URL", f"http://127.0.0.1:{web_port}").rstrip("/"),
@@ -108,9 +114,33 @@ def _database_url(url: str) -> str:
     # what every PostgreSQL tool prints, accepted as it is; we speak psycopg 3
     for plain in ("postgresql://", "postgres://"):
         if url.startswith(plain):
-            return "postgresql+psycopg://" + url.removeprefix(plain)
-    if not url.startswith(("postgresql+psycopg://", "sqlite:///")):
+            url = "postgresql+psycopg://" + url.removeprefix(plain)
+            break
+    try:
+        is_known = url.startswith(("postgresql+psycopg://", "sqlite:///")) and bool(make_url(url).drivername)
+    except (ArgumentError, ValueError):
+        # its message would repeat the offending part, which may be the password
+        is_known = False
+    if not is_known:
         raise SettingsError("REACTIVATE_DATABASE_URL: expected postgresql://USER@HOST:PORT/NAME or sqlite:///PATH")
+    return url
+
+
+def _amqp_url(url: str) -> str:
+    try:
+        if url:
+            read_url(url)
+    except AmqpUrlError:
+        raise SettingsError("REACTIVATE_AMQP_URL: expected amqp://USER:PASSWORD@HOST:PORT/VHOST") from None
+    return url
+
+
+def _redis_url(url: str) -> str:
+    try:
+        if url:
+            Redis.from_url(url).close()
+    except ValueError:
+        raise SettingsError("REACTIVATE_REDIS_URL: expected redis://HOST:PORT/DB") from None
     return url
 
 
@@ -160,10 +190,13 @@ def new_keys() -> tuple[str, str]:
 
 def _kept_keys(path: Path) -> tuple[str, str]:
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
         keys, index = new_keys()
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(f"REACTIVATE_VAULT_KEYS={keys}\nREACTIVATE_INDEX_KEY={index}\n")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                file.write(f"REACTIVATE_VAULT_KEYS={keys}\nREACTIVATE_INDEX_KEY={index}\n")
+        except OSError as error:
+            raise SettingsError(f"REACTIVATE_HOME: no keys can be kept in {path.parent}: {error.strerror}") from None
     values = _kept_settings(path)
     return values.get("REACTIVATE_VAULT_KEYS", ""), values.get("REACTIVATE_INDEX_KEY", "")

@@ -1,6 +1,7 @@
 """Runs the simulation as one process: `python -m ops.simulator --world DIR --clock FILE`.
 
-With `--make` it only writes a world (organisation.yaml, export/, export-csv/, world.json) into DIR and ends.
+With `--make` it first writes a world (organisation.yaml, export/, export-csv/, world.json) into DIR; without a clock
+that is all it does.
 It prints one line of JSON when its ports are open, and stops on SIGTERM, SIGINT, or when the pipe on its standard
 input closes, so that it never outlives whoever started it.
 """
@@ -26,7 +27,7 @@ from ops.runtime.clock import SharedClock
 from ops.simulator.certificate import CERTIFICATE, server_context
 from ops.simulator.control import control_application
 from ops.simulator.draws import Draws
-from ops.simulator.ehr import adopt_export, generate, read_world, write_recipe
+from ops.simulator.ehr import World, adopt_export, generate, read_world, write_recipe
 from ops.simulator.export import write_world
 from ops.simulator.provider_smtp import SmtpFaults
 from ops.simulator.sms_account import SmsAccount, SmsFaults
@@ -42,10 +43,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.adopt is not None and options.organisation is None:
         parser.error("--adopt: the export needs the --organisation file by which it is read")
     try:
-        if options.make:
-            _make(options)
-        else:
-            uvloop.run(_serve(options))
+        world = _make(options) if options.make else read_world(options.world)
+        if options.clock is not None:
+            uvloop.run(_serve(world, options))
     except (ValueError, OSError) as error:
         print(f"simulator: {error}", file=sys.stderr)  # noqa: T201 - a command's own message
         return 2
@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sms-rate", type=float, default=0.0, help="messages a second before 20429 (0: no limit)")
     parser.add_argument("--sms-burst", type=int, default=100, help="messages at once before 20429")
     parser.add_argument("--no-faults", action="store_true", help="providers that never fail")
-    parser.add_argument("--make", action="store_true", help="write a world and end")
+    parser.add_argument("--make", action="store_true", help="write a world first")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--sites", type=int, default=6)
     parser.add_argument("--patients", type=int, default=6000)
@@ -73,13 +73,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _make(options: argparse.Namespace) -> None:
+def _make(options: argparse.Namespace) -> World:
     start = _instant(options.start)
     if options.adopt is None:
-        write_world(generate(options.seed, options.sites, options.patients, start, options.months), options.world)
+        world = generate(options.seed, options.sites, options.patients, start, options.months)
+        write_world(world, options.world)
     else:
         world = adopt_export(options.seed, options.adopt, options.organisation, start, options.months)
         write_recipe(world, options.world)
+    return world
 
 
 def _instant(text: str) -> datetime:
@@ -100,8 +102,7 @@ def credentials(seed: int, rate_per_second: float = 0.0, burst: int = 100) -> Cr
     return Credentials(account, smtp_user="reactivation", smtp_password=draws.token("smtp password"))
 
 
-async def _serve(options: argparse.Namespace) -> None:
-    world = read_world(options.world)
+async def _serve(world: World, options: argparse.Namespace) -> None:
     clock = SharedClock(options.clock)
     login = credentials(world.recipe.seed, options.sms_rate, options.sms_burst)
     stage = Stage(

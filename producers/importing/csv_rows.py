@@ -65,6 +65,10 @@ class CsvReader:
     def _version(self, row: Row) -> int:
         return version_of(self._fields.instant(row, "version") or self.as_of)
 
+    def _numbered(self, row: Row) -> tuple[int, str, str, int]:
+        """What every thing of a source begins with: organisation, source, the source's id of it, version."""
+        return self.organisation_id, self.mapping.source, self._fields.needed(row, "id"), self._version(row)
+
     def _patient(self, row: Row) -> Read:
         fields, left_out = self._fields, LeftOut()
         site = fields.needed(row, "site")
@@ -114,10 +118,7 @@ class CsvReader:
         status = _one_of(AppointmentStatus, fields.needed(row, "status"), "status")
         starts_at = _there(fields.instant(row, "starts_at"), "starts_at")
         return AppointmentNews(
-            organisation_id=self.organisation_id,
-            source=self.mapping.source,
-            source_id=fields.needed(row, "id"),
-            version=self._version(row),
+            *self._numbered(row),
             site=fields.needed(row, "site"),
             patient_site=fields.text(row, "patient_site"),
             mrn=fields.needed(row, "mrn"),
@@ -130,10 +131,7 @@ class CsvReader:
     def _gap(self, row: Row) -> News:
         fields = self._fields
         return GapNews(
-            organisation_id=self.organisation_id,
-            source=self.mapping.source,
-            source_id=fields.needed(row, "id"),
-            version=self._version(row),
+            *self._numbered(row),
             patient_site=fields.needed(row, "patient_site"),
             mrn=fields.needed(row, "mrn"),
             measure=fields.needed(row, "measure"),

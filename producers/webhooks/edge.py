@@ -16,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from domain.ledger.senders import NoOrganisationError
+from producers.webhooks.spool import SpoolError
 
 _log = structlog.get_logger(__name__)
 
@@ -109,7 +110,7 @@ def _failure(error: Exception, scope: Scope) -> Response:
         return problem(413, "Content Too Large", f"at most {BODY_LIMIT} bytes are read")
     endpoint = getattr(scope.get("endpoint"), "__name__", "unknown")
     _log.error("request_failed", route=endpoint, error=type(error).__name__)
-    if isinstance(error, (TimeoutError, SQLAlchemyError, NoOrganisationError)):
+    if isinstance(error, (TimeoutError, SQLAlchemyError, NoOrganisationError, SpoolError)):
         # not stored: whoever called must not believe that it was
         return problem(503, "Service Unavailable", "nothing was stored; try again", {"retry-after": "5"})
     return problem(500, "Internal Server Error")

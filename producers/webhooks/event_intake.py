@@ -9,7 +9,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from domain.events.codec import EventProblem, is_batch
+from domain.events.envelope import EventProblem, is_batch
 from producers.webhooks.edge import BODY_LIMIT, Threads, problem, read_body
 
 _SOURCE: Final = "http:/events"

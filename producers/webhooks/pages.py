@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from html import escape
 from typing import Final
 
@@ -23,10 +24,14 @@ _POLICY: Final = (
 _WORDS: Final = {
     "en": {
         "ask": "Stop messages from {organisation}?",
+        "ask_us": "Stop messages from us?",
         "ask_more": "You will get no more reminders from us, by email or text.",
         "button": "Unsubscribe",
         "done": "You are unsubscribed",
         "done_more": "{organisation} will send you no more messages. You can close this page.",
+        "done_us": "We will send you no more messages. You can close this page.",
+        "later": "Please try again in a few minutes",
+        "later_more": "We cannot open the booking page just now. You can also call the clinic that wrote.",
         "call": "Call us to make an appointment",
         "call_more": "{organisation} is glad to find a time for you: {phone}.",
         "lost": "This link does not work",
@@ -36,10 +41,14 @@ _WORDS: Final = {
     },
     "es": {
         "ask": "¿Dejar de recibir mensajes de {organisation}?",
+        "ask_us": "¿Dejar de recibir nuestros mensajes?",
         "ask_more": "No le enviaremos más recordatorios, ni por correo ni por mensaje de texto.",
         "button": "Darme de baja",
         "done": "Su baja está hecha",
         "done_more": "{organisation} no le enviará más mensajes. Puede cerrar esta página.",
+        "done_us": "No le enviaremos más mensajes. Puede cerrar esta página.",
+        "later": "Inténtelo de nuevo en unos minutos",
+        "later_more": "Ahora no podemos abrir la página de citas. También puede llamar a la clínica que le escribió.",
         "call": "Llámenos para hacer una cita",
         "call_more": "{organisation} le buscará una hora con gusto: {phone}.",
         "lost": "Este enlace no funciona",
@@ -49,10 +58,14 @@ _WORDS: Final = {
     },
     "fr": {
         "ask": "Ne plus recevoir de messages de {organisation} ?",
+        "ask_us": "Ne plus recevoir nos messages ?",
         "ask_more": "Vous ne recevrez plus de rappels de notre part, ni par courriel ni par texto.",
         "button": "Me désabonner",
         "done": "Vous êtes désabonné",
         "done_more": "{organisation} ne vous enverra plus de messages. Vous pouvez fermer cette page.",
+        "done_us": "Nous ne vous enverrons plus de messages. Vous pouvez fermer cette page.",
+        "later": "Réessayez dans quelques minutes",
+        "later_more": "La page de rendez-vous ne s'ouvre pas pour le moment. Vous pouvez aussi appeler votre clinique.",
         "call": "Appelez-nous pour prendre rendez-vous",
         "call_more": "{organisation} vous trouvera volontiers une heure : {phone}.",
         "lost": "Ce lien ne fonctionne pas",
@@ -63,10 +76,24 @@ _WORDS: Final = {
 }
 
 
-def page(what: str, language: str, *, status: int = 200, organisation: str = "", phone: str = "") -> HTMLResponse:
-    """One page: `ask` (with the button), `done`, `call`, `lost` or `unclear`; in English where we lack the language."""
+def page(
+    what: str,
+    language: str,
+    *,
+    status: int = 200,
+    organisation: str = "",
+    phone: str = "",
+    headers: Mapping[str, str] | None = None,
+) -> HTMLResponse:
+    """One page: `ask` (with the button), `done`, `call`, `later`, `lost` or `unclear`.
+
+    In English where we lack the language. Without an `organisation` (the ledger is away) it says "us".
+    """
     tongue = language if language in _WORDS else "en"
-    words = {key: escape(text.format(organisation=organisation, phone=phone)) for key, text in _WORDS[tongue].items()}
+    texts = _WORDS[tongue]
+    if not organisation:
+        texts = {**texts, "ask": texts["ask_us"], "done_more": texts["done_us"]}
+    words = {key: escape(text.format(organisation=organisation, phone=phone)) for key, text in texts.items()}
     button = (
         f'<form method="post"><button name="List-Unsubscribe" value="One-Click">{words["button"]}</button></form>'
         if what == "ask"
@@ -78,4 +105,6 @@ def page(what: str, language: str, *, status: int = 200, organisation: str = "",
         f"<style>{_STYLE}</style></head><body><main><h1>{words[what]}</h1>"
         f"<p>{words[what + '_more']}</p>{button}</main></body></html>"
     )
-    return HTMLResponse(html, status, headers={"content-security-policy": _POLICY, "content-language": tongue})
+    return HTMLResponse(
+        html, status, headers={"content-security-policy": _POLICY, "content-language": tongue, **(headers or {})}
+    )

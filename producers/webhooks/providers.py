@@ -1,27 +1,28 @@
-"""Provider webhooks: verify, store, answer. Keywords take effect in the storing transaction, the rest waits."""
+"""Provider webhooks: verify, keep, answer. Keywords take effect in the storing transaction, the rest waits."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import Engine
 from starlette.requests import Request
 from starlette.responses import Response
 
 from channels.kit.contract import Channel, InboundReceipt, InboundReply, WebhookError, WebhookRequest
-from domain.jobs import apply_receipts, read_replies, send_answers
-from domain.ledger import receipts, replies
 from domain.ledger.receipts import ReceiptNews
-from domain.ledger.transactions import transact
-from domain.ledger.vault import Vault
-from domain.rules.vocabulary import Intent
 from ops.runtime import metrics
 from ops.runtime.clock import Clock
+from producers.webhooks.arrival_store import ArrivalStore
+from producers.webhooks.arrivals import ReceiptsArrival, ReplyArrival
 from producers.webhooks.edge import Threads, problem, read_body
-from producers.webhooks.handover import Handover
+from producers.webhooks.keeper import Keeper
 from producers.webhooks.receipt_store import ReceiptStore
+from producers.webhooks.spool import SpoolError
+
+Inbound = InboundReply | InboundReceipt
 
 #: "Nothing to say": our answers go out as messages of their own, guarded and recorded like any other.
 _EMPTY_TWIML: Final = '<?xml version="1.0" encoding="UTF-8"?><Response/>'
@@ -34,43 +35,45 @@ class ProviderWebhooks:
     def __init__(
         self,
         *,
-        engine: Engine,
-        vault: Vault,
+        store: ArrivalStore,
+        keeper: Keeper,
         clock: Clock,
         channels: Mapping[str, tuple[Channel, Any]],
         public_url: str,
         threads: Threads,
-        handover: Handover,
-        observe_opt_out: Callable[[float], None],
     ) -> None:
-        self._engine = engine
-        self._vault = vault
+        self._store = store
+        self._keeper = keeper
         self._clock = clock
         self._channels = channels
         self._public_url = public_url.rstrip("/")
         self._threads = threads
-        self._handover = handover
-        self._observe_opt_out = observe_opt_out
         self._receipts = ReceiptStore(self._write_receipts)
+        for name in channels:
+            # a series that began above 0 would show Prometheus no increase
+            metrics.webhook_rejected_total.labels(name, "unkept")
 
     async def take(self, request: Request) -> Response:
-        """One webhook call. 2xx means committed; 403 an unproven sender; 503 that nothing was stored."""
+        """One webhook call. 2xx means committed, or on disk; 403 an unproven sender; 503 that nothing was kept."""
         name, kind = request.path_params["channel"], request.path_params["kind"]
         channel, config = self._channels.get(name, (None, None))
         if channel is None or kind not in channel.webhook_kinds:
             return problem(404, "Not Found", "there is no such webhook")
         with metrics.webhook_seconds.labels(name, kind).time():
-            call = await self._call(request)
+            at, call = self._clock.now(), await self._call(request)
             if not channel.verify(config, call):
                 metrics.webhook_rejected_total.labels(name, "signature").inc()
                 return problem(403, "Forbidden", "the signature does not match")
             try:
-                inbound = [_checked(each) for each in channel.parse(config, kind, call)]
-                news = [_news(name, each) for each in inbound if isinstance(each, InboundReceipt)]
+                inbound = [_checked(name, each) for each in channel.parse(config, kind, call)]
             except (WebhookError, ValueError) as error:
                 metrics.webhook_rejected_total.labels(name, "unreadable").inc()
                 return problem(400, "Bad Request", f"cannot be read: {error}")
-            return await self._store(channel, inbound, news, request.state.received)
+            try:
+                return await self._keep(channel, inbound, at, request.state.received)
+            except SpoolError:
+                metrics.webhook_rejected_total.labels(name, "unkept").inc()
+                raise
 
     async def close(self) -> None:
         """Finish what is being stored."""
@@ -86,59 +89,40 @@ class ProviderWebhooks:
             body=await read_body(request),
         )
 
-    async def _store(
-        self,
-        channel: Channel,
-        inbound: Sequence[InboundReply | InboundReceipt],
-        news: Sequence[ReceiptNews],
-        received: float,
-    ) -> Response:
+    async def _keep(self, channel: Channel, inbound: Sequence[Inbound], at: datetime, received: float) -> Response:
+        news = tuple(_news(channel.name, each) for each in inbound if isinstance(each, InboundReceipt))
         if news:
-            await self._receipts.add(news)
-        written = [each for each in inbound if isinstance(each, InboundReply)]
+            receipts = ReceiptsArrival(news, at)
+            await self._keeper.keep(receipts, lambda: self._receipts.add(receipts))
+        written = [_reply(channel, each, at) for each in inbound if isinstance(each, InboundReply)]
         for each in written:
-            await self._threads.run(lambda each=each: self._take_reply(channel, each, received))  # type: ignore[misc]
+            store = partial(self._store.take, each, lambda: time.perf_counter() - received)
+            await self._keeper.keep(each, partial(self._threads.run, store))
         return Response(_EMPTY_TWIML, media_type="text/xml") if written else Response(status_code=204)
 
-    def _take_reply(self, channel: Channel, reply: InboundReply, received: float) -> None:
-        taken = transact(
-            self._engine,
-            lambda conn: replies.take(
-                conn,
-                self._vault,
-                channel=channel.name,
-                system=channel.contact_system,
-                provider_id=reply.provider_id,
-                sender=reply.sender,
-                text=reply.text,
-                now=self._clock.now(),
-            ),
-        )
-        if taken.reply_id is None:
-            return
-        if taken.intent is None:
-            self._handover.add(read_replies((taken.reply_id,)))
-            return
-        metrics.replies_total.labels(channel.name, taken.intent.value).inc()
-        if taken.intent is Intent.OPT_OUT:
-            self._observe_opt_out(time.perf_counter() - received)
-        if taken.answer_id is not None:
-            self._handover.add(send_answers(channel.name, (taken.answer_id,)))
-
-    async def _write_receipts(self, news: Sequence[ReceiptNews]) -> None:
-        await self._threads.run(lambda: self._take_receipts(news))
-
-    def _take_receipts(self, news: Sequence[ReceiptNews]) -> None:
-        ids = transact(self._engine, lambda conn: receipts.take(conn, news, self._clock.now()))
-        if ids:
-            self._handover.add(apply_receipts(tuple(ids)))
+    async def _write_receipts(self, arrivals: Sequence[ReceiptsArrival]) -> None:
+        await self._threads.run(lambda: self._store.take_receipts(arrivals))
 
 
-def _checked(each: InboundReply | InboundReceipt) -> InboundReply | InboundReceipt:
+def _checked(channel: str, each: Inbound) -> Inbound:
+    if isinstance(each, InboundReceipt):
+        # raises what is wrong with it, here, where the provider can still be told
+        _news(channel, each)
     provider_id = each.provider_id if isinstance(each, InboundReply) else each.provider_ref
     if not 0 < len(provider_id) <= _LONGEST_ID or not provider_id.isprintable():
         raise WebhookError("the provider's message id is empty, too long or not printable")
     return each
+
+
+def _reply(channel: Channel, reply: InboundReply, at: datetime) -> ReplyArrival:
+    return ReplyArrival(
+        channel=channel.name,
+        system=channel.contact_system,
+        provider_id=reply.provider_id,
+        sender=reply.sender,
+        text=reply.text,
+        at=at,
+    )
 
 
 def _news(channel: str, receipt: InboundReceipt) -> ReceiptNews:

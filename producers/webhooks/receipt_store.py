@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from domain.ledger.receipts import ReceiptNews
+from producers.webhooks.arrivals import ReceiptsArrival
 
 #: Receipts per transaction; the next batch gathers while one is being committed, so nobody waits for a timer.
 _MOST: Final = 500
@@ -15,15 +15,15 @@ _MOST: Final = 500
 class ReceiptStore:
     """Stores receipts in groups. `write` commits one group; it runs once at a time."""
 
-    def __init__(self, write: Callable[[Sequence[ReceiptNews]], Awaitable[None]]) -> None:
+    def __init__(self, write: Callable[[Sequence[ReceiptsArrival]], Awaitable[None]]) -> None:
         self._write = write
-        self._waiting: list[tuple[Sequence[ReceiptNews], asyncio.Future[None]]] = []
+        self._waiting: list[tuple[ReceiptsArrival, asyncio.Future[None]]] = []
         self._writer: asyncio.Task[None] | None = None
 
-    async def add(self, news: Sequence[ReceiptNews]) -> None:
-        """Return once `news` is committed. Raises what the store raised."""
+    async def add(self, receipts: ReceiptsArrival) -> None:
+        """Return once they are committed. Raises what the store raised."""
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((news, stored))
+        self._waiting.append((receipts, stored))
         if self._writer is None or self._writer.done():
             self._writer = asyncio.create_task(self._drain())
         await stored
@@ -36,8 +36,10 @@ class ReceiptStore:
     async def _drain(self) -> None:
         while self._waiting:
             group = self._next_group()
+            if not group:
+                return
             try:
-                await self._write([each for news, _ in group for each in news])
+                await self._write([receipts for receipts, _ in group])
             except Exception as error:  # noqa: BLE001 - each waiting request answers with it
                 for _, stored in group:
                     if not stored.done():
@@ -47,10 +49,12 @@ class ReceiptStore:
                     if not stored.done():
                         stored.set_result(None)
 
-    def _next_group(self) -> list[tuple[Sequence[ReceiptNews], asyncio.Future[None]]]:
+    def _next_group(self) -> list[tuple[ReceiptsArrival, asyncio.Future[None]]]:
+        # whoever gave up waiting has put its receipts on disk by now
+        self._waiting = [each for each in self._waiting if not each[1].done()]
         taken, size = 0, 0
-        for news, _ in self._waiting:
-            size += len(news)
+        for receipts, _ in self._waiting:
+            size += len(receipts.news)
             if taken and size > _MOST:
                 break
             taken += 1

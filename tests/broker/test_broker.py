@@ -34,13 +34,13 @@ class Notes:
             self.calls.append(ids)
             self._changed.notify_all()
 
-    def wait(self, count: int, seconds: float = 20.0) -> list[list[int]]:
+    def wait(self, count: int, seconds: float = 60.0) -> list[list[int]]:
         with self._changed:
             assert self._changed.wait_for(lambda: len(self.calls) >= count, seconds), f"only {len(self.calls)} calls"
             return list(self.calls)
 
 
-def until(is_so: Callable[[], bool], seconds: float = 20.0) -> None:
+def until(is_so: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for a state that nobody signals; RabbitMQ can only be asked."""
     deadline = time.monotonic() + seconds
     pause = threading.Event()
@@ -178,8 +178,8 @@ def test_joining_waits_for_jobs_that_jobs_enqueue_and_raises_what_one_raised() -
     with working(broker, ["notes"], threads=2):
         enqueue(broker, Job("note", "notes", (5,)))
         with pytest.raises(LookupError, match="the last step"):
-            broker.join_all(timeout=10)
-        broker.join_all(timeout=10)
+            broker.join_all(timeout=60)
+        broker.join_all(timeout=60)
 
 
 def test_joining_gives_up_at_its_deadline() -> None:
@@ -204,7 +204,7 @@ def test_dead_letters_of_the_process_are_bounded() -> None:
         for number in range(150):
             enqueue(broker, Job("note", "notes", (number,)))
         with pytest.raises(RuntimeError):
-            broker.join_all(timeout=20)
+            broker.join_all(timeout=60)
 
     assert len(broker.dead_letters) == 100
 
@@ -216,14 +216,14 @@ def test_stopping_gives_unstarted_jobs_of_the_process_back() -> None:
 
     def slow(ids: list[int]) -> None:
         started.set()
-        assert release.wait(10)
+        assert release.wait(60)
         notes.add(ids)
 
     register(broker, slow)
     with working(broker, ["notes"], threads=1) as worker:
         for number in range(3):
             enqueue(broker, Job("note", "notes", (number,)))
-        assert started.wait(10)
+        assert started.wait(60)
         for thread in worker.workers:
             thread.stop()
         release.set()
@@ -231,7 +231,7 @@ def test_stopping_gives_unstarted_jobs_of_the_process_back() -> None:
 
     with working(broker, ["notes"], threads=1):
         assert isinstance(broker, InProcessBroker)
-        broker.join_all(timeout=10)
+        broker.join_all(timeout=60)
 
     assert sorted(notes.calls) == [[0], [1], [2]]
 
@@ -295,11 +295,11 @@ def test_a_consumer_whose_queue_is_wiped_comes_back(
 def test_an_ack_after_a_reconnect_settles_nobody_elses_message(rabbitmq: QuorumBroker) -> None:
     for number in range(2):
         enqueue(rabbitmq, Job("note", "notes", (number,)))
-    before = rabbitmq.consume("notes", prefetch=1, timeout=1000)
+    before = rabbitmq.consume("notes", prefetch=1, timeout=60_000)
     old = next(before)
     assert old is not None
     before.close()
-    after = rabbitmq.consume("notes", prefetch=1, timeout=1000)
+    after = rabbitmq.consume("notes", prefetch=1, timeout=60_000)
     new = next(after)
     assert new is not None
 

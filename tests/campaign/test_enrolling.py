@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from lakeside import NOW, take, visit_of
+from lakeside import NOW, news_of, take, visit_of
 from sqlalchemy import update
 from welcome_back import AWAY, SYSTEMS, Lakeside
 
@@ -148,6 +149,74 @@ def test_the_holdout_is_drawn_only_among_those_who_would_be_contacted(health: La
     health.enrol()
 
     assert health.rows(enrolment) == []
+
+
+def look_again(health: Lakeside, systems: Mapping[str, str] = SYSTEMS) -> Counter[str]:
+    """What a sweep does about lapses once a scan's hour has come."""
+    Sweep(health.engine, systems, lambda _job: None).reconsider()
+    owed = [each["id"] for each in health.rows(lapse, decided_at=None)]
+    with health.engine.begin() as conn:
+        return enrolling.enrol_lapses(conn, owed, systems, NOW + DAY)
+
+
+def test_whoever_gets_a_number_later_is_enrolled_then_in_the_arm_of_their_draw(health: Lakeside) -> None:
+    numbers = health.lapsed(40, phone=False)
+    health.enrol()
+    named = [
+        news_of(health.organisation, number, NOW, phone=f"+130355501{nth:02}") for nth, number in enumerate(numbers)
+    ]
+    take(health.engine, health.vault, *named[:30])
+
+    counts = look_again(health)
+
+    refs = {each["id"]: each["ref"] for each in health.rows(patient)}
+    assert sum(counts.values()) == 30
+    assert {each["arm"] for each in health.rows(enrolment)} == {"treatment", "holdout"}
+    assert all(each["arm"] == arm("welcome-back", refs[each["patient_id"]], 0.1) for each in health.rows(enrolment))
+    assert len(health.rows(lapse, declined="unreachable")) == 10
+
+
+def test_a_channel_set_up_later_reaches_those_it_can(health: Lakeside) -> None:
+    health.lapsed(2)
+    health.lapsed(3, phone=False, mail=True)
+    health.enrol(systems={"sms": "phone"})
+
+    counts = look_again(health)
+
+    assert sum(counts.values()) == 3
+    assert len(health.rows(enrolment)) == 5
+
+
+def test_who_opts_back_in_is_looked_at_again(health: Lakeside) -> None:
+    health.lapsed()
+    opt_out(health)
+    health.enrol()
+    before = look_again(health)
+    with health.engine.begin() as conn:
+        choices.opt_in(
+            conn,
+            organisation_id=health.organisation,
+            contact_point_id=health.only(contact_point)["id"],
+            source="reply",
+            at=NOW,
+            now=NOW,
+        )
+
+    assert (before, look_again(health).total()) == ({}, 1)
+
+
+@pytest.mark.parametrize("spoil", [end_campaign, break_number, opt_out, close])
+def test_an_unreachable_lapse_that_would_be_declined_again_is_left_as_it_is(health: Lakeside, spoil: Any) -> None:
+    (number,) = health.lapsed(phone=False)
+    health.enrol()
+    take(health.engine, health.vault, news_of(health.organisation, number, NOW, phone="+13035550101"))
+    spoil(health)
+    before = health.rows(lapse)
+
+    counts = look_again(health)
+
+    assert counts == {}
+    assert health.rows(lapse) == before
 
 
 def test_a_patient_has_one_live_enrolment_however_many_lines_have_lapsed(health: Lakeside) -> None:

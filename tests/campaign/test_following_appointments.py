@@ -9,8 +9,9 @@ from lakeside import NOW, news_of, take
 from welcome_back import SYSTEMS, Lakeside
 
 from domain.ledger import choices, claims
-from domain.ledger.enrolments import enrolment, outcome
+from domain.ledger.enrolments import enrolment
 from domain.ledger.outbox import outbox
+from domain.ledger.outcomes import outcome
 from domain.ledger.patients import contact_point
 from domain.ledger.touches import touch, touch_event
 from domain.rules.vocabulary import AppointmentStatus

@@ -11,7 +11,7 @@ from household import NOW
 from practice import SYSTEMS, Practice
 from sqlalchemy import Connection, Engine, event, text
 
-from domain.ledger import claims, dispatching, enrolling, finishes, outbox, touches
+from domain.ledger import agenda, claims, dispatching, enrolling, finishes, outbox, touches
 from domain.ledger.claims import LEASE
 from domain.ledger.store import open_ledger
 from domain.ledger.vault import Vault
@@ -94,7 +94,9 @@ def claim(conn: Connection) -> None:
 @pytest.mark.parametrize(
     ("work", "index"),
     [
-        (lambda conn: dispatching.is_any_due(conn, "sms", NOW - LEASE), "ix_touch_due"),
+        (lambda conn: agenda.due(conn, ["sms"], NOW - LEASE), "ix_touch_"),
+        (lambda conn: agenda.due(conn, ["sms"], NOW - LEASE), "ix_outbox"),
+        (lambda conn: agenda.astray(conn, NOW, NOW), "ix_lapse_undecided"),
         (take_due, "ix_touch_due"),
         (lambda conn: dispatching.in_flight(conn, "sms", NOW), "ix_touch_dispatched"),
         (touches.next_due, "ix_touch_due_at"),
@@ -108,6 +110,8 @@ def claim(conn: Connection) -> None:
     ],
     ids=[
         "is anything due",
+        "is anything to publish",
+        "is anything astray",
         "due by site",
         "in flight",
         "next due",

@@ -10,7 +10,8 @@ from lakeside import NOW
 from sqlalchemy import Connection, Engine, func, select
 
 from domain.jobs import Job
-from domain.ledger import finishes, outbox, receipts, touches
+from domain.ledger import agenda, finishes, outbox, receipts, touches
+from domain.ledger.agenda import Astray
 from domain.ledger.outbox import outbox as events
 from domain.ledger.receipts import ReceiptNews
 from domain.ledger.store import reading
@@ -30,6 +31,7 @@ def test_what_one_part_mended_is_kept_where_the_next_fails(ledger: Engine, monke
     def expire(_conn: Connection, now: datetime) -> int:
         raise RuntimeError(now)
 
+    monkeypatch.setattr(agenda, "astray", lambda *_: Astray(lost=True, expired=True, unsettled=True, forgotten=True))
     monkeypatch.setattr(finishes, "reap", reap)
     monkeypatch.setattr(touches, "expire", expire)
     with pytest.raises(RuntimeError):

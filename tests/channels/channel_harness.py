@@ -75,7 +75,7 @@ async def drive(channel: str, case: Case) -> tuple[Outcome, Provider]:
     provider: AbstractAsyncContextManager[Provider] = cases.provider(case.script)
     async with provider as up, sender_of(channel, up, case.environ) as sender:
         message = replace(cases.MESSAGE, **case.message)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             return await sender.send(message), up
 
 

@@ -99,7 +99,7 @@ def test_a_wrong_password_pauses_the_channel(tmp_path: Path) -> None:
 
 def test_mails_that_wait_too_long_for_a_connection_were_not_sent() -> None:
     slow = cases_email.Relay({"dot": cases_email.HANG})
-    environ = {"REACTIVATE_SMTP_CONNECTIONS": "1", "REACTIVATE_SMTP_TIMEOUT_SECONDS": "0.5"}
+    environ = {"REACTIVATE_SMTP_CONNECTIONS": "1", **cases_email.REACHING}
 
     outcomes, up = asyncio.run(mail(slow, 3, environ))
 

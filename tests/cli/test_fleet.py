@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from ops.migrations.run import newest
+
 
 def test_a_worker_of_a_channel_that_is_not_set_up_says_so_and_waits_to_be_stopped(
     home: object, ledger_file: object, amqp_url: str, monkeypatch: pytest.MonkeyPatch
@@ -28,10 +30,35 @@ def test_a_worker_of_a_channel_that_is_not_set_up_says_so_and_waits_to_be_stoppe
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.5)
         process.send_signal(signal.SIGTERM)
-        _, more = process.communicate(timeout=20)
+        _, more = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait()
 
     assert "the channel of queue sms is not configured" in told
     assert (process.returncode, more) == (0, "")
+
+
+def test_up_says_in_a_line_what_became_of_the_schema_and_nothing_of_how(
+    home: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REACTIVATE_WEB_PORT", "0")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ops.cli.main", "up"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=dict(os.environ),
+        text=True,
+    )
+    with process:
+        assert process.stderr is not None
+        told: list[str] = []
+        for line in process.stderr:
+            told.append(line)
+            if "Ctrl-C ends it" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+    assert [line for line in told if "revision" in line] == [f"the ledger was brought to revision {newest()}\n"]
+    assert not [line for line in told if "alembic" in line]

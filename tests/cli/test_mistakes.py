@@ -8,18 +8,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 from lakeside import ORGANISATION, a_patient, write_lines
 
+from ops.migrations.run import newest
+from ops.runtime import connecting
+
 Run = Callable[..., Result]
 EXAMPLE = Path(__file__).parents[2] / "docs/examples/campaign.yaml"
 
 
-def is_told(result: Result, code: int, *words: str) -> None:
+def assert_told(result: Result, code: int, *words: str) -> None:
     """Ended with `code` and one sentence that has these words."""
     assert result.exit_code == code, result.output
     assert all(word in result.stderr for word in words), result.stderr
@@ -29,12 +32,11 @@ def is_told(result: Result, code: int, *words: str) -> None:
 
 
 @pytest.fixture
-def closed_port() -> int:
-    """A port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def closed_port() -> Iterator[int]:
+    """A port nobody listens on, and nobody else can take meanwhile."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield bound.getsockname()[1]
 
 
 @pytest.mark.parametrize(
@@ -52,36 +54,39 @@ def closed_port() -> int:
     ids=" ".join,
 )
 def test_without_a_ledger_every_question_says_how_to_make_one(run: Run, home: Path, command: tuple[str, ...]) -> None:
-    is_told(run(*command), 2, f"there is no ledger at {home / 'ledger.db'}", "reactivate migrate")
+    assert_told(run(*command), 2, f"there is no ledger at {home / 'ledger.db'}", "reactivate migrate")
 
 
 def test_a_ledger_without_tables_says_to_migrate(run: Run, home: Path) -> None:
     (home / "ledger.db").touch()
 
-    is_told(run("audit"), 2, "no tables yet", "reactivate migrate")
+    assert_told(run("audit"), 2, "no tables yet", "reactivate migrate")
 
 
 def test_a_file_that_is_no_ledger_cannot_be_used(run: Run, home: Path) -> None:
     (home / "ledger.db").write_bytes(b"no database at all " * 100)
 
-    is_told(run("audit"), 2, "the database cannot be used: file is not a database")
+    assert_told(run("audit"), 2, "the database cannot be used: file is not a database")
 
 
 def test_migrate_makes_a_ledger_and_again_changes_nothing(run: Run, home: Path) -> None:
     first, second = run("migrate"), run("migrate")
 
     assert (first.exit_code, second.exit_code) == (0, 0)
-    assert first.output == second.output
+    assert first.output == f"the ledger was brought to revision {newest()}\n"
+    assert second.output == f"the ledger is at revision {newest()}: nothing to migrate\n"
     assert run("audit").exit_code == 0
 
 
-@pytest.mark.parametrize("url", ["mysql://u:secret@localhost/x", "no url at all"])
+@pytest.mark.parametrize(
+    "url", ["mysql://u:secret@localhost/x", "postgresql://u:secret@localhost:port/x", "sqlite://x", "no url at all"]
+)
 def test_a_database_url_that_cannot_be_is_a_wrong_setting(run: Run, monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("REACTIVATE_DATABASE_URL", url)
 
     result = run("audit")
 
-    is_told(result, 2, "REACTIVATE_DATABASE_URL")
+    assert_told(result, 2, "REACTIVATE_DATABASE_URL")
     assert "secret" not in result.output
 
 
@@ -92,20 +97,64 @@ def test_a_database_that_is_away_is_unavailable_not_wrong(
 
     result = run("audit")
 
-    is_told(result, 3, "the database cannot be used", str(closed_port))
+    assert_told(result, 3, "the database cannot be used (REACTIVATE_DATABASE_URL)", str(closed_port))
     assert "secret" not in result.output
 
 
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://u:secret@localhost", "REACTIVATE_AMQP_URL: expected amqp://USER:PASSWORD@HOST:PORT/VHOST"),
+        ("amqp:/x", "REACTIVATE_AMQP_URL: expected amqp://"),
+        ("amqp://nobody@127.0.0.1:1", "REACTIVATE_AMQP_URL: expected amqp://"),
+        ("amqp://u:secret@localhost:port/x", "REACTIVATE_AMQP_URL: expected amqp://"),
+    ],
+)
 def test_a_broker_url_that_cannot_be_is_a_wrong_setting(
-    run: Run, ledger_file: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, ledger_file: Path, monkeypatch: pytest.MonkeyPatch, url: str, expected: str
 ) -> None:
-    monkeypatch.setenv("REACTIVATE_AMQP_URL", "http://localhost")
+    monkeypatch.setenv("REACTIVATE_AMQP_URL", url)
 
-    is_told(run("clock"), 2, "the RabbitMQ URL should look like amqp://")
+    result = run("worker", "sms")
+
+    assert_told(result, 2, expected)
+    assert "secret" not in result.output
+
+
+@pytest.mark.parametrize("url", ["http://:secret@localhost", "redis:/x", "redis://:secret@localhost:port/0"])
+def test_a_redis_url_that_cannot_be_is_a_wrong_setting(
+    run: Run, ledger_file: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("REACTIVATE_REDIS_URL", url)
+
+    result = run("audit")
+
+    assert_told(result, 2, "REACTIVATE_REDIS_URL: expected redis://HOST:PORT/DB")
+    assert "secret" not in result.output
+
+
+def test_a_broker_that_is_away_is_unavailable_not_wrong(
+    run: Run, ledger_file: Path, monkeypatch: pytest.MonkeyPatch, closed_port: int
+) -> None:
+    monkeypatch.setattr(connecting, "PATIENCE", 0)
+    monkeypatch.setenv("REACTIVATE_AMQP_URL", f"amqp://u:secret@127.0.0.1:{closed_port}/x")
+
+    result = run("worker", "sms")
+
+    assert result.exit_code == 3
+    told = result.stderr.splitlines()[-1]
+    assert told == f"reactivate: RabbitMQ at 127.0.0.1:{closed_port} cannot be reached (REACTIVATE_AMQP_URL)"
+    assert "secret" not in result.output
+
+
+def test_a_place_where_nothing_can_be_kept_is_a_wrong_home(run: Run, home: Path) -> None:
+    (home / "file").touch()
+
+    assert_told(run("--home", str(home / "file/below"), "migrate"), 2, "there can be no ledger at", "--home")
 
 
 def test_a_worker_of_its_own_needs_a_broker(run: Run, ledger_file: Path) -> None:
-    is_told(run("worker", "sms"), 2, "RabbitMQ", "reactivate up")
+    assert_told(run("worker", "sms"), 2, "RabbitMQ", "reactivate up")
 
 
 def test_a_queue_that_does_not_exist_is_a_usage_error(run: Run, ledger_file: Path) -> None:
@@ -148,7 +197,7 @@ def test_a_good_campaign_file_is_fine(run: Run) -> None:
 
 
 def test_a_campaign_without_an_organisation_says_to_import_one(run: Run, ledger_file: Path) -> None:
-    is_told(run("campaign", "start", str(EXAMPLE)), 2, "import an organisation first")
+    assert_told(run("campaign", "start", str(EXAMPLE)), 2, "import an organisation first")
 
 
 @pytest.fixture
@@ -188,7 +237,7 @@ def test_a_directory_that_holds_something_else_is_never_emptied(run: Run, tmp_pa
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").write_text("precious")
 
-    is_told(run("demo", "--out", str(tmp_path / "mine")), 2, "holds something that is no story", "--out")
+    assert_told(run("demo", "--out", str(tmp_path / "mine")), 2, "holds something that is no story", "--out")
 
     assert (tmp_path / "mine/thesis.txt").read_text() == "precious"
 
@@ -204,13 +253,13 @@ def test_ctrl_c_ends_a_clock_quietly(home: Path, ledger_file: Path) -> None:
         # it leads as soon as it holds the file beside the ledger
         wait_until((home / "ledger.db.leader").exists)
         process.send_signal(signal.SIGINT)
-        told, _ = process.communicate(timeout=20)
+        told, _ = process.communicate(timeout=60)
 
     assert process.returncode == 0
     assert "Traceback" not in told
 
 
-def wait_until(is_so: Callable[[], bool], seconds: float = 30) -> None:
+def wait_until(is_so: Callable[[], bool], seconds: float = 60) -> None:
     """Wait for a state; fail at the deadline."""
     deadline, poll = time.monotonic() + seconds, threading.Event()
     while not is_so():

@@ -23,7 +23,7 @@ main(sys.argv[1:], prog_name="reactivate")
 """
 
 
-def run(*arguments: str, timeout: float = 120, code: str | None = None) -> subprocess.CompletedProcess[str]:
+def run(*arguments: str, timeout: float = 280, code: str | None = None) -> subprocess.CompletedProcess[str]:
     """Run `reactivate` (or `code`, with the arguments) and wait for it."""
     command = ["-c", code] if code else ["-m", "ops.cli.main"]
     return subprocess.run(

@@ -35,7 +35,7 @@ class Heard:
     def messages(self) -> list[BusMessage]:
         return [message for batch in self.batches for message in batch]
 
-    def wait(self, count: int, seconds: float = 20.0) -> list[BusMessage]:
+    def wait(self, count: int, seconds: float = 60.0) -> list[BusMessage]:
         with self._changed:
             assert self._changed.wait_for(lambda: len(self.messages) >= count, seconds), f"only {len(self.messages)}"
             return self.messages
@@ -50,7 +50,7 @@ def consuming(bus: Bus, queue: str, handler: Handler, batch: int = 500) -> Itera
         yield
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 
@@ -132,17 +132,24 @@ def test_a_batch_that_failed_comes_again_until_it_is_handled(bus: AmqpBus | Loca
 
 def test_joining_the_process_bus_waits_and_says_what_stands_in_the_way() -> None:
     bus = LocalBus(TOPOLOGY)
+    tries: list[int] = []
+    is_tried_again = threading.Event()
 
-    def handler(_: Sequence[BusMessage]) -> None:
+    def handler(messages: Sequence[BusMessage]) -> None:
+        tries.append(len(messages))
+        if len(tries) > 1:
+            is_tried_again.set()
         raise LookupError("as planned")
 
     with consuming(bus, "everything", Heard()):
         bus.publish([message(1, "patient.merged")])
-        bus.join(10)
+        bus.join(60)
     with consuming(bus, "everything", handler):
         bus.publish([message(1, "patient.merged")])
+        # the second try shows that the first one's error was noted
+        assert is_tried_again.wait(60)
         with pytest.raises(BusError) as caught:
-            bus.join(0.5)
+            bus.join(0.1)
 
     assert isinstance(caught.value.__cause__, LookupError)
 
@@ -186,7 +193,7 @@ def test_a_consumer_whose_queue_is_wiped_comes_back(
         rabbitmq.publish([message(1)])
         heard.wait(1)
         raw.queue_delete("everything")
-        for number in range(2, 200):
+        for number in range(2, 1200):
             # until the consumer has declared its queue again, a topic exchange drops what nobody wants
             rabbitmq.publish([message(number)])
             if len(heard.messages) > 1 or again.wait(0.05):

@@ -14,8 +14,9 @@ import orjson
 import pytest
 
 from domain.events import asyncapi
-from domain.events.codec import MAX_BODY, STRUCTURED, EventProblem, decode, encode, encode_binary, read_envelope
-from domain.events.models import TYPES, Direction, plain
+from domain.events.codec import decode, encode, encode_binary
+from domain.events.contract import TYPES, Direction, plain
+from domain.events.envelope import MAX_BODY, STRUCTURED, EventProblem, read_envelope
 
 ROOT = Path(__file__).parents[2]
 SETS = ROOT.parent / "shared" / "data" / "cloudevents"

@@ -17,22 +17,24 @@ import pytest
 from sqlalchemy import Engine, func, insert, select
 from sqlalchemy.exc import OperationalError
 
-from domain.events.codec import SOURCE, STRUCTURED, EventProblem
+from domain.events.codec import SOURCE
+from domain.events.envelope import STRUCTURED, EventProblem
 from domain.events.topology import TOPOLOGY
 from domain.jobs import INTAKE
 from domain.ledger import intake as ledger_intake
 from domain.ledger import quarantine
 from domain.ledger.appointments import appointment, care_gap
 from domain.ledger.choices import choice_event, consent, suppression
+from domain.ledger.inbound import receipt, reply
 from domain.ledger.intake_log import event_seen
 from domain.ledger.organisations import organisation, site, site_line
 from domain.ledger.outbox import outbox
 from domain.ledger.patients import patient
-from domain.ledger.replies import receipt, reply
 from domain.ledger.store import open_ledger
 from domain.ledger.vault import Vault
 from ops.runtime.bus import EXCHANGE, AmqpBus, BusMessage
-from workers.intake import Intake, _parts, _read
+from workers.intake import Intake
+from workers.intake_items import parts, read
 
 NOW = datetime(2026, 3, 1, 15, 0, tzinfo=UTC)
 PREFIX = "org.reactivation."
@@ -158,11 +160,11 @@ def test_what_a_batch_comes_to_does_not_depend_on_where_the_transport_cut_it() -
         event("appointment.booked", appointment_data("A-2", 1)),
         event("appointment.cancelled", appointment_data("A-1", 2)),
     ]
-    items = [_read("amqp", "amqp:test", each.headers, each.content_type, each.body) for each in told]
+    items = [read("amqp", "amqp:test", each.headers, each.content_type, each.body) for each in told]
 
-    parts = [[item.key.id for item in part] for part in _parts(items)]
+    by_transaction = [[item.key.id for item in part] for part in parts(items)]
 
-    assert parts == [["appointment.booked-A-1-1", "appointment.booked-A-2-1"], ["appointment.cancelled-A-1-2"]]
+    assert by_transaction == [["appointment.booked-A-1-1", "appointment.booked-A-2-1"], ["appointment.cancelled-A-1-2"]]
 
 
 def test_news_in_any_order_ends_with_the_newest(house: House) -> None:
@@ -534,7 +536,7 @@ def test_plain_clients_publish_in_both_modes_and_everything_ends_in_the_ledger(
     until(lambda: house.count(appointment) == 2 and house.count(quarantine.quarantine) == 1)
 
     stop.set()
-    consumer.join(10)
+    consumer.join(60)
     assert not consumer.is_alive()
     assert bus.depth(INTAKE) == 0
     client.close()
@@ -550,7 +552,7 @@ def has_consumer(client: pika.BlockingConnection, queue: str) -> bool:
         return False
 
 
-def until(is_so: Callable[[], bool], seconds: float = 20.0) -> None:
+def until(is_so: Callable[[], bool], seconds: float = 60.0) -> None:
     """Wait for a state that nobody signals."""
     deadline = datetime.now(UTC) + timedelta(seconds=seconds)
     pause = threading.Event()

@@ -12,11 +12,12 @@ from sqlalchemy import Connection, Table, insert, update
 from domain.ledger.appointments import appointment, care
 from domain.ledger.campaigns import campaign, template
 from domain.ledger.choices import choice_event, suppression
-from domain.ledger.enrolments import enrolment, outcome
+from domain.ledger.enrolments import enrolment
+from domain.ledger.inbound import reply
 from domain.ledger.lapses import lapse
 from domain.ledger.organisations import organisation, site
+from domain.ledger.outcomes import outcome
 from domain.ledger.patients import contact_point, patient, patient_contact, registration
-from domain.ledger.replies import reply
 from domain.ledger.touches import attempt, touch, touch_event
 
 #: A Tuesday, 17:00 UTC: midday in New York, morning in Phoenix.

@@ -15,7 +15,7 @@ from domain.ledger.audit import PROMISES, audit, breaches
 from domain.ledger.audit_books import conservation_gap
 from domain.ledger.choices import choice_event
 from domain.ledger.findings import Finding
-from domain.ledger.replies import receipt
+from domain.ledger.inbound import receipt
 from domain.ledger.touches import attempt
 from tests.measuring.books import DAY, NOON, Books
 

@@ -115,7 +115,7 @@ def test_a_migration_gives_up_rather_than_block_the_fleet(postgres_url: str) -> 
 
 def _upgrade_elsewhere(url: str) -> int:
     code = f"from ops.migrations.run import upgrade; upgrade({url!r})"
-    return subprocess.run([sys.executable, "-c", code], cwd=_ROOT, timeout=60, check=False).returncode
+    return subprocess.run([sys.executable, "-c", code], cwd=_ROOT, timeout=120, check=False).returncode
 
 
 def _indexes(engine: Engine) -> dict[str, str]:

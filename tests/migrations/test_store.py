@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
-from sqlalchemy.exc import OperationalError
+from interleaving import DEADLINE, behind
+from sqlalchemy import create_engine, text
 
 from domain.ledger.store import open_ledger, reading
-from ops.migrations.run import downgrade, upgrade
+from ops.migrations.run import current, downgrade
 
 SETTINGS = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout")
-IMPATIENT = "options=-c%20statement_timeout%3D100"
+MINUTE = timedelta(minutes=1)
 
 
 def test_nothing_on_postgresql_waits_for_ever_but_an_audit_may_take_its_time(postgres_url: str) -> None:
@@ -34,26 +36,36 @@ def test_nothing_on_postgresql_waits_for_ever_but_an_audit_may_take_its_time(pos
     assert (network["connect_timeout"], network["keepalives_idle"], network["tcp_user_timeout"]) == ("5", "10", "20000")
 
 
-def test_what_the_url_says_of_time_outs_wins(postgres_url: str) -> None:
-    engine = open_ledger(f"{postgres_url}?{IMPATIENT}")
+def test_what_the_url_says_of_time_outs_wins_but_an_audit_still_takes_its_time(postgres_url: str) -> None:
+    engine = open_ledger(f"{postgres_url}?options=-c%20statement_timeout%3D7000")
 
-    with pytest.raises(OperationalError, match="statement timeout"), engine.begin() as conn:
-        conn.execute(text("SELECT pg_sleep(5)"))
+    with engine.begin() as conn:
+        usual = conn.scalar(text("SHOW statement_timeout"))
     with reading(engine, patient=True) as conn:
-        conn.execute(text("SELECT pg_sleep(0.2)"))
+        patient = conn.scalar(text("SHOW statement_timeout"))
     engine.dispose()
+
+    assert (usual, patient) == ("7s", "0")
 
 
 def test_a_migration_takes_the_time_it_needs(postgres_url: str) -> None:
-    engine = open_ledger(f"{postgres_url}?options=-c%20statement_timeout%3D1")
+    with ExitStack() as stack:
+        engine, reader = open_ledger(postgres_url, pool_size=1), create_engine(postgres_url)
+        stack.callback(engine.dispose)
+        stack.callback(reader.dispose)
+        with engine.begin() as conn:
+            # on the pool's one connection, for good: what connecting itself asks is not under test
+            conn.execute(text("SET statement_timeout = '2s'"))
+        busy = stack.enter_context(reader.begin())
+        busy.execute(text("LOCK TABLE patient IN ACCESS SHARE MODE"))
 
-    downgrade(engine, "base")
-    upgrade(engine)
+        with behind(reader, busy, lambda: downgrade(engine, "base", lock_timeout=MINUTE), for_seconds=3) as migrated:
+            busy.commit()
+            migrated.result(timeout=DEADLINE)
 
-    with reading(engine, patient=True) as conn:
-        tables = conn.scalar(text("SELECT count(*) FROM pg_tables WHERE tablename = 'patient'"))
-    engine.dispose()
-    assert tables == 1
+        with reading(engine) as conn:
+            assert current(conn) is None
+            assert conn.scalar(text("SHOW statement_timeout")) == "2s"
 
 
 @pytest.mark.parametrize(("durable", "level"), [(True, 2), (False, 1)])

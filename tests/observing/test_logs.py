@@ -76,9 +76,11 @@ def test_a_line_is_one_json_object_with_its_ids_and_the_time(lines: Lines) -> No
 def test_nothing_that_identifies_a_patient_survives(lines: Lines, key: str, value: object) -> None:
     structlog.get_logger().warning("reply.stored", **{key: value})
 
-    lowered = lines.text.lower()
+    (line,) = lines.text.splitlines()
+    # a microsecond may well be 1961
+    lowered = line.replace(lines.last["timestamp"], "").lower()
     for trace in ("maribel", "5550134", "555-0134", "555 0134", "1961", "funeral"):
-        assert trace not in lowered, lines.text
+        assert trace not in lowered, line
     assert key in lines.last
 
 

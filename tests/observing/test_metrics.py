@@ -18,6 +18,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from domain.ledger.audit import PROMISES
 from ops.runtime import metrics
+from ops.services.process import free_port
 
 ROOT = Path(__file__).parents[2]
 PROMETHEUS = ROOT / "ops" / "prometheus"
@@ -167,7 +168,7 @@ def test_promtool_accepts(command: list[str]) -> None:
     if promtool is None:
         pytest.skip("promtool is not installed (Debian package prometheus)")
 
-    done = subprocess.run([promtool, *command], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([promtool, *command], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -185,19 +186,17 @@ def test_promtool_accepts_every_expression_of_the_dashboard(tmp_path: Path) -> N
     file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
 
     done = subprocess.run(
-        [promtool, "check", "rules", str(file)], capture_output=True, text=True, timeout=60, check=False
+        [promtool, "check", "rules", str(file)], capture_output=True, text=True, timeout=120, check=False
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_metrics_are_served_until_stopped() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     stop = metrics.serve(port, host="127.0.0.1")
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
             text = answer.read().decode()
     finally:
         stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -28,9 +29,22 @@ NUMBER = Cell("number:+15555550100", per_second=1, burst=3)
 
 moments = st.lists(st.integers(0, 3_000_000), min_size=1, max_size=30)
 cells = st.sampled_from(
-    [ACCOUNT, NUMBER, Cell("site", 0.5, 1), Cell("class", 333.3, 7), Cell("day", 100 / 86_400, 100)]
+    [
+        ACCOUNT,
+        NUMBER,
+        Cell("site", 0.5, 1),
+        Cell("answers", 2, 1, reserve=5),
+        Cell("class", 333.3, 7),
+        Cell("day", 100 / 86_400, 100),
+    ]
 )
 asks = st.builds(Ask, cells=st.lists(cells, min_size=1, max_size=4, unique=True).map(tuple), cost=st.integers(1, 4))
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a Redis that is gone makes a pacer fall back, not one that a busy machine leaves waiting."""
+    monkeypatch.setattr("ops.runtime.pacing_redis._TIMEOUT", 60.0)
 
 
 @pytest.fixture(params=["local", "redis"])
@@ -69,6 +83,17 @@ def test_a_burst_goes_at_once_and_the_rest_waits_exactly_one_period(pacer: Pacer
 
     assert [grant.granted for grant in grants] == [True, True, True, False, False]
     assert {grant.retry_after for grant in grants[3:]} == {timedelta(seconds=1)}
+
+
+def test_a_reserve_is_what_others_under_the_same_key_leave_and_is_paid_back_by_all(pacer: Pacer) -> None:
+    answer = ask(replace(NUMBER, reserve=2))
+
+    outreach = granted(pacer.take([ask(NUMBER)] * 5, START))
+    answers = granted(pacer.take([answer] * 5, START))
+    later = pacer.take([ask(NUMBER)], START + timedelta(seconds=2))
+
+    assert (outreach, answers) == (3, 2)
+    assert later == [Grant(granted=False, retry_after=timedelta(seconds=1))]
 
 
 def test_the_wait_is_exact_to_the_microsecond(pacer: Pacer) -> None:
@@ -169,7 +194,12 @@ def test_a_moving_window_limiter_of_limit_and_burst_would_have_granted_the_same(
     storage.reset()
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(rounds=st.lists(st.tuples(st.integers(0, 5_000_000), st.lists(asks, max_size=8)), min_size=1, max_size=10))
 def test_redis_and_the_process_grant_alike_to_the_microsecond(
     redis_url: str, redis_prefix: str, rounds: list[tuple[int, list[Ask]]]
@@ -242,6 +272,22 @@ def test_without_redis_a_tenth_of_the_limit_is_left_and_it_recovers_by_itself(
     assert (before, during, later, after) == (20, 20 * SLICE, 10 * SLICE, 20)
     assert was_flagged == (True, 1)
     assert (pacer.is_falling_back, metrics.pacing_fallback._value.get()) == (False, 0)
+    pacer.close()
+
+
+@pytest.mark.parametrize("cell", [ACCOUNT, NUMBER, replace(NUMBER, burst=1)], ids=["wide", "narrow", "one at a time"])
+def test_without_redis_answers_keep_their_whole_reserve(cell: Cell) -> None:
+    pacer = RedisPacer("redis://127.0.0.1:1/0", "x:")
+    answer = ask(replace(cell, reserve=5))
+
+    outreach = granted(pacer.take([ask(cell)] * 50, START))
+    answers = granted(pacer.take([answer] * 50, START))
+    # in the long run they share the slice
+    soon = granted(pacer.take([answer] * 50, START + timedelta(seconds=2 / (cell.per_second * SLICE))))
+
+    assert outreach == max(1, int(cell.burst * SLICE))
+    assert answers == 5
+    assert soon == 2
     pacer.close()
 
 

@@ -34,7 +34,7 @@ def test_without_a_python_it_says_what_to_install(tmp_path: Path) -> None:
 def _make(directory: Path, *targets: str, path: str | None = None) -> subprocess.CompletedProcess[str]:
     environ = {"PATH": path or os.environ["PATH"]}
     make = ["make", "--no-print-directory", *targets]
-    return subprocess.run(make, cwd=directory, env=environ, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(make, cwd=directory, env=environ, capture_output=True, text=True, timeout=120, check=False)
 
 
 def _which(name: str) -> Path:

@@ -8,7 +8,7 @@ from household import NOW, PHONE, Household, row, send
 from sqlalchemy import Engine
 
 from domain.ledger import inbox, replies
-from domain.ledger.replies import reply
+from domain.ledger.inbound import reply
 from domain.ledger.vault import Vault
 
 

@@ -14,12 +14,13 @@ from sqlalchemy import Engine, event
 
 from domain.ledger import finishes, receipts
 from domain.ledger.choices import suppression
+from domain.ledger.claims import claim
 from domain.ledger.finishes import Finish
+from domain.ledger.inbound import receipt
 from domain.ledger.outbox import outbox
 from domain.ledger.patients import contact_point
 from domain.ledger.pauses import paused
 from domain.ledger.receipts import Applied, ReceiptNews
-from domain.ledger.replies import receipt
 from domain.ledger.touches import attempt, touch, touch_event
 from domain.ledger.transactions import transact
 from domain.ledger.vault import Vault
@@ -175,6 +176,34 @@ def test_why_it_was_not_delivered_stands_in_the_touchs_history(ledger: Engine, h
     assert told["reason"] == "30003"
 
 
+@pytest.mark.parametrize("code", ["30003", "30008"])
+def test_what_was_accepted_and_did_not_arrive_is_not_sent_again_and_the_cadence_goes_on(
+    ledger: Engine, household: Household, code: str
+) -> None:
+    number, token = _send(ledger, household)
+    with ledger.begin() as conn:
+        common = {"organisation_id": household.organisation, "patient_id": household.jane, "site_id": household.site}
+        enrolled, later = household.enrolments[0], NOW + timedelta(days=10)
+        following = plan_touch(
+            conn, **common, enrolment_id=enrolled, step=1, due_at=later, expires_at=later + timedelta(days=5)
+        )
+    before = [each["id"] for each in rows(ledger, touch)]
+
+    _apply(ledger, _take(ledger, _news("undelivered", ref=token, code=code)))
+
+    first = household.touches[0]
+    found = row(ledger, touch, first)
+    assert (found["state"], found["delivery"], row(ledger, attempt, number)["state"]) == (
+        "accepted",
+        "undelivered",
+        "accepted",
+    )
+    assert [each["id"] for each in rows(ledger, touch)] == before
+    with ledger.begin() as conn:
+        made = claim(conn, [first, following], channel="sms", system="phone", systems={"sms": "phone"}, now=later)
+    assert [each.touch_id for each in made.claimed] == [following]
+
+
 def test_an_unknown_receipt_waits_and_is_applied_once_its_attempt_is_known(
     ledger: Engine, household: Household
 ) -> None:
@@ -278,7 +307,7 @@ def test_two_workers_with_the_same_receipts_apply_each_once(ledger: Engine, hous
     start = threading.Barrier(4)
 
     def work(_: int) -> Applied:
-        start.wait(timeout=10)
+        start.wait(timeout=60)
         return _apply(ledger, ids)
 
     with ThreadPoolExecutor(4) as pool:
@@ -295,17 +324,17 @@ def test_a_finish_and_its_receipt_at_once_agree(ledger: Engine, household: House
     start = threading.Barrier(2)
 
     def finish() -> None:
-        start.wait(timeout=10)
+        start.wait(timeout=60)
         end = Finish(household.touches[0], token, AttemptState.ACCEPTED, provider_ref="SM9", called_at=NOW)
         transact(ledger, lambda conn: finishes.finish(conn, [end], NOW))
 
     def settle() -> None:
-        start.wait(timeout=10)
+        start.wait(timeout=60)
         _apply(ledger, ids)
 
     with ThreadPoolExecutor(2) as pool:
         for each in [pool.submit(finish), pool.submit(settle)]:
-            each.result(timeout=30)
+            each.result(timeout=60)
 
     assert row(ledger, attempt, number)["state"] == "accepted"
     assert row(ledger, touch, household.touches[0])["delivery"] == "delivered"

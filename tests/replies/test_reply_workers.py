@@ -10,9 +10,9 @@ from sqlalchemy import Engine, update
 
 from domain.jobs import Job, apply_receipts, read_replies, send_answers
 from domain.ledger import receipts, replies
+from domain.ledger.inbound import reply
 from domain.ledger.outbox import outbox
 from domain.ledger.receipts import ReceiptNews
-from domain.ledger.replies import reply
 from domain.ledger.touches import touch
 from domain.ledger.vault import Vault
 from ops.runtime.broker import enqueue, open_broker, working

@@ -74,12 +74,12 @@ def test_after_a_stop_no_claim_takes_the_touch_while_others_go_on(
     claimed_late: set[int] = set()
 
     def claim_in_small_batches(worker: int) -> None:
-        start.wait(timeout=10)
+        start.wait(timeout=60)
         for begin in range(worker, len(everything), 3):
             _claim(ledger, [everything[begin], everything[-begin - 1]])
 
     def stop_all() -> None:
-        start.wait(timeout=10)
+        start.wait(timeout=60)
         for number in stopping:
             _stop(ledger, vault, number)
             claimed_late.update(_claim(ledger, by_number[number]))

@@ -12,9 +12,11 @@ from sqlalchemy import Connection, Engine
 
 from domain.ledger import choices, intake, replies, senders
 from domain.ledger.choices import choice_event, suppression
+from domain.ledger.heeding import ANSWERS_PER_DAY
+from domain.ledger.inbound import reply
 from domain.ledger.outbox import outbox
 from domain.ledger.patients import contact_point
-from domain.ledger.replies import ANSWERS_PER_DAY, Taken, reply
+from domain.ledger.replies import Taken
 from domain.ledger.touches import touch
 from domain.ledger.transactions import transact
 from domain.ledger.vault import Vault
@@ -242,7 +244,7 @@ def test_identical_and_different_stops_at_once_are_stored_and_confirmed_once(
     start = threading.Barrier(8)
 
     def stop(number: int) -> Taken:
-        start.wait(timeout=10)
+        start.wait(timeout=60)
         return _take(ledger, vault, "STOP", id=f"SM{number % 2}")
 
     with ThreadPoolExecutor(8) as pool:
@@ -259,7 +261,7 @@ def test_strangers_who_stop_at_once_meet_in_one_contact_point(
     start = threading.Barrier(4)
 
     def stop(number: int) -> Taken:
-        start.wait(timeout=10)
+        start.wait(timeout=60)
         return _take(ledger, vault, "STOP", id=f"SM{number}", sender=STRANGER)
 
     with ThreadPoolExecutor(4) as pool:

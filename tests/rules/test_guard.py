@@ -103,10 +103,17 @@ def test_without_a_zone_or_a_common_hour_nobody_is_ever_contacted(zones: tuple[s
 def test_a_wait_that_outlasts_the_touch_is_a_never() -> None:
     capped = replace(FINE, sent_to_patient=(NOW - HOUR,))
 
-    assert decide(replace(capped, expires_at=NOW + 23 * HOUR), NOW) == Never("expired")
+    assert decide(replace(capped, expires_at=NOW + 23 * HOUR), NOW) == Never("expired", waited_for="cap_day")
     assert decide(replace(capped, expires_at=NOW + 23 * HOUR + timedelta(seconds=1)), NOW) == Wait(
         NOW + 23 * HOUR, "cap_day"
     )
+
+
+def test_a_touch_found_too_late_keeps_what_it_had_waited_for() -> None:
+    late = replace(FINE, expires_at=NOW, waited_for="pacing")
+
+    assert decide(late, NOW) == Never("expired", waited_for="pacing")
+    assert decide(replace(late, expires_at=NOW + DAY, deceased=True), NOW) == Never("deceased")
 
 
 def test_what_an_appointment_already_passed_no_longer_holds_back() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.rules.answers import ANSWERS, answer_template
-from domain.rules.sms_text import segments
+from domain.rules.sms_text import Encoding, segments
 from domain.rules.templates import VARIABLES, Template, TemplateError, choose, problems, render
 from domain.rules.vocabulary import TouchKind
 
@@ -116,14 +116,33 @@ def test_every_answer_names_the_organisation_and_uses_no_variable_but_the_listed
     assert [each for each in found if "STOP" not in each] == []
 
 
-@pytest.mark.parametrize("answer", ["opt_out_confirmation", "opt_in_confirmation", "help"])
-def test_common_answers_in_english_fit_one_segment(answer: str) -> None:
-    text = render(answer_template(answer, "en", "sms").body, VALUES)
+@pytest.mark.parametrize("language", ["en", "es", "fr"])
+@pytest.mark.parametrize(
+    ("answer", "most"), [("opt_out_confirmation", 1), ("opt_in_confirmation", 1), ("help", 1), ("booking_link", 2)]
+)
+def test_an_answer_fits_one_segment_or_two_with_a_link_however_long_the_organisations_name(
+    answer: str, most: int, language: str
+) -> None:
+    values = VALUES | {"organisation": "Northern Plains Community Health Network"}
+
+    counted = segments(render(answer_template(answer, language, "sms").body, values))
+
+    assert counted.encoding == Encoding.GSM_7
+    assert counted.segments <= most
+
+
+def test_the_segments_of_every_answer_are_counted() -> None:
+    assert {"opt_out_confirmation", "opt_in_confirmation", "help", "booking_link"} == ANSWERS
+
+
+@pytest.mark.parametrize("language", ["en", "es", "fr"])
+def test_an_answer_with_a_link_fits_one_segment_at_an_organisation_with_a_short_name(language: str) -> None:
+    text = render(answer_template("booking_link", language, "sms").body, VALUES | {"link": VALUES["link"][:-6]})
 
     assert segments(text).segments == 1
 
 
-@pytest.mark.parametrize(("language", "used"), [("es", "baja"), ("fr", "désabonné"), ("de", "unsubscribed")])
+@pytest.mark.parametrize(("language", "used"), [("es", "baja"), ("fr", "désabonnement"), ("de", "unsubscribed")])
 def test_an_answer_is_in_the_patients_language_or_else_in_english(language: str, used: str) -> None:
     assert used in answer_template("opt_out_confirmation", language, "sms").body
 

@@ -53,7 +53,7 @@ def test_two_workers_with_the_same_batch_call_each_touch_once(
     start = threading.Barrier(2)
 
     def work(number: int) -> None:
-        start.wait(timeout=10)
+        start.wait(timeout=60)
         # one takes it whole, the other in small batches from the far end
         for batch in [ids] if number else [ids[begin : begin + 7] for begin in reversed(range(0, len(ids), 7))]:
             workers[number].send(batch)
@@ -76,7 +76,7 @@ def test_households_claimed_from_both_ends_at_once_are_called_once_and_nobody_de
 
     def work(people: list[Person]) -> None:
         worker = desk.worker(provider)
-        start.wait(timeout=10)
+        start.wait(timeout=60)
         for begin in range(0, len(people), 5):
             worker.send([each.touch for each in people[begin : begin + 5]])
 

@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from household import NOW, StoppedClock, add, row, rows
-from practice import Desk, Person, Practice, Provider, Unpaced
+from practice import Desk, Elapsed, Person, Practice, Provider, Unpaced
 from sqlalchemy import Engine
 
 from channels.kit.contract import Rate
 from domain.ledger import choices, pauses, touches
-from domain.ledger.replies import reply
+from domain.ledger.inbound import reply
 from domain.ledger.touches import attempt, touch
 from ops.runtime.pacing import Grant
 from ops.runtime.pacing_local import LocalPacer
@@ -189,6 +189,35 @@ def test_whoever_opted_out_still_gets_the_confirmation_and_help_and_nothing_else
     assert [call.is_answer for call in provider.calls] == [True] * goes
     state, reason, _ = waiting(ledger, planned)
     assert (state, reason) == (("accepted", None) if goes else ("suppressed", "suppressed_contact"))
+
+
+def test_of_the_answers_an_opt_out_overtook_only_the_allowed_ones_still_go(
+    ledger: Engine, practice: Practice, desk: Desk, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    who = practice.person()
+    planned = {name: answer(practice, who, name, NOW) for name in ("opt_out_confirmation", "help", "booking_link")}
+    monkeypatch.setattr("workers.send.time", Elapsed(1.5))
+
+    def stop() -> None:
+        assert who.phone is not None
+        with ledger.begin() as conn:
+            choices.opt_out(
+                conn,
+                organisation_id=practice.organisation,
+                contact_point_id=who.phone,
+                source="reply",
+                at=NOW,
+                now=NOW,
+            )
+
+    desk.worker(provider, Unpaced(before=stop)).send(list(planned.values()))
+
+    standings = {name: waiting(ledger, id_)[:2] for name, id_ in planned.items()}
+    assert standings.pop("booking_link") == ("planned", "opted_out")
+    assert set(standings.values()) == {("accepted", None)}
+    desk.worker(provider).send([planned["booking_link"]])
+    assert waiting(ledger, planned["booking_link"])[:2] == ("suppressed", "suppressed_contact")
+    assert len(provider.calls) == 2
 
 
 def test_an_answer_that_is_five_minutes_late_is_not_sent(

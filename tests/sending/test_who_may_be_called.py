@@ -11,7 +11,7 @@ from practice import Desk, Elapsed, Person, Practice, Provider, Unpaced
 from sqlalchemy import Engine, update
 
 from channels.kit.contract import Outcome, OutcomeKind, Outgoing
-from domain.ledger import choices, pauses
+from domain.ledger import choices, consents, pauses
 from domain.ledger.appointments import care
 from domain.ledger.choices import consent, suppression
 from domain.ledger.enrolments import enrolment
@@ -125,6 +125,35 @@ def test_an_opt_out_after_the_claim_is_seen_right_before_the_call_once_the_claim
         desk.worker(provider).send([who.touch])
         assert provider.called[who.number] == 0
         assert standing(ledger, who.touch)[0] in {"suppressed", "cancelled"}
+
+
+def test_a_consent_revoked_after_the_claim_is_seen_right_before_the_call_like_any_opt_out(
+    ledger: Engine, practice: Practice, desk: Desk, provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    who, other = practice.person(), practice.person()
+    monkeypatch.setattr("workers.send.time", Elapsed(1.5))
+
+    def revoke() -> None:
+        for each, channel in ((who, "sms"), (other, "email")):
+            assert each.phone is not None
+            with ledger.begin() as conn:
+                consents.record(
+                    conn,
+                    organisation_id=practice.organisation,
+                    contact_point_id=each.phone,
+                    channel=channel,
+                    purpose="outreach",
+                    is_granted=False,
+                    source="portal",
+                    at=NOW,
+                    now=NOW,
+                )
+
+    desk.worker(provider, Unpaced(before=revoke)).send([who.touch, other.touch])
+
+    assert provider.called == {other.number: 1}
+    desk.worker(provider).send([who.touch])
+    assert standing(ledger, who.touch) == ("suppressed", "no_consent")
 
 
 def test_a_pause_after_the_claim_is_seen_right_before_the_call_once_the_claim_is_a_second_old(

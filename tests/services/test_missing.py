@@ -47,4 +47,4 @@ def _run_without_rabbitmq(ci: str) -> subprocess.CompletedProcess[str]:
         "-p",
         "no:cacheprovider",
     ]
-    return subprocess.run(argv, cwd=_ROOT, env=environ, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(argv, cwd=_ROOT, env=environ, capture_output=True, text=True, timeout=120, check=False)

@@ -193,13 +193,13 @@ def test_a_server_that_ends_at_once_is_told_with_the_end_of_its_log(tmp_path: Pa
     process = Process("server", argv, directory=tmp_path, account=Account(), environ=clean_environ())
 
     with pytest.raises(ServiceError, match=r"server ended before it served \(status 3\)[^|]*the disk is full"):
-        process.wait_until(lambda: False, seconds=20)
+        process.wait_until(lambda: False, seconds=60)
 
 
 def test_a_server_deaf_to_the_request_to_end_is_killed(tmp_path: Path) -> None:
     argv = ["/bin/sh", "-c", "trap '' TERM; echo ready; while :; do read -r line; done < /dev/zero"]
     process = Process("server", argv, directory=tmp_path, account=Account(), environ=clean_environ())
-    process.wait_until(lambda: "ready" in process.log.read_text(), seconds=20)
+    process.wait_until(lambda: "ready" in process.log.read_text(), seconds=60)
 
     process.stop(seconds=0.2)
 
@@ -266,7 +266,7 @@ def _mentioning(directory: Path) -> set[int]:
     return found
 
 
-def _wait_for(is_so: Callable[[], bool], seconds: float = 20) -> None:
+def _wait_for(is_so: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not is_so():
         assert time.monotonic() < deadline, "it did not come true in time"

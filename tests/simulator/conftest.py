@@ -88,7 +88,7 @@ def entry(token: str = LOGIN.sms.token) -> dict[str, str]:
 
 def run(scenario: Coroutine[Any, Any, T]) -> T:
     """Run one scenario to its end, within a minute."""
-    return asyncio.run(asyncio.wait_for(scenario, 60))
+    return asyncio.run(asyncio.wait_for(scenario, 120))
 
 
 @asynccontextmanager

@@ -12,7 +12,8 @@ import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from domain.events.codec import BATCHED, decode, split_batch
+from domain.events.codec import decode
+from domain.events.envelope import BATCHED, split_batch
 from ops.simulator.ehr import World
 from ops.simulator.news import EXCHANGE, STRUCTURED, AmqpPublisher, News, is_binary
 from tests.simulator.conftest import on_stage, run

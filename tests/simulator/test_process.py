@@ -81,7 +81,7 @@ def test_it_ends_when_told_to_or_when_its_parent_is_gone(tmp_path: Path, how: st
             assert process.stdin is not None
             process.stdin.close()
 
-        assert process.wait(timeout=20) == 0
+        assert process.wait(timeout=60) == 0
 
 
 def test_a_missing_world_and_a_missing_clock_are_told_in_a_sentence(

@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy import Engine, text
 from webserver import EVENTS_TOKEN, Serve, Web, start_web
 
-from domain.events.codec import EventProblem
+from domain.events.envelope import EventProblem
 from domain.ledger.columns import metadata
 from domain.ledger.store import open_ledger
 from domain.ledger.vault import Vault

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 
 import pytest
+from household import NOW
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import OperationalError
 
@@ -14,6 +15,7 @@ from domain.jobs import BATCH, Job, apply_receipts, read_replies
 from domain.ledger.receipts import ReceiptNews
 from domain.ledger.store import open_ledger
 from domain.ledger.transactions import transact
+from producers.webhooks.arrivals import ReceiptsArrival
 from producers.webhooks.handover import Handover
 from producers.webhooks.receipt_store import ReceiptStore
 
@@ -65,20 +67,20 @@ def test_one_that_was_never_started_can_be_closed() -> None:
     Handover(lambda _: None).close()
 
 
-def _news(number: int) -> ReceiptNews:
-    return ReceiptNews("sms", f"SM{number}", "sent")
+def _receipts(number: int) -> ReceiptsArrival:
+    return ReceiptsArrival((ReceiptNews("sms", f"SM{number}", "sent"),), NOW)
 
 
 def test_receipts_gather_while_a_group_is_being_committed() -> None:
     groups: list[int] = []
 
-    async def write(news: Sequence[ReceiptNews]) -> None:
-        groups.append(len(news))
+    async def write(group: Sequence[ReceiptsArrival]) -> None:
+        groups.append(len(group))
         await asyncio.sleep(0)
 
     async def send_many() -> None:
         store = ReceiptStore(write)
-        await asyncio.gather(*(store.add([_news(number)]) for number in range(1200)))
+        await asyncio.gather(*(store.add(_receipts(number)) for number in range(1200)))
         await store.close()
 
     asyncio.run(send_many())
@@ -91,15 +93,15 @@ def test_receipts_gather_while_a_group_is_being_committed() -> None:
 def test_everyone_in_a_group_that_failed_is_told_and_the_next_group_is_tried() -> None:
     tries: list[int] = []
 
-    async def write(news: Sequence[ReceiptNews]) -> None:
-        tries.append(len(news))
+    async def write(group: Sequence[ReceiptsArrival]) -> None:
+        tries.append(len(group))
         if len(tries) == 1:
             raise ConnectionError
 
     async def send_two_groups() -> list[BaseException | None]:
         store = ReceiptStore(write)
-        failed = await asyncio.gather(store.add([_news(1)]), store.add([_news(2)]), return_exceptions=True)
-        return [*failed, await store.add([_news(3)])]
+        failed = await asyncio.gather(store.add(_receipts(1)), store.add(_receipts(2)), return_exceptions=True)
+        return [*failed, await store.add(_receipts(3))]
 
     results = asyncio.run(send_two_groups())
 
@@ -111,24 +113,28 @@ def test_a_transaction_that_lost_a_deadlock_is_run_again(postgres_url: str) -> N
     with engine.begin() as conn:
         conn.execute(text("CREATE TABLE door (id int PRIMARY KEY)"))
         conn.execute(text("INSERT INTO door VALUES (1), (2)"))
-    both_hold_one = threading.Barrier(2)
+    both_hold_one, one_is_through = threading.Barrier(2), threading.Event()
     tries: list[int] = []
 
     def walk(first: int, second: int) -> None:
         def through(conn: Connection) -> None:
+            if first in tries:
+                # the loser's lock goes to whoever asks first: let the winner have it, or the two meet again
+                assert one_is_through.wait(timeout=60)
             tries.append(first)
             conn.execute(text("SELECT id FROM door WHERE id = :id FOR UPDATE"), {"id": first})
-            if len(tries) <= 2:
-                both_hold_one.wait(timeout=10)
+            if tries.count(first) == 1:
+                both_hold_one.wait(timeout=60)
             conn.execute(text("SELECT id FROM door WHERE id = :id FOR UPDATE"), {"id": second})
 
         transact(engine, through)
+        one_is_through.set()
 
     walkers = [threading.Thread(target=walk, args=way) for way in ((1, 2), (2, 1))]
     for each in walkers:
         each.start()
     for each in walkers:
-        each.join(30)
+        each.join(120)
     engine.dispose()
 
     assert not any(each.is_alive() for each in walkers)

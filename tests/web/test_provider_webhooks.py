@@ -16,9 +16,7 @@ from channels.kit import twilio_signature
 from channels.kit.contract import WebhookRequest
 from domain.jobs import Job, apply_receipts, read_replies, send_answers
 from domain.ledger.choices import suppression
-from domain.ledger.columns import metadata
-from domain.ledger.replies import receipt, reply
-from domain.ledger.store import open_ledger
+from domain.ledger.inbound import receipt, reply
 from domain.ledger.touches import touch
 from domain.ledger.vault import Vault
 
@@ -151,7 +149,7 @@ def test_the_same_webhook_at_once_and_again_changes_nothing_more(ledger: Engine,
     start = threading.Barrier(6)
 
     def stop(_: int) -> int:
-        start.wait(timeout=10)
+        start.wait(timeout=60)
         return web.inbound("STOP").status_code
 
     with ThreadPoolExecutor(6) as pool:
@@ -177,37 +175,6 @@ def test_a_broken_broker_fails_no_webhook(ledger: Engine, vault: Vault, serve: S
 
     assert [web.inbound("STOP").status_code, web.status("sent").status_code] == [200, 204]
     assert (count(ledger, reply), count(ledger, receipt)) == (1, 1)
-
-
-def test_while_the_ledger_cannot_be_reached_nothing_is_claimed(
-    sqlite_url: str, vault: Vault, serve: Serve, capfd: pytest.CaptureFixture[str]
-) -> None:
-    engine = open_ledger(sqlite_url)
-    web = start_web(engine, vault, serve)
-    metadata.drop_all(engine)
-
-    answers = [web.inbound("my knee hurts"), web.status("sent"), web.client.get("/ready")]
-
-    assert [each.status_code for each in answers] == [503] * 3
-    assert answers[0].headers["retry-after"] == "5"
-    engine.dispose()
-    # the database's error carries every parameter of its statement: it must not get out
-    said = capfd.readouterr()
-    assert "knee" not in said.out + said.err + "".join(each.text for each in answers)
-
-
-def test_a_request_is_answered_in_time_even_when_the_ledger_is_not(sqlite_url: str, vault: Vault, serve: Serve) -> None:
-    engine = open_ledger(sqlite_url)
-    web = start_web(engine, vault, serve, request_seconds=0.3)
-    with engine.begin():
-        answer = web.inbound("STOP")
-
-        assert answer.status_code == 503
-    # the thread left behind commits in the end; the provider's second try then changes nothing
-    wait_for(lambda: count(engine, reply) == 1)
-    assert web.inbound("STOP").status_code == 200
-    assert count(engine, reply) == 1
-    engine.dispose()
 
 
 def test_every_answer_is_strict_and_sets_no_cookie(ledger: Engine, web: Web) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -43,15 +46,18 @@ class Web:
     def provider(
         self, kind: str, fields: Mapping[str, str], *, query: str = "", token: str = AUTH_TOKEN
     ) -> httpx.Response:
-        """A webhook as the provider signs it: over the public address, not the one it really reached."""
-        path = f"/webhooks/sms/{kind}" + (f"?{query}" if query else "")
-        signed = PUBLIC_URL + path + "".join(name + fields[name] for name in sorted(fields))
-        mac = base64.b64encode(hmac.new(token.encode(), signed.encode(), hashlib.sha1).digest()).decode()
-        return self.client.post(path, data=dict(fields), headers={"X-Twilio-Signature": mac})
+        """A webhook as the provider signs it."""
+        path, given = _signed(f"/webhooks/sms/{kind}" + (f"?{query}" if query else ""), fields, token)
+        return self.client.post(path, **given)
 
     def inbound(self, text: str, *, sid: str = "SM" + "a" * 32, sender: str = "+13035550101") -> httpx.Response:
         """A patient's text."""
         return self.provider("inbound", {"MessageSid": sid, "From": sender, "To": "+13035550100", "Body": text})
+
+    def inbound_request(self, *, sid: str, sender: str) -> tuple[str, dict[str, Any]]:
+        """A patient's STOP, to be posted by another client: path and arguments."""
+        fields = {"MessageSid": sid, "From": sender, "To": "+13035550100", "Body": "STOP"}
+        return _signed("/webhooks/sms/inbound", fields, AUTH_TOKEN)
 
     def status(self, status: str, *, ref: str = "", sid: str = "SM" + "b" * 32, code: str = "") -> httpx.Response:
         """A status callback."""
@@ -62,6 +68,16 @@ class Web:
         """The path of a link in a message."""
         return f"/{purpose[0]}/{links.make_token(LINK_KEY, purpose, touch_id)}"
 
+
+def _signed(path: str, fields: Mapping[str, str], token: str) -> tuple[str, dict[str, Any]]:
+    """Path and arguments of a post, signed over the public address, not the one it really reaches."""
+    signed = PUBLIC_URL + path + "".join(name + fields[name] for name in sorted(fields))
+    mac = base64.b64encode(hmac.new(token.encode(), signed.encode(), hashlib.sha1).digest()).decode()
+    return path, {"data": dict(fields), "headers": {"X-Twilio-Signature": mac}}
+
+
+#: A ledger that somebody else settled, or nobody.
+NOBODY = Household(*[0] * 6, enrolments=(0, 0), touches=(0, 0))
 
 Serve = Callable[[Starlette], httpx.Client]
 
@@ -78,7 +94,7 @@ def serve() -> Iterator[Serve]:
         thread.start()
         wait_for(lambda: server.started)
         port = server.servers[0].sockets[0].getsockname()[1]
-        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30)
+        client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
         running.append((server, thread, client))
         return client
 
@@ -86,7 +102,7 @@ def serve() -> Iterator[Serve]:
     for server, thread, client in running:
         client.close()
         server.should_exit = True
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive()
 
 
@@ -96,9 +112,10 @@ def web(ledger: Engine, vault: Vault, serve: Serve) -> Web:
     return start_web(ledger, vault, serve)
 
 
-def start_web(ledger: Engine, vault: Vault, serve: Serve, **changes: Any) -> Web:
-    """The application, with some of its arguments changed."""
-    made = Web(client=httpx.Client(), household=settle_in(ledger, vault))
+def start_web(ledger: Engine, vault: Vault, serve: Serve, *, settles: bool = True, **changes: Any) -> Web:
+    """The application, with some of its arguments changed; `settles`: the household moves in first."""
+    household = settle_in(ledger, vault) if settles else NOBODY
+    made = Web(client=httpx.Client(), household=household)
     made.client.close()
     environ = {
         "REACTIVATE_SMS_URL": "http://127.0.0.1:9",
@@ -115,6 +132,7 @@ def start_web(ledger: Engine, vault: Vault, serve: Serve, **changes: Any) -> Web
         "link_key": LINK_KEY,
         "jobs": made.jobs.append,
         "take_event": lambda source, headers, body: made.events.append((source, headers, body)),
+        "spool_directory": Path(tempfile.gettempdir()) / f"reactivate-spool-{uuid.uuid4().hex}",
         "events_token": EVENTS_TOKEN,
         "observe_opt_out": made.opt_out_seconds.append,
     }
@@ -122,7 +140,7 @@ def start_web(ledger: Engine, vault: Vault, serve: Serve, **changes: Any) -> Web
     return made
 
 
-def wait_for(is_so: Callable[[], object], seconds: float = 15.0) -> None:
+def wait_for(is_so: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait until something is so, or fail at the deadline."""
     deadline = time.monotonic() + seconds
     while not is_so():

@@ -1,0 +1,78 @@
+"""The agenda: which kinds of work wait for the clock at an instant, asked in one read before anything is begun."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, Table, exists, literal_column, select
+
+from domain.ledger import dispatching, enrolling, finishes, outbox, touches
+from domain.ledger.lapses import lapse
+from domain.ledger.touches import attempt, touch
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What a round of the clock has to do."""
+
+    to_publish: bool
+    """Events wait in the outbox."""
+    channels: tuple[str, ...]
+    """Those with due touches, answers included, that nobody was told of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Astray:
+    """What a sweep has to mend; each word says that there is at least one such row."""
+
+    lost: bool
+    """Attempts whose lease ran out."""
+    expired: bool
+    """Planned touches whose time has passed."""
+    unsettled: bool
+    """Uncertain attempts that a person must look at."""
+    forgotten: bool
+    """Lapses whose event nobody decided about."""
+
+
+def due(conn: Connection, channels: Collection[str], now: datetime) -> Due:
+    """What is due at `now` on these channels, as far as nobody has it in hand."""
+    names = tuple(sorted(channels))
+    to_publish, *waiting = conn.execute(_due(names), {"now": now}).one()
+    return Due(bool(to_publish), tuple(name for name, is_any in zip(names, waiting, strict=True) if is_any))
+
+
+def astray(conn: Connection, now: datetime, forgotten_before: datetime) -> Astray:
+    """What is astray at `now`; lapses detected before `forgotten_before` and not decided about count as forgotten."""
+    values = {"now": now, "patience": now - finishes.PATIENCE, "before": forgotten_before}
+    return Astray(*map(bool, conn.execute(_ASTRAY, values).one()))
+
+
+@cache
+def _due(channels: tuple[str, ...]) -> Select[Any]:
+    waiting = [_any(touch, dispatching.IS_DUE & (touch.c.channel == _spelt(name))) for name in channels]
+    parts: list[Any] = [_any(outbox.outbox, outbox.IS_UNPUBLISHED), *waiting]
+    return select(*parts)
+
+
+def _any(table: Table, condition: ColumnElement[bool]) -> ColumnElement[bool]:
+    return exists(select(literal_column("1")).select_from(table).where(condition))
+
+
+def _spelt(name: str) -> ColumnElement[str]:
+    """A channel's name in the statement itself: it comes from a file name of ours, never from outside."""
+    if not name.isidentifier():
+        raise ValueError(f"{name!r} is no name of a channel")
+    return literal_column(f"'{name}'")
+
+
+_ASTRAY = select(
+    _any(attempt, finishes.IS_LOST),
+    _any(touch, touches.IS_LATE),
+    _any(attempt, finishes.IS_UNSETTLED),
+    _any(lapse, enrolling.IS_FORGOTTEN),
+)

@@ -1,0 +1,287 @@
+"""The spool: keeps arrivals on disk, sealed and in order, while the ledger cannot take them.
+
+A directory of files, one per living process and those that dead processes left. What is appended is on the disk before
+the future is done; what is taken is taken from the front. docs/decisions/11-one-spool-on-disk.md says why.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from domain.ledger.vault import Vault, VaultError
+from ops.runtime import metrics
+from producers.webhooks.arrivals import Arrival, pack
+from producers.webhooks.spool_file import SUFFIX, NoSpoolFileError, Record, SpoolFile, keep_aside, make_directory
+
+_log = structlog.get_logger(__name__)
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_CONTEXT: Final = "spool.record"
+_FAILED: Final = "failed"
+#: Bytes after which a new file is begun, so that a long outage gives its disk back piece by piece.
+_FULL: Final = 64 * 1024 * 1024
+
+
+class SpoolError(Exception):
+    """The disk did not take it: nothing was kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    records: tuple[Record, ...]
+    kept: Future[None]
+
+
+class Spool:
+    """First in, first out, on disk. `append` from any thread; the front (`peek`, `advance`, …) from one thread only."""
+
+    def __init__(self, directory: Path, vault: Vault) -> None:
+        self._directory = directory
+        self._vault = vault
+        self._changed = threading.Condition()
+        self._queue: list[_Waiting] = []
+        self._files: list[SpoolFile] = []
+        self._own: SpoolFile | None = None
+        self._pending = 0
+        self._is_closing = False
+        self._writer = threading.Thread(target=self._run, name="spool", daemon=True)
+
+    @property
+    def waiting(self) -> int:
+        """Records that were given to us and are not taken yet, those on their way to the disk included."""
+        with self._changed:
+            return self._pending + sum(file.count for file in self._files)
+
+    @property
+    def aside(self) -> int:
+        """Files set aside, of this process and of others in the same directory."""
+        return len(list((self._directory / _FAILED).glob(f"*{SUFFIX}")))
+
+    def start(self) -> None:
+        """Adopt what dead processes left, then begin to take."""
+        self.adopt()
+        self._writer.start()
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Write what is still to be written, and let every file go for the next process."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+        self._writer.join(timeout)
+        with self._changed:
+            for file in self._files:
+                if file.is_drained:
+                    file.remove()
+                else:
+                    file.close()
+            self._files, self._own = [], None
+
+    def append(self, arrivals: Sequence[Arrival]) -> Future[None]:
+        """Keep these behind everything kept so far. The future is done once they are on the disk.
+
+        It fails with SpoolError if the disk takes none of them.
+        """
+        records = tuple(Record(_micros(each.at), self._vault.seal(pack(each), _CONTEXT)) for each in arrivals)
+        kept: Future[None] = Future()
+        with self._changed:
+            if self._is_closing:
+                kept.set_exception(SpoolError("the process ends"))
+                return kept
+            self._pending += len(records)
+            self._queue.append(_Waiting(records, kept))
+            self._changed.notify_all()
+        return kept
+
+    def wait(self, seconds: float) -> None:
+        """Return when something was appended, or after `seconds`."""
+        with self._changed:
+            self._changed.wait(seconds)
+
+    def peek(self, most: int) -> list[Record]:
+        """The first records, at most `most`, all of one file. Raises OSError."""
+        while True:
+            with self._changed:
+                self._drop_drained()
+                file = self._files[0] if self._files else None
+            if file is None:
+                return []
+            found = list(islice(file.records(), most))
+            if found or file.is_drained:
+                return found
+            # what can no longer be read cannot be taken; what came after it must not wait for ever
+            _log.error("spool_file_damaged", count=file.count)
+            self._give_up(file)
+
+    def open(self, record: Record) -> bytes:
+        """What was sealed. Raises VaultError."""
+        return self._vault.open_bytes(record.sealed, _CONTEXT)
+
+    def advance(self, records: Sequence[Record]) -> None:
+        """These, the first ones, are taken. Raises OSError."""
+        with self._changed:
+            self._files[0].advance(records)
+            self._drop_drained()
+
+    def set_aside(self, record: Record) -> None:
+        """Keep this, the first one, in `failed/`, out of the way of those behind it. Raises OSError."""
+        file = self._files[0]
+        keep_aside(self._directory / _FAILED, f"{file.path.stem}-{file.taken}", [record])
+        self.advance([record])
+
+    def adopt(self) -> int:
+        """Take over the files that dead processes left here, oldest first; how many records they hold."""
+        found = 0
+        if not self._directory.is_dir():
+            return 0
+        mine = {file.path for file in self._files}
+        for path in sorted(self._directory.glob(f"*{SUFFIX}")):
+            if path not in mine:
+                found += self._adopt(path)
+        return found
+
+    def trouble(self) -> str | None:
+        """Why nothing could be kept now, or None. It tries to write."""
+        probe = self._directory / f".probe-{os.getpid()}-{threading.get_ident()}"
+        try:
+            make_directory(self._directory)
+            try:
+                probe.write_bytes(b"x" * 4096)
+            finally:
+                probe.unlink(missing_ok=True)
+        except OSError as error:
+            return f"the spool cannot be written ({error.strerror})"
+        return None
+
+    def show(self, now: datetime) -> None:
+        """Set the gauges."""
+        metrics.spool.set(self.waiting)
+        first = self.peek(1)
+        age = now - received(first[0]) if first else timedelta()
+        metrics.spool_age_seconds.set(max(0.0, age.total_seconds()))
+        metrics.spool_failed.set(self.aside)
+
+    def _adopt(self, path: Path) -> int:
+        try:
+            file = SpoolFile.adopt(path)
+            if file is None:
+                return 0
+            self._mend(file)
+        except NoSpoolFileError:
+            _log.error("spool_file_unreadable")
+            self._put_aside(path)
+            return 0
+        except OSError as error:
+            # it must not keep us from serving; it stays, and is tried again
+            _log.error("spool_file_unreadable", code=error.errno)
+            return 0
+        if file.is_drained:
+            # at once: it may be one that a neighbour is just making, and waits to lock
+            file.remove()
+            return 0
+        count = file.count
+        _log.info("spool_adopted", count=count)
+        with self._changed:
+            # before our own: it was written before we came
+            place = len(self._files) - (1 if self._own in self._files else 0)
+            self._files.insert(place, file)
+        return count
+
+    def _mend(self, file: SpoolFile) -> None:
+        """Cut off what a power cut tore: whoever sent it was never told that it was kept."""
+        try:
+            last = None
+            for last in file.records():  # noqa: B007 - only the last one matters
+                pass
+            is_torn = last is not None and last.sealed[0] in self._vault.keys and not self._opens(last)
+            if is_torn or file.torn():
+                file.cut(last if is_torn else None)
+                _log.warning("spool_torn_record_dropped", count=1)
+        except OSError:
+            file.close()
+            raise
+
+    def _opens(self, record: Record) -> bool:
+        try:
+            self.open(record)
+        except VaultError:
+            return False
+        return True
+
+    def _give_up(self, file: SpoolFile) -> None:
+        with self._changed:
+            self._put_aside(file.path)
+            self._files.remove(file)
+            if file is self._own:
+                self._own = None
+            file.close()
+
+    def _put_aside(self, path: Path) -> None:
+        make_directory(self._directory / _FAILED)
+        path.rename(self._directory / _FAILED / path.name)
+
+    def _drop_drained(self) -> None:
+        while self._files and self._files[0].is_drained:
+            file = self._files[0]
+            if file is self._own:
+                if self._pending:
+                    # more is on its way into it
+                    return
+                self._own = None
+            file.remove()
+            del self._files[0]
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                while not self._queue and not self._is_closing:
+                    self._changed.wait()
+                group, self._queue = self._queue, []
+            if not group:
+                return
+            # from here on a request that gives up cannot take its record back
+            wanted = [each.kept.set_running_or_notify_cancel() for each in group]
+            error = self._write([record for each in group for record in each.records])
+            for each, is_wanted in zip(group, wanted, strict=True):
+                if is_wanted and error is None:
+                    each.kept.set_result(None)
+                elif is_wanted:
+                    each.kept.set_exception(SpoolError(str(SpoolError.__doc__)))
+
+    def _write(self, records: Sequence[Record]) -> Exception | None:
+        try:
+            self._own_file().append(records)
+        except Exception as error:  # noqa: BLE001 - whatever it is: who waits is told, and the next try may work
+            _log.error("spool_not_written", count=len(records), error=type(error).__name__)
+            return error
+        finally:
+            with self._changed:
+                self._pending -= len(records)
+                self._changed.notify_all()
+        return None
+
+    def _own_file(self) -> SpoolFile:
+        if self._own is None or self._own.end > _FULL:
+            file = SpoolFile.create(self._directory)
+            with self._changed:
+                self._own = file
+                self._files.append(file)
+        return self._own
+
+
+def received(record: Record) -> datetime:
+    """When the record was received (UTC)."""
+    return _EPOCH + timedelta(microseconds=record.micros)
+
+
+def _micros(at: datetime) -> int:
+    return (at - _EPOCH) // timedelta(microseconds=1)

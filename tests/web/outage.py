@@ -1,0 +1,57 @@
+"""Outages: a ledger that can be made to go away, and what the web application keeps on disk meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from relay import Relay
+from sqlalchemy import Engine
+from webserver import Serve, Web, start_web
+
+from domain.ledger.store import open_ledger
+from domain.ledger.vault import Vault
+
+
+@pytest.fixture
+def relay(postgres_url: str) -> Iterator[tuple[Relay, str]]:
+    """PostgreSQL behind a relay that can be cut, and the URL through it."""
+    relay, url = Relay.before(postgres_url)
+    with relay:
+        yield relay, url
+
+
+@pytest.fixture
+def away(relay: tuple[Relay, str]) -> Iterator[tuple[Relay, Engine]]:
+    """An engine whose PostgreSQL can be made to go away."""
+    engine = open_ledger(relay[1])
+    yield relay[0], engine
+    engine.dispose()
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    """The spool's directory, not made yet."""
+    return tmp_path / "home" / "spool"
+
+
+def start_before(engine: Engine, vault: Vault, serve: Serve, directory: Path, **changes: Any) -> Web:
+    """The application with its spool in `directory`."""
+    return start_web(engine, vault, serve, spool_directory=directory, **changes)
+
+
+def on_disk(directory: Path) -> bytes:
+    """Every byte the spool has written."""
+    return b"".join(path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file())
+
+
+def is_drained(directory: Path) -> bool:
+    """Whether nothing waits there any more."""
+    return not list(directory.glob("*.spool"))
+
+
+def sid(number: int) -> str:
+    """A provider's message id."""
+    return f"SM{number:032x}"

@@ -1,0 +1,277 @@
+"""While the ledger is away, what the outside tells us waits on disk, sealed and in order, and is dated as it came."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from household import NOW, PHONE, StoppedClock, count, rows
+from outage import is_drained, on_disk, sid, start_before
+from relay import Relay
+from sqlalchemy import Engine
+from webserver import Serve, Web, start_web, wait_for
+
+from domain.ledger.choices import choice_event, suppression
+from domain.ledger.inbound import receipt, reply
+from domain.ledger.organisations import organisation
+from domain.ledger.store import open_ledger
+from domain.ledger.touches import touch
+from domain.ledger.vault import Vault
+from ops.runtime import metrics
+
+_TEXT = "my knee hurts so much"
+_ONE_CLICK = {"List-Unsubscribe": "One-Click"}
+
+
+def test_a_stop_while_the_ledger_is_away_is_answered_kept_and_in_force_once_it_is_back(
+    away: tuple[Relay, Engine], vault: Vault, serve: Serve, directory: Path
+) -> None:
+    relay, engine = away
+    web = start_before(engine, vault, serve, directory)
+    relay.cut()
+
+    answers = [web.inbound("STOP"), web.inbound(_TEXT, sid=sid(2)), web.status("delivered")]
+
+    assert [each.status_code for each in answers] == [200, 200, 204]
+    assert answers[0].text.endswith("<Response/>")
+    kept = on_disk(directory)
+    assert len(kept) > 300
+    assert _TEXT.encode() not in kept
+    assert PHONE.encode() not in kept
+    assert PHONE[2:].encode() not in kept
+
+    relay.mend()
+
+    wait_for(lambda: is_drained(directory))
+    assert len(rows(engine, suppression, lifted_at=None)) == 3
+    assert (count(engine, reply), count(engine, receipt)) == (2, 1)
+    assert len(web.opt_out_seconds) == 1
+
+
+def test_what_waits_is_readable_by_us_alone(
+    away: tuple[Relay, Engine], vault: Vault, serve: Serve, directory: Path
+) -> None:
+    relay, engine = away
+    web = start_before(engine, vault, serve, directory)
+    relay.cut()
+    web.inbound("STOP")
+
+    (path,) = directory.glob("*.spool")
+
+    assert (directory.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o700, 0o600)
+
+
+def test_a_start_does_not_overtake_the_stop_that_waits(
+    away: tuple[Relay, Engine], vault: Vault, serve: Serve, directory: Path
+) -> None:
+    relay, engine = away
+    clock = StoppedClock()
+    web = start_before(engine, vault, serve, directory, clock=clock)
+    relay.cut()
+    for number, text in enumerate(("STOP", "START", "STOP", "START")):
+        clock.at = NOW + timedelta(seconds=number)
+        assert web.inbound(text, sid=sid(number)).status_code == 200
+
+    relay.mend()
+
+    wait_for(lambda: is_drained(directory))
+    assert [each["provider_id"] for each in rows(engine, reply)] == [sid(number) for number in range(4)]
+    assert rows(engine, suppression, lifted_at=None) == []
+    assert len(rows(engine, choice_event, kind="restored")) == 6
+
+
+def test_what_comes_while_others_wait_goes_behind_them_even_if_the_ledger_is_back(
+    away: tuple[Relay, Engine], vault: Vault, serve: Serve, directory: Path
+) -> None:
+    relay, engine = away
+    web = start_before(engine, vault, serve, directory)
+    other = open_ledger(str(engine.url.render_as_string(hide_password=False)))
+    relay.cut()
+    web.inbound("STOP")
+    relay.mend()
+    with other.begin() as conn:
+        # the ledger is there, and the replay cannot go on yet
+        conn.execute(organisation.update().values(name="Lakeside"))
+        conn.exec_driver_sql("LOCK TABLE reply")
+        behind = web.inbound("START", sid=sid(2))
+
+        assert behind.status_code == 200
+        assert not is_drained(directory)
+
+    wait_for(lambda: is_drained(directory))
+    other.dispose()
+    assert [each["intent"] for each in rows(engine, reply)] == ["opt_out", "opt_in"]
+    assert rows(engine, suppression, lifted_at=None) == []
+
+
+def test_a_message_is_dated_by_its_reception_and_written_when_it_is(
+    away: tuple[Relay, Engine], vault: Vault, serve: Serve, directory: Path
+) -> None:
+    relay, engine = away
+    clock = StoppedClock()
+    web = start_before(engine, vault, serve, directory, clock=clock)
+    relay.cut()
+    web.inbound("STOP")
+    web.status("delivered")
+    clock.at = NOW + timedelta(hours=2)
+
+    relay.mend()
+
+    wait_for(lambda: is_drained(directory))
+    assert [each["received_at"] for each in (*rows(engine, reply), *rows(engine, receipt))] == [NOW, NOW]
+    assert {each["since"] for each in rows(engine, suppression)} == {NOW}
+    events = rows(engine, choice_event, kind="suppressed")
+    # the audit judges calls by when it was written: before, no claim could see it
+    assert {(each["at"], each["recorded_at"]) for each in events} == {(NOW, clock.at)}
+    assert web.opt_out_seconds == [7200.0]
+
+
+def test_an_opt_out_is_confirmed_within_five_minutes_of_its_reception_and_help_is_answered_whenever_it_can_be(
+    away: tuple[Relay, Engine], vault: Vault, serve: Serve, directory: Path
+) -> None:
+    relay, engine = away
+    clock = StoppedClock()
+    web = start_before(engine, vault, serve, directory, clock=clock)
+    relay.cut()
+    web.inbound("STOP")
+    web.inbound("HELP", sid=sid(2))
+    clock.at = later = NOW + timedelta(hours=2)
+
+    relay.mend()
+
+    wait_for(lambda: is_drained(directory))
+    due = {each["answer"]: (each["due_at"], each["expires_at"]) for each in rows(engine, touch, kind="answer")}
+    assert due["opt_out_confirmation"] == (NOW, NOW + timedelta(minutes=5))
+    assert due["help"] == (later, later + timedelta(minutes=5))
+
+
+def test_a_late_start_does_not_lift_an_opt_out_made_after_it(
+    away: tuple[Relay, Engine], vault: Vault, serve: Serve, directory: Path
+) -> None:
+    relay, engine = away
+    clock = StoppedClock(NOW + timedelta(minutes=2))
+    web = start_before(engine, vault, serve, directory, clock=clock)
+    web.inbound("STOP")
+    relay.cut()
+    # as by another process, which received it before and could not store it
+    clock.at = NOW + timedelta(minutes=1)
+    web.inbound("START", sid=sid(2))
+
+    relay.mend()
+
+    wait_for(lambda: is_drained(directory))
+    assert count(engine, reply) == 2
+    assert len(rows(engine, suppression, lifted_at=None)) == 3
+    assert rows(engine, choice_event, kind="restored") == []
+
+
+def test_a_one_click_unsubscribe_is_kept_too_and_the_patient_is_told_that_it_is_done(
+    away: tuple[Relay, Engine], vault: Vault, serve: Serve, directory: Path
+) -> None:
+    relay, engine = away
+    web = start_before(engine, vault, serve, directory)
+    path = web.link("unsubscribe", web.household.touches[0])
+    with engine.begin() as conn:
+        conn.execute(touch.update().values(contact_point_id=web.household.email))
+    relay.cut()
+
+    asked = web.client.get(path, headers={"accept-language": "es-US,es;q=0.9"})
+    done = web.client.post(path, data=_ONE_CLICK, headers={"accept-language": "es-US"})
+    unclear = web.client.post(path, data={"List-Unsubscribe": "Maybe"})
+    forged = web.client.post("/u/nonsense", data=_ONE_CLICK)
+
+    assert [each.status_code for each in (asked, done, unclear, forged)] == [200, 200, 400, 404]
+    assert asked.headers["content-language"] == done.headers["content-language"] == "es"
+    assert "<form" in asked.text
+    assert "baja" in done.text
+
+    relay.mend()
+
+    wait_for(lambda: is_drained(directory))
+    stopped = {(each["contact_point_id"], each["patient_id"]) for each in rows(engine, suppression, lifted_at=None)}
+    assert stopped == {(web.household.email, None), (None, web.household.jane)}
+
+
+def test_an_unsubscribe_taken_twice_does_not_undo_the_start_that_followed(
+    ledger: Engine, web: Web, vault: Vault
+) -> None:
+    with ledger.begin() as conn:
+        conn.execute(touch.update().values(contact_point_id=web.household.phone))
+    path = web.link("unsubscribe", web.household.touches[0])
+    web.client.post(path, data=_ONE_CLICK)
+    web.inbound("START")
+
+    # the clock stands still: for the ledger it is the same POST, taken from disk once more
+    answer = web.client.post(path, data=_ONE_CLICK)
+
+    assert answer.status_code == 200
+    assert rows(ledger, suppression, lifted_at=None) == []
+
+
+def test_a_booking_link_asks_for_patience_while_the_ledger_is_away(
+    away: tuple[Relay, Engine], vault: Vault, serve: Serve, directory: Path
+) -> None:
+    relay, engine = away
+    web = start_before(engine, vault, serve, directory)
+    relay.cut()
+
+    answer = web.client.get(web.link("book", web.household.touches[0]), headers={"accept-language": "fr"})
+
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "60"
+    assert answer.headers["content-language"] == "fr"
+    assert "<main>" in answer.text
+
+
+def test_a_publisher_of_events_can_ask_again_and_is_told_to(vault: Vault, serve: Serve, sqlite_url: str) -> None:
+    engine = open_ledger(sqlite_url)
+
+    def unreachable(*_: object) -> None:
+        with engine.connect() as conn:
+            conn.exec_driver_sql("SELECT * FROM nowhere")
+
+    web = start_web(engine, vault, serve, take_event=unreachable)
+    answer = web.client.post("/events", content=b"{}", headers={"authorization": "Bearer a-token-of-a-publisher"})
+
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "5"
+    engine.dispose()
+
+
+def test_a_process_stays_ready_while_only_the_ledger_is_away(
+    away: tuple[Relay, Engine], vault: Vault, serve: Serve, directory: Path
+) -> None:
+    relay, engine = away
+    web = start_before(engine, vault, serve, directory)
+    relay.cut()
+
+    answer = web.client.get("/ready")
+
+    assert (answer.status_code, answer.json()) == (200, {"status": "ready", "ledger": "away"})
+
+
+def test_where_neither_ledger_nor_disk_takes_it_nothing_is_claimed(
+    away: tuple[Relay, Engine],
+    vault: Vault,
+    serve: Serve,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    relay, engine = away
+    # root may write everywhere, but not below a file
+    (tmp_path / "home").write_text("no directory")
+    unkept = metrics.webhook_rejected_total.labels("sms", "unkept")
+    before = unkept._value.get()
+    web = start_before(engine, vault, serve, tmp_path / "home" / "spool")
+    relay.cut()
+
+    answers = [web.inbound(_TEXT), web.status("sent"), web.client.get("/ready")]
+
+    assert [each.status_code for each in answers] == [503] * 3
+    assert answers[0].headers["retry-after"] == "5"
+    assert unkept._value.get() == before + 2
+    said = capfd.readouterr()
+    assert "knee" not in said.out + said.err + "".join(each.text for each in answers)
+    relay.mend()
+    assert web.inbound(_TEXT).status_code == 200
