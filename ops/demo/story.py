@@ -32,8 +32,8 @@ from producers.importing.organisation_file import read_organisation
 from producers.importing.result import ImportResult
 from producers.importing.run import run_import
 
-#: Scans and reviews run once a simulated week: fewer instants, larger batches, the same story.
-SCAN_EVERY = timedelta(days=7)
+#: Scans and reviews run once a simulated fortnight: fewer instants, larger batches, the same story.
+SCAN_EVERY = timedelta(days=14)
 
 
 def play(script: Script, listener: Listener) -> dict[str, Any]:
