@@ -210,6 +210,15 @@ def _enrolments(conn: Connection, patient_id: int) -> Iterator[Entry]:
 
 
 def _touches(conn: Connection, patient_id: int) -> Iterator[Entry]:
+    # sends first: what is told at the same instant came of them
+    attempts = conn.execute(
+        select(attempt, touch.c.step)
+        .join(touch, touch.c.id == attempt.c.touch_id)
+        .where(touch.c.patient_id == patient_id, attempt.c.state.in_([state.value for state in _ATTEMPTS]))
+        .order_by(attempt.c.id)
+    )
+    for row in attempts:
+        yield Entry(row.called_at or row.claimed_at, _name(row.touch_id, row), _ATTEMPTS[AttemptState(row.state)])
     events = conn.execute(
         select(touch_event, touch.c.channel, touch.c.kind, touch.c.step)
         .join(touch, touch.c.id == touch_event.c.touch_id)
@@ -221,14 +230,6 @@ def _touches(conn: Connection, patient_id: int) -> Iterator[Entry]:
     )
     for row in events:
         yield Entry(row.at, _name(row.touch_id, row), _event(row), row.until)
-    attempts = conn.execute(
-        select(attempt, touch.c.step)
-        .join(touch, touch.c.id == attempt.c.touch_id)
-        .where(touch.c.patient_id == patient_id, attempt.c.state.in_([state.value for state in _ATTEMPTS]))
-        .order_by(attempt.c.id)
-    )
-    for row in attempts:
-        yield Entry(row.called_at or row.claimed_at, _name(row.touch_id, row), _ATTEMPTS[AttemptState(row.state)])
 
 
 def _name(touch_id: int, row: AnyRow) -> str:

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from ops.cli.main import main
-from ops.demo import story
+from ops.demo import scene
 from ops.runtime.settings import new_keys
 
 #: A real Synthea export, beside the checkout on machines that have it.
@@ -150,7 +150,7 @@ def test_the_same_rehearsal_with_the_same_keys_is_the_same(
 ) -> None:
     # who is in the holdout is drawn by reference, and references are made with the index key
     keys = new_keys()
-    monkeypatch.setattr(story, "new_keys", lambda: keys)
+    monkeypatch.setattr(scene, "new_keys", lambda: keys)
     reports = [
         rehearse(tmp_path / name, export, tmp_path / "organisation.yaml", "2021-03-31", 2) for name in ("one", "two")
     ]
