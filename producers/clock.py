@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import structlog
 from sqlalchemy import Engine, func, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from domain.ledger import agenda, heartbeat, leadership, touches
 from domain.ledger.appointments import care
@@ -66,6 +66,7 @@ class Rounds:
     _swept_at: datetime | None = field(default=None, init=False)
     _scanned: int | None = field(default=None, init=False)
     _reconsidered_at: datetime | None = field(default=None, init=False)
+    _reconsidering: int | None = field(default=None, init=False)
 
     def run(self, now: datetime) -> int:
         """One round at `now`; how many things it did, 0 when there is nothing left to do at this instant.
@@ -73,15 +74,14 @@ class Rounds:
         What there is much of (lapses, reviews, events) is taken in bounded portions: due touches and answers are
         handed out in every round, however long the rest takes.
         """
-        did = self._look_around(now)
-        if self._swept_at is None or now - self._swept_at >= SWEEP_EVERY:
-            did += self.sweep.run(now)
-            self._swept_at = now
-        with reading(self.engine) as conn:
-            due = agenda.due(conn, self.dispatcher.channels, now)
-        if due.to_publish:
-            did += self._publish(now)
-        return did + self.dispatcher.run(due.channels, now)
+        did = 0
+        for part in (self._look_around, self._reconsider, self._mend):
+            try:
+                did += part(now)
+            except OperationalError as error:
+                # a row that somebody holds for long, a statement that was cut off: what is due goes out all the same
+                log.warning("round_cut_short", part=part.__name__.strip("_"), error=type(error.orig).__name__)
+        return did + self._hand_out(now)
 
     def next_at(self, now: datetime) -> datetime | None:
         """The next instant, after `now`, at which a round will find something to do; None if nothing is scheduled."""
@@ -105,7 +105,7 @@ class Rounds:
         slot = (now - _EPOCH) // self.scan_every
         if slot == self._scanned:
             return 0
-        done, is_over = self._reconsider(now), True
+        done, is_over = 0, True
         for work in (self.scan, self.sweep.review):
             for _ in range(MOST_BATCHES):
                 batch = work(now)
@@ -120,10 +120,25 @@ class Rounds:
 
     def _reconsider(self, now: datetime) -> int:
         """Once a day: a patient who could not be reached may have left a number since, or a channel was set up."""
-        if self._reconsidered_at is not None and now - self._reconsidered_at < RECONSIDER_EVERY:
+        if self._reconsidering is None:
+            if self._reconsidered_at is not None and now - self._reconsidered_at < RECONSIDER_EVERY:
+                return 0
+            self._reconsidered_at, self._reconsidering = now, 0
+        self._reconsidering = self.sweep.reconsider(self._reconsidering)
+        return 0 if self._reconsidering is None else 1
+
+    def _mend(self, now: datetime) -> int:
+        if self._swept_at is not None and now - self._swept_at < SWEEP_EVERY:
             return 0
-        self._reconsidered_at = now
-        return self.sweep.reconsider()
+        did = self.sweep.run(now)
+        self._swept_at = now
+        return did
+
+    def _hand_out(self, now: datetime) -> int:
+        with reading(self.engine) as conn:
+            due = agenda.due(conn, self.dispatcher.channels, now)
+        did = self._publish(now) if due.to_publish else 0
+        return did + self.dispatcher.run(due.channels, now)
 
     def _publish(self, now: datetime) -> int:
         try:

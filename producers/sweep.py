@@ -47,9 +47,12 @@ class Sweep:
         """Graduate, remind and finish a batch of the enrolments whose review is due; how many, 0 when none is left."""
         return transact(self.engine, lambda conn: reviews.review(conn, dict(self.systems), now))
 
-    def reconsider(self) -> int:
-        """Owe the lapses another decision whose patients could not be reached, and now can; how many."""
-        return transact(self.engine, lambda conn: enrolling.reconsider(conn, self.systems))
+    def reconsider(self, after: int) -> int | None:
+        """A batch of the lapses whose patients could not be reached: those who now can are owed another decision.
+
+        Begins beyond the lapse `after`; returns where to go on, None when all were looked at.
+        """
+        return transact(self.engine, lambda conn: enrolling.reconsider(conn, self.systems, after))
 
     def _mend(self, now: datetime) -> int:
         with reading(self.engine) as conn:

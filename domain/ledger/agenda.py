@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, exists, literal_column, select
+from sqlalchemy import Column, ColumnElement, Connection, Select, literal_column, select
 
 from domain.ledger import dispatching, enrolling, finishes, outbox, touches
 from domain.ledger.lapses import lapse
@@ -54,13 +54,16 @@ def astray(conn: Connection, now: datetime, forgotten_before: datetime) -> Astra
 
 @cache
 def _due(channels: tuple[str, ...]) -> Select[Any]:
-    waiting = [_any(touch, dispatching.IS_DUE & (touch.c.channel == _spelt(name))) for name in channels]
-    parts: list[Any] = [_any(outbox.outbox, outbox.IS_UNPUBLISHED), *waiting]
+    waiting = [_any(touch.c.due_at, dispatching.IS_DUE & (touch.c.channel == _spelt(name))) for name in channels]
+    parts: list[Any] = [_any(outbox.outbox.c.id, outbox.IS_UNPUBLISHED), *waiting]
     return select(*parts)
 
 
-def _any(table: Table, condition: ColumnElement[bool]) -> ColumnElement[bool]:
-    return exists(select(literal_column("1")).select_from(table).where(condition))
+def _any(first: Column[Any], condition: ColumnElement[bool]) -> Any:
+    """1 if there is such a row. The order makes PostgreSQL walk the partial index: for a mere EXISTS it bets that the
+    table, full of touches long sent, will soon show one, and reads it all when there is none.
+    """
+    return select(literal_column("1")).where(condition).order_by(first).limit(1).scalar_subquery()
 
 
 def _spelt(name: str) -> ColumnElement[str]:
@@ -71,8 +74,8 @@ def _spelt(name: str) -> ColumnElement[str]:
 
 
 _ASTRAY = select(
-    _any(attempt, finishes.IS_LOST),
-    _any(touch, touches.IS_LATE),
-    _any(attempt, finishes.IS_UNSETTLED),
-    _any(lapse, enrolling.IS_FORGOTTEN),
+    _any(attempt.c.lease_until, finishes.IS_LOST),
+    _any(touch.c.due_at, touches.IS_LATE),
+    _any(attempt.c.claimed_at, finishes.IS_UNSETTLED),
+    _any(lapse.c.detected_at, enrolling.IS_FORGOTTEN),
 )

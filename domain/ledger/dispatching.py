@@ -27,10 +27,9 @@ from sqlalchemy import (
 
 from domain.ledger.columns import Id, Instant
 from domain.ledger.organisations import site
-from domain.ledger.touches import IS_PLANNED, IS_SENDING, REMINDER_PRIORITY, attempt, touch
+from domain.ledger.touches import IS_ANSWER, IS_PLANNED, IS_SENDING, REMINDER_PRIORITY, attempt, touch
 from domain.rules.fairness import DeficitRoundRobin
 from domain.rules.segments import PRIORITY
-from domain.rules.vocabulary import TouchKind
 
 AnyRow = Row[*tuple[Any, ...]]
 
@@ -54,12 +53,7 @@ IS_DUE: ColumnElement[bool] = and_(
 )
 _DUE = and_(touch.c.channel == _CHANNEL, IS_DUE)
 
-_ANSWERS = (
-    select(touch.c.id)
-    .where(_DUE, touch.c.priority == 0, touch.c.kind == TouchKind.ANSWER.value)
-    .order_by(touch.c.due_at, touch.c.id)
-    .limit(500)
-)
+_ANSWERS = select(touch.c.id).where(_DUE, IS_ANSWER).order_by(touch.c.due_at, touch.c.id).limit(500)
 _HINTED = select(func.count()).where(
     IS_PLANNED,
     touch.c.dispatched_until.is_not(None),

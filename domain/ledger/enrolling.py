@@ -7,7 +7,20 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    exists,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from domain.ledger import campaigns, outbox, touches
 from domain.ledger.campaigns import Running
@@ -28,7 +41,10 @@ AnyRow = Row[*tuple[Any, ...]]
 def enrol_lapses(
     conn: Connection, lapse_ids: Collection[int], systems: Mapping[str, str], now: datetime
 ) -> Counter[str]:
-    """Decide about each open, undecided lapse: enrol it in a campaign, or note why not. Repeats change nothing.
+    """Decide about each undecided lapse, and the others of its patient: enrol it, or note why not; repeats do nothing.
+
+    A patient's most urgent lapse is decided first, the patients in the order in which they were found inactive: what
+    becomes of them does not depend on how a transport cut their events into batches.
 
     `systems` maps each channel to the contact system it reaches. While there is none nothing is decided: a fleet whose
     channels are not set up yet must not decline everybody as unreachable. The holdout is drawn among exactly those who
@@ -53,6 +69,7 @@ def undecided(conn: Connection, before: datetime) -> Sequence[int]:
     return conn.scalars(_UNDECIDED, {"before": before}).all()
 
 
+_in_force = suppression.c.lifted_at.is_(None) & suppression.c.channel.is_(None)
 _REACHED = (
     select(patient_contact.c.id)
     .join(contact_point, contact_point.c.id == patient_contact.c.contact_point_id)
@@ -61,36 +78,49 @@ _REACHED = (
         patient_contact.c.detached_at.is_(None),
         contact_point.c.quality != "bad",
         contact_point.c.system.in_(bindparam("reached", expanding=True)),
+        ~exists().where(_in_force, suppression.c.contact_point_id == contact_point.c.id),
     )
 )
+_STOPPED = select(suppression.c.id).where(_in_force, suppression.c.patient_id == lapse.c.patient_id)
+# by their letter: the planner then walks the index of just these rows
+_IS_UNREACHABLE = and_(lapse.c.declined == literal_column("'unreachable'"), lapse.c.closed_at.is_(None))
 _UNREACHABLE = (
-    select(lapse.c.id, lapse.c.organisation_id, lapse.c.patient_id, lapse.c.service_line, lapse.c.segment)
-    .where(
-        lapse.c.declined == "unreachable",
-        lapse.c.closed_at.is_(None),
-        lapse.c.id > bindparam("after", type_=Id),
-        _REACHED.exists(),
+    select(
+        lapse.c.id,
+        lapse.c.organisation_id,
+        lapse.c.patient_id,
+        lapse.c.service_line,
+        lapse.c.segment,
+        and_(_REACHED.exists(), ~_STOPPED.exists()).label("is_reached"),
     )
+    .where(_IS_UNREACHABLE, lapse.c.id > bindparam("after", type_=Id))
     .order_by(lapse.c.id)
     .limit(500)
 )
+_OWE_AGAIN = (
+    update(lapse)
+    .where(lapse.c.id.in_(bindparam("ids", type_=Id, expanding=True)), _IS_UNREACHABLE)
+    .values(decided_at=None, declined=None)
+)
 
 
-def reconsider(conn: Connection, systems: Mapping[str, str]) -> int:
-    """Owe open lapses declined as unreachable another decision once their campaign reaches the patient; how many.
+def reconsider(conn: Connection, systems: Mapping[str, str], after: int) -> int | None:
+    """Owe open lapses declined as unreachable another decision once their campaign reaches the patient.
 
     A number or address arrived, an opt-out was taken back, a channel was set up: whatever it was, the ledger shows it
-    now. Who is in the holdout was settled by patient and campaign, not by when they could be reached.
+    now. Who is in the holdout was settled by patient and campaign, not by when they could be reached. Looks at a
+    batch of lapses beyond the id `after`, and returns where to go on; None = all were looked at.
     """
-    running = campaigns.running(conn)
-    reached, after, back = sorted(set(systems.values())), 0, 0
-    while rows := conn.execute(_UNREACHABLE, {"after": after, "reached": reached}).all():
-        after = rows[-1].id
-        reachable = reachable_channels(conn, {row.patient_id for row in rows}, systems)
-        ids = [row.id for row in rows if _is_reached(_campaign_for(row, running), reachable.get(row.patient_id, ()))]
-        again = update(lapse).where(lapse.c.id.in_(ids), lapse.c.declined == "unreachable", lapse.c.closed_at.is_(None))
-        back += conn.execute(again.values(decided_at=None, declined=None)).rowcount if ids else 0
-    return back
+    rows = conn.execute(_UNREACHABLE, {"after": after, "reached": sorted(set(systems.values()))}).all()
+    if not rows:
+        return None
+    maybe = [row for row in rows if row.is_reached]
+    if maybe:
+        running = campaigns.running(conn)
+        reachable = reachable_channels(conn, {row.patient_id for row in maybe}, systems)
+        ids = [row.id for row in maybe if _is_reached(_campaign_for(row, running), reachable.get(row.patient_id, ()))]
+        conn.execute(_OWE_AGAIN, {"ids": ids})
+    return int(rows[-1].id)
 
 
 def _enrol_chunk(conn: Connection, ids: Sequence[int], systems: Mapping[str, str], now: datetime) -> Counter[str]:
@@ -115,9 +145,11 @@ def _enrol_chunk(conn: Connection, ids: Sequence[int], systems: Mapping[str, str
 
 
 def _locked(conn: Connection, ids: Sequence[int]) -> Sequence[AnyRow]:
-    patients = select(lapse.c.patient_id).where(lapse.c.id.in_(ids), lapse.c.decided_at.is_(None))
-    conn.execute(select(patient.c.id).where(patient.c.id.in_(patients)).order_by(patient.c.id).with_for_update())
-    return conn.execute(
+    named = select(lapse.c.patient_id).where(lapse.c.id.in_(ids), lapse.c.decided_at.is_(None))
+    patients = conn.scalars(
+        select(patient.c.id).where(patient.c.id.in_(named)).order_by(patient.c.id).with_for_update()
+    ).all()
+    rows = conn.execute(
         select(
             lapse.c.id,
             lapse.c.organisation_id,
@@ -135,9 +167,13 @@ def _locked(conn: Connection, ids: Sequence[int]) -> Sequence[AnyRow]:
         )
         .join(patient, patient.c.id == lapse.c.patient_id)
         .join(site, site.c.id == patient.c.home_site_id)
-        .where(lapse.c.id.in_(ids), lapse.c.decided_at.is_(None))
-        .order_by(lapse.c.priority, lapse.c.id)
+        .where(lapse.c.patient_id.in_(patients), lapse.c.decided_at.is_(None))
+        .order_by(lapse.c.id)
     ).all()
+    first: dict[int, int] = {}
+    for row in rows:
+        first.setdefault(row.patient_id, row.id)
+    return sorted(rows, key=lambda row: (first[row.patient_id], row.priority, row.id))
 
 
 def _campaign_for(row: AnyRow, running: Sequence[Running]) -> Running | None:
@@ -154,14 +190,15 @@ def reachable_channels(
     conn: Connection, patient_ids: Collection[int], systems: Mapping[str, str]
 ) -> dict[int, list[str]]:
     """Channels on which each patient has a working, unsuppressed contact point; absent = none."""
-    stops = suppression.c.lifted_at.is_(None) & suppression.c.channel.is_(None)
     found: defaultdict[int, set[str]] = defaultdict(set)
     for ids in chunks(sorted(patient_ids)):
-        stopped = set(conn.scalars(select(suppression.c.patient_id).where(stops, suppression.c.patient_id.in_(ids))))
+        stopped = set(
+            conn.scalars(select(suppression.c.patient_id).where(_in_force, suppression.c.patient_id.in_(ids)))
+        )
         rows = conn.execute(
             select(patient_contact.c.patient_id, contact_point.c.system)
             .join(contact_point, contact_point.c.id == patient_contact.c.contact_point_id)
-            .outerjoin(suppression, (suppression.c.contact_point_id == contact_point.c.id) & stops)
+            .outerjoin(suppression, (suppression.c.contact_point_id == contact_point.c.id) & _in_force)
             .where(
                 patient_contact.c.patient_id.in_(ids),
                 patient_contact.c.detached_at.is_(None),

@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     Update,
+    and_,
     bindparam,
     case,
     exists,
@@ -59,6 +60,8 @@ _open = lapse.c.closed_at.is_(None)
 Index(
     "uq_lapse_open", lapse.c.patient_id, lapse.c.service_line, unique=True, sqlite_where=_open, postgresql_where=_open
 )
+_unreachable = and_(lapse.c.declined == "unreachable", _open)
+Index("ix_lapse_unreachable", lapse.c.id, sqlite_where=_unreachable, postgresql_where=_unreachable)
 _undecided = lapse.c.decided_at.is_(None)
 Index("ix_lapse_undecided", lapse.c.detected_at, sqlite_where=_undecided, postgresql_where=_undecided)
 

@@ -47,10 +47,16 @@ def review(conn: Connection, systems: dict[str, str], now: datetime, limit: int 
 
 
 def _locked(conn: Connection, now: datetime, limit: int) -> Sequence[AnyRow]:
-    """The due enrolments, read after their patients are locked: a STOP or a visit is seen whole, or waits for us."""
+    """The due enrolments, read after their patients are locked: a STOP or a visit is seen whole, or waits for us.
+
+    A patient whom somebody else holds is left for the next time: one must not keep the others waiting.
+    """
     due = select(enrolment.c.patient_id).where(enrolment.c.review_at <= now).order_by(enrolment.c.review_at)
     patients = conn.scalars(
-        select(patient.c.id).where(patient.c.id.in_(due.limit(limit))).order_by(patient.c.id).with_for_update()
+        select(patient.c.id)
+        .where(patient.c.id.in_(due.limit(limit)))
+        .order_by(patient.c.id)
+        .with_for_update(skip_locked=True)
     ).all()
     return _due(conn, patients, now) if patients else []
 

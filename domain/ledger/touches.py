@@ -78,6 +78,8 @@ Index(
 )
 Index("ix_touch_channel_due_at", touch.c.channel, touch.c.due_at, sqlite_where=_planned, postgresql_where=_planned)
 Index("ix_touch_due_at", touch.c.due_at, sqlite_where=_planned, postgresql_where=_planned)
+_answers = and_(_planned, touch.c.kind == "answer")
+Index("ix_touch_answers", touch.c.channel, touch.c.due_at, sqlite_where=_answers, postgresql_where=_answers)
 _dispatched = and_(_planned, touch.c.dispatched_until.is_not(None))
 Index(
     "ix_touch_dispatched",
@@ -147,6 +149,7 @@ touch_event = Table(
 
 # Spelt out in statements, never bound: the planners match a partial index only by the letter of its condition.
 IS_PLANNED: ColumnElement[bool] = touch.c.state == literal_column("'planned'")
+IS_ANSWER: ColumnElement[bool] = touch.c.kind == literal_column("'answer'")
 IS_SENDING: ColumnElement[bool] = attempt.c.state == literal_column("'sending'")
 IS_UNCERTAIN: ColumnElement[bool] = attempt.c.state == literal_column("'uncertain'")
 MAY_HAVE_REACHED: ColumnElement[bool] = attempt.c.state.in_(

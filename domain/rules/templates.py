@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from domain.rules.neutral_text import phi_in
+
 #: The only things a message may say about anyone: nothing about the patient is on the list, on purpose.
 VARIABLES = frozenset({"organisation", "phone", "postal_address", "link"})
 
@@ -30,10 +32,11 @@ class TemplateError(Exception):
 
 def problems(template: Template) -> list[str]:
     """What is wrong with a template, in words; empty when it may be used."""
-    text = f"{template.subject or ''}{template.body}"
+    text = f"{template.subject or ''}\n{template.body}"
     found = [f"unknown variable {{{name}}}" for name in _VARIABLE.findall(text) if name not in VARIABLES]
     if re.search(r"[{}]", _VARIABLE.sub("", text)):
         found.append("a brace that opens or closes nothing")
+    found += [f"tells of care, a clinician or a date: {word!r}" for word in phi_in(_VARIABLE.sub("", text))]
     if "{organisation}" not in text:
         found.append("{organisation} is missing: the patient must see who writes")
     if template.channel == "sms" and "STOP" not in template.body:

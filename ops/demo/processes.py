@@ -10,7 +10,7 @@ import time
 import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -33,9 +33,12 @@ _POLL = 0.003
 class Processes:
     """Starts the fleet's processes, waits for them at every instant, and ends them, by their ids."""
 
-    def __init__(self, engine: Engine, queues: Sequence[str], environ: Mapping[str, str], logs: Path) -> None:
+    def __init__(
+        self, engine: Engine, queues: Sequence[str], environ: Mapping[str, str], logs: Path, scan_every: timedelta
+    ) -> None:
         self._engine = engine
-        self._commands = {"web": ["web"], "clock": ["clock", "--pause", "0.005", "--scan-every", str(7 * 24 * 60)]}
+        minutes = str(scan_every // timedelta(minutes=1))
+        self._commands = {"web": ["web"], "clock": ["clock", "--pause", "0.005", "--scan-every", minutes]}
         # one thread per worker: the story is the same, to the message, however the machine schedules
         self._commands |= {queue: ["worker", queue, "--threads", "1"] for queue in queues}
         self._environ = {**os.environ, **environ}

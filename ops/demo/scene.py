@@ -23,7 +23,10 @@ from ops.services.start import start as start_services
 def held(directory: Path) -> Iterator[Path]:
     """An empty directory of the story's own, held against a second story."""
     directory = directory.resolve()
-    directory.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoryError(f"no story can be told in {directory}: {error.strerror}; name another place with --out") from None
     with directory.with_name(directory.name + ".lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -13,6 +13,7 @@ import pytest
 from household import NOW, StoppedClock
 from practice import SYSTEMS, Practice, Provider
 from sqlalchemy import Engine, update
+from sqlalchemy.exc import OperationalError
 
 from domain.jobs import Job
 from domain.ledger import heartbeat, leadership, outbox
@@ -161,18 +162,37 @@ def test_an_empty_outbox_leaves_the_bus_alone(ledger: Engine) -> None:
     assert log.relays == []
 
 
+def sending_rounds(engine: Engine, told: list[Job], scan: Callable[[datetime], int]) -> Rounds:
+    """Rounds with a channel; its hints are kept."""
+    return Rounds(
+        engine=engine,
+        dispatcher=Dispatcher(engine, {"sms": (Provider(), None)}, told.append),
+        sweep=Sweep(engine, SYSTEMS, told.append),
+        scan=scan,
+        relay=lambda _now: 0,
+        scan_every=DAY,
+    )
+
+
+def test_a_scan_that_is_cut_off_does_not_hold_up_the_touches_that_are_due(ledger: Engine, practice: Practice) -> None:
+    def cut_off(_now: datetime) -> int:
+        raise OperationalError("SELECT", None, Exception("canceling statement due to lock timeout"))
+
+    practice.person()
+    due(practice, NOW)
+    told: list[Job] = []
+
+    did = sending_rounds(ledger, told, cut_off).run(NOW)
+
+    assert did == 1
+    assert [job.actor for job in told] == ["send_sms"]
+
+
 def test_lapses_without_end_do_not_hold_up_the_touches_that_are_due(ledger: Engine, practice: Practice) -> None:
     practice.person()
     due(practice, NOW)
     told: list[Job] = []
-    rounds = Rounds(
-        engine=ledger,
-        dispatcher=Dispatcher(ledger, {"sms": (Provider(), None)}, told.append),
-        sweep=Sweep(ledger, SYSTEMS, told.append),
-        scan=lambda _now: 1000,
-        relay=lambda _now: 0,
-        scan_every=DAY,
-    )
+    rounds = sending_rounds(ledger, told, lambda _now: 1000)
 
     did = [rounds.run(NOW), rounds.run(NOW)]
 

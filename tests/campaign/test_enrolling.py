@@ -153,10 +153,36 @@ def test_the_holdout_is_drawn_only_among_those_who_would_be_contacted(health: La
 
 def look_again(health: Lakeside, systems: Mapping[str, str] = SYSTEMS) -> Counter[str]:
     """What a sweep does about lapses once a scan's hour has come."""
-    Sweep(health.engine, systems, lambda _job: None).reconsider()
+    sweep = Sweep(health.engine, systems, lambda _job: None)
+    after: int | None = 0
+    while after is not None:
+        after = sweep.reconsider(after)
     owed = [each["id"] for each in health.rows(lapse, decided_at=None)]
     with health.engine.begin() as conn:
         return enrolling.enrol_lapses(conn, owed, systems, NOW + DAY)
+
+
+def test_a_patients_most_urgent_lapse_is_enrolled_however_their_events_are_cut(health: Lakeside) -> None:
+    for number in health.lapsed(2):
+        long_ago = NOW - 800 * DAY
+        take(
+            health.engine,
+            health.vault,
+            visit_of(health.organisation, number, long_ago, service_line=ServiceLine.DENTAL),
+        )
+    health.notice()
+    lapses = health.rows(lapse)
+
+    with health.engine.begin() as conn:
+        for each in sorted(lapses, key=lambda each: -each["priority"]):
+            enrolling.enrol_lapses(conn, [each["id"]], SYSTEMS, NOW)
+
+    most_urgent = {
+        patient_id: min((each["priority"], each["id"]) for each in lapses if each["patient_id"] == patient_id)[1]
+        for patient_id in {each["patient_id"] for each in lapses}
+    }
+    assert len(lapses) > len(most_urgent) == 2
+    assert {each["patient_id"]: each["lapse_id"] for each in health.rows(enrolment)} == most_urgent
 
 
 def test_whoever_gets_a_number_later_is_enrolled_then_in_the_arm_of_their_draw(health: Lakeside) -> None:

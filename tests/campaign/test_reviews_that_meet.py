@@ -1,4 +1,4 @@
-"""A review, or an enrolment, that waited for another transaction writes nothing over what that one decided."""
+"""A review, or an enrolment, that meets another transaction writes nothing over what that one decides."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from datetime import timedelta
 import pytest
 from interleaving import DEADLINE, behind, unhurried
 from lakeside import NOW, visit_of
-from sqlalchemy import Connection, Engine, update
+from sqlalchemy import Connection, Engine, select, update
 from welcome_back import SYSTEMS, Lakeside
 
 from domain.ledger import choices, enrolling, intake, reviews
 from domain.ledger.enrolments import enrolment
 from domain.ledger.lapses import lapse
-from domain.ledger.patients import contact_point
+from domain.ledger.patients import contact_point, patient
 from domain.ledger.touches import touch
 from domain.rules.vocabulary import AppointmentStatus
 
@@ -66,7 +66,7 @@ def is_reviewed(conn: Connection, _health: Lakeside, _number: str) -> None:
     [(opts_out, ("opted_out", "opted_out")), (returns, ("reactivated", "returned"))],
 )
 @pytest.mark.parametrize("station", ["waiting", "graduated", "unreachable"])
-def test_an_enrolment_that_ended_while_its_review_waited_stays_ended_and_gets_no_reminder(
+def test_an_enrolment_that_is_being_ended_is_left_alone_by_its_review_and_stays_ended(
     ledger: Engine, health: Lakeside, number: str, happens: Happening, ends_as: tuple[str, str], station: str
 ) -> None:
     with ledger.begin() as conn:
@@ -77,12 +77,11 @@ def test_an_enrolment_that_ended_while_its_review_waited_stays_ended_and_gets_no
 
     with ledger.begin() as first:
         happens(first, health, number)
-        with behind(ledger, first, lambda: health.review(REVIEW)) as review:
-            first.commit()
-            reviewed = review.result(timeout=DEADLINE)
+        meanwhile = health.review(REVIEW)
+    afterwards = health.review(REVIEW)
 
     found = health.only(enrolment)
-    assert reviewed == 0
+    assert (meanwhile, afterwards) == (0, 0)
     assert (found["state"], found["reason"]) == ends_as
     assert found["review_at"] is None
     assert health.rows(touch, state="planned") == []
@@ -106,12 +105,26 @@ def test_what_a_review_planned_while_a_stop_waited_is_taken_back(ledger: Engine,
 def test_two_reviews_at_once_plan_one_reminder(ledger: Engine, health: Lakeside, number: str) -> None:
     with ledger.begin() as first:
         is_reviewed(first, health, number)
-        with behind(ledger, first, lambda: health.review(REVIEW)) as second:
-            first.commit()
-            reviewed = second.result(timeout=DEADLINE)
+        meanwhile = health.review(REVIEW)
 
-    assert reviewed == 0
+    assert meanwhile == 0
     assert len(health.rows(touch, kind="reminder")) == 1
+
+
+def test_a_patient_whom_somebody_holds_keeps_nobody_elses_review_waiting(
+    ledger: Engine, health: Lakeside, number: str
+) -> None:
+    health.lapsed()
+    health.enrol()
+    with ledger.begin() as conn:
+        conn.execute(update(touch).values(state="accepted", accepted_at=touch.c.due_at))
+
+    with ledger.begin() as first:
+        first.execute(select(patient.c.id).order_by(patient.c.id).limit(1).with_for_update())
+        meanwhile = health.review(REVIEW)
+    afterwards = health.review(REVIEW)
+
+    assert (meanwhile, afterwards) == (1, 1)
 
 
 def test_an_opt_out_committed_while_an_enrolment_waited_leaves_nobody_enrolled(

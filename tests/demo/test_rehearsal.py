@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -199,4 +202,72 @@ def test_mistakes_are_told_and_nothing_is_emptied(export: Path, tmp_path: Path) 
     (export / "Patient.ndjson").unlink()
     empty = run("rehearse", export, "--organisation", organisation, *story)
     assert empty.exit_code == 2
-    assert "no patients found" in empty.stderr
+    assert "no patients that can be read" in empty.stderr
+
+
+def test_what_cannot_be_read_of_an_export_is_listed_and_the_rest_plays(export: Path, tmp_path: Path) -> None:
+    odd = patient(20, "Odd", "617-555-0120", name=5, birthDate=[1], telecom="none", address={"state": 1})
+    wrong = [b"garbage", b"null", b"[1]", json.dumps(odd).encode(), b'{"id": "\xe9"}']
+    with (export / "Patient.ndjson").open("ab") as file:
+        file.write(b"\n".join(wrong) + b"\n")
+    with (export / "Encounter.ndjson").open("ab") as file:
+        file.write(json.dumps({**visit(1, "soon"), "class": 5}).encode() + b"\n[]\n")
+
+    report = rehearse(tmp_path / "story", export, tmp_path / "organisation.yaml", "2021-03-31", 1)
+
+    assert_every_promise_is_kept(report)
+    assert_every_row_is_accounted_for(report)
+    listed = {(file["name"], reject["line"]) for file in report["imported"] for reject in file["rejects"]}
+    assert {("Patient.ndjson", line) for line in (18, 19, 20, 22)} <= listed
+    assert {("Encounter.ndjson", line) for line in (20, 21)} <= listed
+
+
+def test_people_see_what_the_import_refused(export: Path, tmp_path: Path) -> None:
+    with (export / "Patient.ndjson").open("a") as file:
+        file.write("garbage\n")
+
+    result = run(
+        *("rehearse", export, "--organisation", tmp_path / "organisation.yaml", "--as-of", "2021-03-31"),
+        *("--months", "1", "--out", tmp_path / "story"),
+    )
+
+    assert result.exit_code == 0
+    assert "Patient.ndjson:18: line: not JSON" in result.stdout
+
+
+def test_a_truncated_export_is_refused_with_file_and_line_as_the_import_does(export: Path, tmp_path: Path) -> None:
+    plain = export / "Encounter.ndjson"
+    packed = gzip.compress(plain.read_bytes())
+    (export / "Encounter.ndjson.gz").write_bytes(packed[: len(packed) - 20])
+    plain.unlink()
+
+    result = run(
+        *("rehearse", export, "--organisation", tmp_path / "organisation.yaml", "--as-of", "2021-03-31"),
+        *("--months", "1", "--out", tmp_path / "story"),
+    )
+
+    assert result.exit_code == 2
+    assert re.search(r"reactivate: Encounter\.ndjson\.gz:\d+: the file is damaged after this line", result.stderr)
+    assert "Traceback" not in (tmp_path / "story" / "simulator.log").read_text()
+
+
+def test_a_day_to_come_is_refused(export: Path, tmp_path: Path) -> None:
+    result = run("rehearse", export, "--organisation", tmp_path / "organisation.yaml", "--as-of", "9062-03-31")
+
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "--as-of: 9062-03-31 is to come" in result.stderr
+
+
+def test_only_its_owner_can_read_what_a_rehearsal_leaves(export: Path, tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        rehearse(tmp_path / "story", export, tmp_path / "organisation.yaml", "2021-03-31", 1)
+        after = os.umask(0o022)
+    finally:
+        os.umask(before)
+
+    story = tmp_path / "story"
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (story, *story.rglob("*"))}
+    assert {"witness.jsonl", "ledger.db", "simulator.log", "report.json"} <= modes.keys()
+    assert {name for name, mode in modes.items() if mode & 0o077} == set()
+    assert after == 0o022

@@ -42,6 +42,9 @@ def test_usable_templates_have_no_problems() -> None:
         (replace(EMAIL, body="{organisation} {link}"), "{postal_address} is missing"),
         (replace(EMAIL, subject=None), "an email needs a subject"),
         (replace(EMAIL, subject="Dear {patient}"), "unknown variable {patient}"),
+        (replace(SMS, body=SMS.body + " Your diabetes"), "tells of care, a clinician or a date: 'diabetes'"),
+        (replace(EMAIL, subject="Dr Smith misses you"), "tells of care, a clinician or a date: 'Dr Smith'"),
+        (replace(SMS, body=SMS.body + " Due 3/4/2026"), "tells of care, a clinician or a date: '3/4/2026'"),
     ],
 )
 def test_each_problem_is_told_in_words(template: Template, told: str) -> None:

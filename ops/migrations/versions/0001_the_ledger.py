@@ -395,6 +395,9 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_lapse_site_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_lapse")),
     )
+    op.create_index(
+        "ix_lapse_unreachable", "lapse", ["id"], **_where("declined = 'unreachable' AND closed_at IS NULL")
+    )
     op.create_index("ix_lapse_undecided", "lapse", ["detected_at"], **_where("decided_at IS NULL"))
     op.create_index(
         "uq_lapse_open", "lapse", ["patient_id", "service_line"], unique=True, **_where("closed_at IS NULL")
@@ -515,6 +518,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_touch")),
         sa.UniqueConstraint("enrolment_id", "step", "channel", name=op.f("uq_touch_enrolment_id_step_channel")),
         sa.UniqueConstraint("reply_id", name=op.f("uq_touch_reply_id")),
+    )
+    op.create_index(
+        "ix_touch_answers", "touch", ["channel", "due_at"], **_where("state = 'planned' AND kind = 'answer'")
     )
     op.create_index("ix_touch_channel_due_at", "touch", ["channel", "due_at"], **_where("state = 'planned'"))
     op.create_index(
