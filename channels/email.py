@@ -157,6 +157,10 @@ class EmailChannel:
             burst=env.whole("REACTIVATE_SMTP_BURST", at_least=1, at_most=1_000_000),
         )
 
+    def provider_host(self, config: EmailConfig) -> str:
+        """The relay."""
+        return config.server.host
+
     def open(self, config: EmailConfig) -> Sender:
         """Open a sender; see `Channel.open`."""
         return EmailSender(config)

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import orjson
 
@@ -192,6 +192,10 @@ class SmsChannel:
             burst=env.whole("REACTIVATE_SMS_BURST", at_least=LONGEST, at_most=1_000_000),
             timeout_seconds=env.number("REACTIVATE_SMS_TIMEOUT_SECONDS", at_most=LONGEST_TIMEOUT),
         )
+
+    def provider_host(self, config: SmsConfig) -> str:
+        """The API's."""
+        return urlsplit(config.url).hostname or ""
 
     def open(self, config: SmsConfig) -> Sender:
         """Open a sender; see `Channel.open`."""

@@ -10,15 +10,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, inspect
 
 from channels.kit.contract import Channel
 from channels.kit.discovery import discover
+from channels.kit.environment import is_loopback
 from domain import jobs
 from domain.events.topology import TOPOLOGY
 from domain.jobs import Job
-from domain.ledger.store import open_ledger
+from domain.ledger import keyring
+from domain.ledger.store import open_ledger, reading
 from domain.ledger.vault import Vault
 from ops.runtime.broker import enqueue, open_broker
 from ops.runtime.broker_local import InProcessBroker
@@ -98,6 +101,21 @@ def assemble(settings: Settings) -> Iterator[Parts]:
         )
 
 
+def check_keys(engine: Engine, vault: Vault) -> None:
+    """Whether the keys are those the ledger was filled with; one row tells.
+
+    Raises:
+        SettingsError: they are others: patients would be imported a second time, and nobody could be reached.
+        DBAPIError: the ledger is away.
+    """
+    with reading(engine) as conn:
+        if inspect(conn).has_table("contact_point") and not keyring.fits(conn, vault):
+            raise SettingsError(
+                "REACTIVATE_VAULT_KEYS and REACTIVATE_INDEX_KEY: not the keys this ledger was filled with; set those "
+                "(embedded mode keeps them in keys.env in its home). Nothing was changed"
+            )
+
+
 def spare_the_collector() -> None:
     """Collect garbage less often: batches make many short-lived objects, and what is imported by now stays anyway."""
     gc.freeze()
@@ -105,13 +123,27 @@ def spare_the_collector() -> None:
 
 
 def configured_channels(settings: Settings) -> dict[str, tuple[Channel, Any]]:
-    """Every discovered channel whose settings are present, with its configuration."""
+    """Every discovered channel whose settings are present, with its configuration.
+
+    Raises:
+        SettingsError: it would send real patients links to this machine.
+        ChannelSettingsError: see `Channel.configure`.
+    """
     found = {}
     for name, channel in discover().items():
         config = channel.configure(settings.environ, settings.public_url)
         if config is not None:
+            _check_links(settings, channel, config)
             found[name] = (channel, config)
     return found
+
+
+def _check_links(settings: Settings, channel: Channel, config: Any) -> None:
+    if not is_loopback(channel.provider_host(config)) and is_loopback(urlsplit(settings.public_url).hostname or ""):
+        raise SettingsError(
+            f"REACTIVATE_PUBLIC_URL: the channel {channel.name} reaches real patients, who cannot follow a link to "
+            f"{settings.public_url}: set it to where the world reaches the web process, https://HOST[:PORT][/PATH]"
+        )
 
 
 def event_handlers(parts: Parts) -> dict[str, Callable[[Any], None]]:

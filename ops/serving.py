@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ def serve_web(parts: Parts) -> Iterator[None]:
     """Serve until the context ends; requests under way are answered first.
 
     Raises:
-        SettingsError: the port is taken.
+        SettingsError: the port is taken, or the host is none of this machine.
     """
     settings = parts.settings
     _allow_connections()
@@ -71,13 +72,24 @@ def serve_web(parts: Parts) -> Iterator[None]:
     while not server.started:
         if not thread.is_alive() or time.monotonic() > deadline:
             server.should_exit = True
-            raise SettingsError(f"REACTIVATE_WEB_PORT: cannot serve on {settings.web_host}:{settings.web_port}")
+            raise _no_place(settings.web_host, settings.web_port)
         thread.join(0.02)
     try:
         yield
     finally:
         server.should_exit = True
         thread.join(_GRACE + 5)
+
+
+def _no_place(host: str, port: int) -> SettingsError:
+    """Which of the two settings is wrong: is there any port to be had on this host?"""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.bind(address)
+    except (OSError, UnicodeError):
+        return SettingsError(f"REACTIVATE_WEB_HOST: {host} is no address of this machine")
+    return SettingsError(f"REACTIVATE_WEB_PORT: cannot serve on {host}:{port}")
 
 
 def _allow_connections() -> None:

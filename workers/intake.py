@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 import structlog
 from sqlalchemy import Connection, Engine
@@ -27,7 +28,7 @@ from ops.runtime.amqp import BrokerUnavailable
 from ops.runtime.bus import BusMessage
 from ops.runtime.clock import Clock
 from workers.intake_items import HTTP, REPLAY, Item, heard, is_from_us, parts, read
-from workers.intake_subjects import Organisations, apply
+from workers.intake_subjects import Organisations, When, apply
 
 log = structlog.get_logger(__name__)
 
@@ -129,8 +130,9 @@ class Intake:
         self._tell(done)
         return done.problems
 
-    def _apply(self, conn: Connection, items: Sequence[Item]) -> _Done:
+    def _apply(self, conn: Connection, items: Sequence[Item], received_at: datetime | None = None) -> _Done:
         now = self._clock.now()
+        when = When(now, now if received_at is None else received_at)
         done = _Done()
         fresh = events_seen.claim(conn, [(item.key, item.type) for item in items], "applied", now)
         new: list[Item] = []
@@ -140,14 +142,13 @@ class Intake:
                 new.append(item)
             else:
                 self._note_repeat(conn, item, done)
-        self._apply_new(conn, new, done)
+        self._apply_new(conn, new, when, done)
         return done
 
-    def _apply_new(self, conn: Connection, items: Sequence[Item], done: _Done) -> None:
-        now = self._clock.now()
+    def _apply_new(self, conn: Connection, items: Sequence[Item], when: When, done: _Done) -> None:
         sound = [item for item in items if item.event is not None]
         applied = apply(
-            conn, self._vault, self._organisations, [item.event for item in sound if item.event is not None], now
+            conn, self._vault, self._organisations, [item.event for item in sound if item.event is not None], when
         )
         refused = {item.key: item.problem for item in items if item.problem is not None}
         refused |= {sound[index].key: problem for index, problem in applied.problems.items()}
@@ -201,7 +202,7 @@ class Intake:
             if item.problem is not None:
                 raise EventProblem(item.problem)
             events_seen.forget_quarantined(conn, item.key)
-            done = self._apply(conn, [item])
+            done = self._apply(conn, [item], held.received_at)
             if done.problems:
                 raise EventProblem(next(iter(done.problems.values())))
             quarantine.settle(conn, [number], "replayed", self._clock.now())

@@ -57,6 +57,21 @@ class Applied:
     receipts: list[int] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class When:
+    """The instants of a batch: `received_at` is before `now` where a message waited in quarantine."""
+
+    now: datetime
+    received_at: datetime
+
+    def chosen(self, told: datetime | None) -> datetime:
+        """When a patient chose, by what the event tells; never later than we heard of it.
+
+        The future of a clock that is ahead would outlast every choice that the patient makes until then.
+        """
+        return self.received_at if told is None else min(told, self.received_at)
+
+
 class Organisations:
     """Whose event it is: the organisation that the event names, else the default, else the only one there is."""
 
@@ -84,9 +99,7 @@ def subject_of(event: Event) -> Subject:
     return Subject(event.kind.name.partition(".")[0])
 
 
-def apply(
-    conn: Connection, vault: Vault, organisations: Organisations, events: Sequence[Event], now: datetime
-) -> Applied:
+def apply(conn: Connection, vault: Vault, organisations: Organisations, events: Sequence[Event], when: When) -> Applied:
     """Apply events of one subject, inside the caller's transaction."""
     done = Applied()
     owned: list[tuple[int, int, Event]] = []
@@ -98,28 +111,28 @@ def apply(
         else:
             owned.append((index, owner, event))
     if owned:
-        _APPLY[subject_of(owned[0][2])](conn, vault, owned, now, done)
+        _APPLY[subject_of(owned[0][2])](conn, vault, owned, when, done)
     return done
 
 
 _Owned = Sequence[tuple[int, int, Event]]
 
 
-def _take_patients(conn: Connection, vault: Vault, owned: _Owned, now: datetime, done: Applied) -> None:
-    _merge(done, owned, intake.take_patients(conn, vault, [_patient_news(owner, e) for _, owner, e in owned], now))
+def _take_patients(conn: Connection, vault: Vault, owned: _Owned, when: When, done: Applied) -> None:
+    _merge(done, owned, intake.take_patients(conn, vault, [_patient_news(owner, e) for _, owner, e in owned], when.now))
 
 
-def _take_appointments(conn: Connection, vault: Vault, owned: _Owned, now: datetime, done: Applied) -> None:
+def _take_appointments(conn: Connection, vault: Vault, owned: _Owned, when: When, done: Applied) -> None:
     news = [_appointment_news(owner, event) for _, owner, event in owned]
-    _merge(done, owned, intake.take_appointments(conn, vault, news, now))
+    _merge(done, owned, intake.take_appointments(conn, vault, news, when.now))
 
 
-def _take_gaps(conn: Connection, vault: Vault, owned: _Owned, now: datetime, done: Applied) -> None:
-    news = [_gap_news(vault, owner, event, now) for _, owner, event in owned]
-    _merge(done, owned, intake.take_gaps(conn, vault, news, now))
+def _take_gaps(conn: Connection, vault: Vault, owned: _Owned, when: When, done: Applied) -> None:
+    news = [_gap_news(vault, owner, event, when.now) for _, owner, event in owned]
+    _merge(done, owned, intake.take_gaps(conn, vault, news, when.now))
 
 
-def _take_receipts(conn: Connection, _vault: Vault, owned: _Owned, now: datetime, done: Applied) -> None:
+def _take_receipts(conn: Connection, _vault: Vault, owned: _Owned, when: When, done: Applied) -> None:
     news = []
     for _, _, event in owned:
         data = cast("ReceiptData", event.data)
@@ -135,10 +148,10 @@ def _take_receipts(conn: Connection, _vault: Vault, owned: _Owned, now: datetime
                 effect=effect,
             )
         )
-    done.receipts += receipts.take(conn, news, now)
+    done.receipts += receipts.take(conn, news, when.now)
 
 
-def _take_replies(conn: Connection, vault: Vault, owned: _Owned, now: datetime, done: Applied) -> None:
+def _take_replies(conn: Connection, vault: Vault, owned: _Owned, when: When, done: Applied) -> None:
     for _, owner, event in owned:
         data = cast("ReplyData", event.data)
         taken = replies.take(
@@ -149,7 +162,8 @@ def _take_replies(conn: Connection, vault: Vault, owned: _Owned, now: datetime, 
             provider_id=data.provider_id,
             sender=data.sender.value,
             text=data.text,
-            now=now,
+            now=when.now,
+            received_at=when.chosen(event.time),
             # two organisations may know the same number: the event says whose message it is
             organisation_id=owner,
         )
@@ -157,7 +171,7 @@ def _take_replies(conn: Connection, vault: Vault, owned: _Owned, now: datetime, 
             done.replies.append(taken.reply_id)
 
 
-def _take_consents(conn: Connection, vault: Vault, owned: _Owned, now: datetime, done: Applied) -> None:
+def _take_consents(conn: Connection, vault: Vault, owned: _Owned, when: When, done: Applied) -> None:
     for index, owner, event in owned:
         data = cast("ConsentData", event.data)
         is_granted = event.kind.name == "consent.granted"
@@ -169,9 +183,10 @@ def _take_consents(conn: Connection, vault: Vault, owned: _Owned, now: datetime,
         else:
             # a stranger's choice is kept as well: the number may be imported tomorrow
             point = senders.meet(conn, vault, owner, sender)
+            at = when.chosen(data.at)
             if not is_granted and data.scope is ConsentScope.EVERYTHING:
                 choices.opt_out(
-                    conn, organisation_id=owner, contact_point_id=point, source=data.source, at=data.at, now=now
+                    conn, organisation_id=owner, contact_point_id=point, source=data.source, at=at, now=when.now
                 )
             elif data.channel is not None:
                 consents.record(
@@ -182,12 +197,12 @@ def _take_consents(conn: Connection, vault: Vault, owned: _Owned, now: datetime,
                     purpose=data.purpose,
                     is_granted=is_granted,
                     source=data.source,
-                    at=data.at,
-                    now=now,
+                    at=at,
+                    now=when.now,
                 )
 
 
-_APPLY: dict[Subject, Callable[[Connection, Vault, _Owned, datetime, Applied], None]] = {
+_APPLY: dict[Subject, Callable[[Connection, Vault, _Owned, When, Applied], None]] = {
     Subject.PATIENT: _take_patients,
     Subject.APPOINTMENT: _take_appointments,
     Subject.GAP: _take_gaps,

@@ -170,6 +170,10 @@ class Channel(Protocol):
         """
         ...
 
+    def provider_host(self, config: Any) -> str:
+        """The host its calls go to. Off this machine they reach real people, who must be able to follow our links."""
+        ...
+
     def open(self, config: Any) -> Sender:
         """Open a sender; called from a coroutine of the event loop that will use it. Connects on first use."""
         ...

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 from channels.kit.contract import ChannelSettingsError, Setting
-
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Environment:
@@ -104,4 +103,12 @@ class Environment:
 
 def is_loopback(host: str) -> bool:
     """Whether `host` is this machine, so that nothing sent there can be read on the way."""
-    return host.lower() in _LOOPBACK
+    name = host.lower().rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    # 0.0.0.0 and :: lead to this machine, too
+    return address.is_loopback or address.is_unspecified

@@ -63,12 +63,16 @@ def without_reason(conn: Connection) -> Finding:
 
 
 def suppression_disagrees(conn: Connection) -> Finding:
-    """Subjects whose history ends with a stop that is not in force, or that are stopped without any history."""
-    tallies = []
+    """Subjects whose newest choice is a stop that is not in force, and stops of which the history knows nothing."""
+    kept = exists().where(
+        choice_event.c.contact_point_id == reply.c.contact_point_id, choice_event.c.reply_id == reply.c.id
+    )
+    unkept = select(reply.c.id).where(reply.c.intent == "opt_out", reply.c.contact_point_id.is_not(None), ~kept)
+    tallies = [tally(conn, "reply", "an opt-out that is in no history", unkept)]
     for subject in ("contact_point_id", "patient_id"):
         stop, later = choice_event.alias("stop"), choice_event.alias("later")
         last_word = ~exists().where(
-            later.c[subject] == stop.c[subject], later.c.kind == "restored", later.c.id > stop.c.id
+            later.c[subject] == stop.c[subject], later.c.kind == "restored", later.c.at > stop.c.at
         )
         in_force = exists().where(suppression.c[subject] == stop.c[subject], suppression.c.lifted_at.is_(None))
         forgotten = select(stop.c.id).where(

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, Connection, Float, FromClause, Row, Select, and_, cast, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Float, Null, Row, Select, and_, cast, exists, func, null, or_, select
 
 from domain.ledger.choices import choice_event, suppression
 from domain.ledger.columns import Instant
 from domain.ledger.findings import Finding, finding, listed
+from domain.ledger.inbound import reply
 from domain.ledger.organisations import site
 from domain.ledger.patients import contact_point, patient
 from domain.ledger.touches import attempt, touch
@@ -44,9 +45,10 @@ def sent_after_opt_out(conn: Connection) -> Finding:
     """Calls that started after an opt-out their claim could see; a later START does not hide them."""
     found: set[int] = set()
     for subject in ("contact_point_id", "patient_id"):
-        found |= _too_late(conn, _after_choice(subject, "suppressed", "restored", _written_later))
-        found |= _too_late(conn, _after_choice(subject, "revoked", "granted", _chosen_later))
+        found |= _too_late(conn, _after_choice(subject, "suppressed", "restored"))
+        found |= _too_late(conn, _after_choice(subject, "revoked", "granted"))
         found |= _too_late(conn, _after_suppression(subject))
+    found |= _too_late(conn, _after_reply())
     return finding(
         "sent_after_opt_out",
         "No provider call starts after an opt-out is committed that its claim could see.",
@@ -97,26 +99,16 @@ def over_cap(conn: Connection) -> Finding:
     )
 
 
-_Later = Callable[[FromClause, FromClause], ColumnElement[bool]]
+def _after_choice(subject: str, stop_kind: str, lift_kind: str) -> Select[Any]:
+    """Calls after a choice to stop in the history, unless one made later was written by then.
 
-
-def _written_later(lift: FromClause, stop: FromClause) -> ColumnElement[bool]:
-    """An opt-out holds from when it is written, whatever its date; only what is written after it can lift it."""
-    return lift.c.id > stop.c.id
-
-
-def _chosen_later(lift: FromClause, stop: FromClause) -> ColumnElement[bool]:
-    """Consents may come out of order: the patient's newest choice counts, of two at one instant the last written."""
-    return or_(lift.c.at > stop.c.at, and_(lift.c.at == stop.c.at, lift.c.id > stop.c.id))
-
-
-def _after_choice(subject: str, stop_kind: str, lift_kind: str, is_later: _Later) -> Select[Any]:
-    """Calls after a choice to stop in the history, unless a later choice had lifted it by then."""
+    Choices may come out of order: the patient's newest counts, and of two at one instant the one to stop.
+    """
     stop, lift = choice_event.alias("stop"), choice_event.alias("lift")
     lifted = exists().where(
         lift.c[subject] == stop.c[subject],
         lift.c.kind == lift_kind,
-        is_later(lift, stop),
+        lift.c.at > stop.c.at,
         lift.c.recorded_at <= _called,
         or_(lift.c.channel.is_(None), lift.c.channel == attempt.c.channel),
     )
@@ -147,6 +139,23 @@ def _after_suppression(subject: str) -> Select[Any]:
     ).where(or_(suppression.c.lifted_at.is_(None), suppression.c.lifted_at > _called))
 
 
+def _after_reply() -> Select[Any]:
+    """Calls to whoever wrote an opt-out, whatever became of it, unless a later START was written by then."""
+    lifted = exists().where(
+        choice_event.c.contact_point_id == reply.c.contact_point_id,
+        choice_event.c.kind == "restored",
+        choice_event.c.at > reply.c.received_at,
+        choice_event.c.recorded_at <= _called,
+    )
+    heard_at: ColumnElement[datetime] = func.coalesce(reply.c.handled_at, reply.c.received_at, type_=Instant())
+    return _calls_since(
+        _calls(heard_at).join(reply, reply.c.contact_point_id == _meant_for["contact_point_id"]),
+        heard_at,
+        # a patient stops every channel
+        null(),
+    ).where(reply.c.intent == "opt_out", ~lifted)
+
+
 def _calls(stopped: ColumnElement[datetime]) -> Select[Any]:
     return (
         select(attempt.c.id, attempt.c.claimed_at, _called.label("at"), stopped.label("stopped"))
@@ -156,7 +165,7 @@ def _calls(stopped: ColumnElement[datetime]) -> Select[Any]:
 
 
 def _calls_since(
-    calls: Select[Any], stopped: ColumnElement[datetime], channel: ColumnElement[str | None]
+    calls: Select[Any], stopped: ColumnElement[datetime], channel: ColumnElement[str | None] | Null
 ) -> Select[Any]:
     allowed = and_(attempt.c.kind == TouchKind.ANSWER.value, touch.c.answer.in_(_ANSWERS_ALLOWED))
     return calls.where(

@@ -1,4 +1,8 @@
-"""What patients chose: consents and suppressions, each as append-only history plus current state."""
+"""What patients chose: consents and suppressions, each as append-only history plus current state.
+
+Choices may be told in any order. Every one is kept, and what is in force is what the one made last says; of a STOP
+and a START at the same instant, the STOP.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +16,14 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Index,
+    Row,
     Select,
     String,
     Table,
     UniqueConstraint,
     bindparam,
     exists,
+    func,
     insert,
     select,
     union_all,
@@ -57,6 +63,7 @@ suppression = Table(
     ref("patient_id", "patient", nullable=True),
     Column("channel", String(16)),
     Column("reason", String(32), nullable=False),
+    #: When the choice that put it in force was made; choices made again meanwhile are in the history only.
     Column("since", Instant, nullable=False),
     Column("lifted_at", Instant),
 )
@@ -99,9 +106,6 @@ _LOCK_PATIENTS: Final = select(patient.c.id).where(patient.c.id.in_(_PATIENTS)).
 _LOCK_POINTS: Final = (
     select(contact_point.c.id).where(contact_point.c.id.in_(_POINTS)).order_by(contact_point.c.id).with_for_update()
 )
-_IS_OPTED_OUT: Final = select(
-    exists().where(_in_force, suppression.c.contact_point_id == _POINT, suppression.c.reason == OPTED_OUT)
-)
 
 
 def _stopped(subject: ColumnElement[bool]) -> Select[Any]:
@@ -117,6 +121,24 @@ def _stopped(subject: ColumnElement[bool]) -> Select[Any]:
 _STOPPED: Final = union_all(
     _stopped(suppression.c.contact_point_id == _POINT), _stopped(suppression.c.patient_id.in_(_PATIENTS))
 )
+
+
+def _last_chosen(subject: ColumnElement[bool]) -> Select[Any]:
+    return (
+        select(
+            choice_event.c.contact_point_id,
+            choice_event.c.patient_id,
+            choice_event.c.kind,
+            func.max(choice_event.c.at).label("at"),
+        )
+        .where(subject, choice_event.c.kind.in_(("suppressed", "restored")))
+        .group_by(choice_event.c.contact_point_id, choice_event.c.patient_id, choice_event.c.kind)
+    )
+
+
+_LAST_CHOSEN: Final = union_all(
+    _last_chosen(choice_event.c.contact_point_id == _POINT), _last_chosen(choice_event.c.patient_id.in_(_PATIENTS))
+)
 _OUT_ELSEWHERE: Final = (
     select(patient_contact.c.patient_id)
     .join(suppression, suppression.c.contact_point_id == patient_contact.c.contact_point_id)
@@ -131,6 +153,7 @@ _OUT_ELSEWHERE: Final = (
 _IS_KNOWN: Final = select(
     exists().where(
         choice_event.c.contact_point_id == _POINT,
+        choice_event.c.kind == "suppressed",
         choice_event.c.source == bindparam("source", type_=String),
         choice_event.c.at == bindparam("at", type_=Instant),
     )
@@ -160,13 +183,8 @@ def lock(conn: Connection, contact_point_ids: Collection[int]) -> dict[int, Subj
     return {point: Subjects(point, tuple(attached.get(point, ()))) for point in contact_point_ids}
 
 
-def is_opted_out(conn: Connection, contact_point_id: int) -> bool:
-    """Whether an opt-out of this contact point is in force. Ask under `lock`."""
-    return bool(conn.scalar(_IS_OPTED_OUT, {"point": contact_point_id}))
-
-
 def is_known(conn: Connection, contact_point_id: int, source: str, at: datetime) -> bool:
-    """Whether a choice made at this very instant, told by this source, is in the contact point's history."""
+    """Whether an opt-out made at this very instant, told by this source, is in the contact point's history."""
     return bool(conn.scalar(_IS_KNOWN, {"point": contact_point_id, "source": source, "at": at}))
 
 
@@ -186,34 +204,36 @@ def opt_out(
     now: datetime,
     reason: str = OPTED_OUT,
     reply_id: int | None = None,
-) -> None:
+) -> bool:
     """Stop everything to this contact point and to every patient attached to it, on every channel, at once.
 
     The law presumes "everything" where a patient does not say otherwise (47 CFR 64.1200(a)(10)). Live enrolments end
-    and planned touches are revoked in the same transaction. What is in force already is left as it is.
+    and planned touches are revoked in the same transaction. A choice made again while it is in force is history that a
+    START made before it cannot undo; one that a START made after it has overtaken is history only.
 
     Args:
         source: who told us: `reply`, `one_click`, `provider`, `staff`, an event's source.
         at: when the patient chose; `now`: when we write it.
+
+    Returns:
+        Whether the contact point was free until now.
     """
     subjects = lock(conn, [contact_point_id])[contact_point_id]
-    wanted: list[tuple[str, int]] = [("contact_point_id", contact_point_id)]
-    wanted += [("patient_id", patient_id) for patient_id in subjects.patient_ids]
+    point = ("contact_point_id", contact_point_id)
+    # each reply is a choice of its own; whatever else says the same of the same instant, repeats itself
+    is_told_again = reply_id is None and is_known(conn, contact_point_id, source, at)
+    restored = _last_words(conn, contact_point_id, ()).get((point, "restored"))
+    if reason == OPTED_OUT and restored is not None and at < restored:
+        _remember(conn, organisation_id, [] if is_told_again else [point], "suppressed", source, reply_id, at, now)
+        return False
+    wanted = [point, *(("patient_id", patient_id) for patient_id in subjects.patient_ids)]
     stopped = _suppressed(conn, contact_point_id, subjects.patient_ids, reason)
     fresh = [subject for subject in wanted if subject not in stopped]
-    _remember(conn, organisation_id, fresh, "suppressed", source, reply_id, at, now)
-    if fresh:
-        conn.execute(
-            _SUPPRESS,
-            [
-                {"contact_point_id": None, "patient_id": None, column: number}
-                | {"organisation_id": organisation_id, "reason": reason, "since": at}
-                for column, number in fresh
-            ],
-        )
-    if subjects.patient_ids:
-        enrolments.stop_for_opt_out(conn, subjects.patient_ids, now)
+    _remember(conn, organisation_id, fresh if is_told_again else wanted, "suppressed", source, reply_id, at, now)
+    _suppress(conn, organisation_id, fresh, reason, at)
+    enrolments.stop_for_opt_out(conn, subjects.patient_ids, now)
     _tell_opted_out(conn, [number for column, number in fresh if column == "patient_id"], source, at, now)
+    return point in fresh
 
 
 def opt_in(
@@ -225,29 +245,38 @@ def opt_in(
     at: datetime,
     now: datetime,
     reply_id: int | None = None,
-) -> None:
+) -> bool:
     """Lift the opt-outs of this contact point and of its patients; ended enrolments stay ended.
 
     A patient who also opted out at another contact point stays suppressed, and no other reason (deceased, do not
-    contact, …) is lifted: those words were not theirs to take back here. Nor is an opt-out chosen after `at`, by a
-    message that overtook this one.
+    contact, …) is lifted: those words were not theirs to take back here. Nor is an opt-out chosen at `at` or after, by
+    a message that overtook this one; the START is kept all the same, for one that comes late.
+
+    Returns:
+        Whether the START is the patient's last word at this contact point.
     """
     subjects = lock(conn, [contact_point_id])[contact_point_id]
-    still_out = _opted_out_elsewhere(conn, contact_point_id, subjects.patient_ids)
-    wanted: list[tuple[str, int]] = [("contact_point_id", contact_point_id)]
-    wanted += [("patient_id", patient_id) for patient_id in subjects.patient_ids if patient_id not in still_out]
+    point = ("contact_point_id", contact_point_id)
     stopped = _suppressed(conn, contact_point_id, subjects.patient_ids, OPTED_OUT)
-    lifted = [subject for subject in wanted if subject in stopped and stopped[subject] <= at]
-    if not lifted:
-        return
-    _remember(conn, organisation_id, lifted, "restored", source, reply_id, at, now)
-    patient_ids = [number for column, number in lifted if column == "patient_id"]
-    for subject in (suppression.c.contact_point_id == contact_point_id, suppression.c.patient_id.in_(patient_ids)):
+    words = _last_words(conn, contact_point_id, subjects.patient_ids)
+
+    def is_last_word(subject: _Subject) -> bool:
+        stops = [each for each in (stopped.get(subject), words.get((subject, "suppressed"))) if each is not None]
+        return all(stop < max(at, words.get((subject, "restored"), at)) for stop in stops)
+
+    if not is_last_word(point):
+        _remember(conn, organisation_id, [point], "restored", source, reply_id, at, now)
+        return False
+    still_out = _opted_out_elsewhere(conn, contact_point_id, subjects.patient_ids)
+    patients = [("patient_id", patient_id) for patient_id in subjects.patient_ids if patient_id not in still_out]
+    lifted = [subject for subject in patients if subject in stopped and is_last_word(subject)]
+    _remember(conn, organisation_id, [point, *lifted], "restored", source, reply_id, at, now)
+    patient_ids = [patient_id for _, patient_id in lifted]
+    for whose in (suppression.c.contact_point_id == contact_point_id, suppression.c.patient_id.in_(patient_ids)):
         conn.execute(
-            update(suppression)
-            .where(_in_force, subject, suppression.c.reason == OPTED_OUT, suppression.c.since <= at)
-            .values(lifted_at=at)
+            update(suppression).where(_in_force, whose, suppression.c.reason == OPTED_OUT).values(lifted_at=at)
         )
+    return True
 
 
 def mark_bad(conn: Connection, contact_point_id: int, source: str, now: datetime) -> None:
@@ -264,6 +293,10 @@ def mark_bad(conn: Connection, contact_point_id: int, source: str, now: datetime
         _remember(conn, organisation_id, subject, "bad_address", source, None, now, now)
 
 
+#: The column that names it, and its id.
+_Subject = tuple[str, int]
+
+
 def _attached(conn: Connection, contact_point_ids: Collection[int]) -> dict[int, list[int]]:
     attached: dict[int, list[int]] = {}
     for point, patient_id in conn.execute(_ATTACHED, {"points": sorted(contact_point_ids)}):
@@ -273,17 +306,34 @@ def _attached(conn: Connection, contact_point_ids: Collection[int]) -> dict[int,
 
 def _suppressed(
     conn: Connection, contact_point_id: int, patient_ids: Sequence[int], reason: str
-) -> dict[tuple[str, int], datetime]:
+) -> dict[_Subject, datetime]:
     """Since when these subjects have a suppression for this reason in force, on every channel; the others miss."""
     rows = conn.execute(_STOPPED, {"point": contact_point_id, "patients": patient_ids, "reason": reason})
-    return {
-        (
-            ("patient_id", row.patient_id)
-            if row.contact_point_id is None
-            else ("contact_point_id", row.contact_point_id)
-        ): row.since
-        for row in rows
-    }
+    return {_subject(row): row.since for row in rows}
+
+
+def _last_words(
+    conn: Connection, contact_point_id: int, patient_ids: Sequence[int]
+) -> dict[tuple[_Subject, str], datetime]:
+    """When each of these subjects was last `suppressed`, and last `restored`, by the dates of the choices."""
+    rows = conn.execute(_LAST_CHOSEN, {"point": contact_point_id, "patients": patient_ids})
+    return {(_subject(row), row.kind): row.at for row in rows}
+
+
+def _subject(row: Row[*tuple[Any, ...]]) -> _Subject:
+    if row.contact_point_id is None:
+        return "patient_id", row.patient_id
+    return "contact_point_id", row.contact_point_id
+
+
+def _suppress(
+    conn: Connection, organisation_id: int, subjects: Sequence[_Subject], reason: str, since: datetime
+) -> None:
+    if not subjects:
+        return
+    fixed = {"organisation_id": organisation_id, "reason": reason, "since": since}
+    rows = [{"contact_point_id": None, "patient_id": None, column: number} | fixed for column, number in subjects]
+    conn.execute(_SUPPRESS, rows)
 
 
 def _opted_out_elsewhere(conn: Connection, contact_point_id: int, patient_ids: Sequence[int]) -> set[int]:
@@ -293,7 +343,7 @@ def _opted_out_elsewhere(conn: Connection, contact_point_id: int, patient_ids: S
 def _remember(
     conn: Connection,
     organisation_id: int,
-    subjects: Sequence[tuple[str, int]],
+    subjects: Sequence[_Subject],
     kind: str,
     source: str,
     reply_id: int | None,

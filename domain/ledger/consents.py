@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, and_, insert, or_
 
 from domain.ledger import choices, store
 from domain.ledger.choices import choice_event, consent
@@ -22,7 +22,10 @@ def record(
     at: datetime,
     now: datetime,
 ) -> None:
-    """Note a choice made at `at`; one older than what is stored is kept as history and changes nothing."""
+    """Note a choice made at `at`; one older than what is stored is kept as history and changes nothing.
+
+    Of a grant and a revocation made at the same instant the revocation counts, in whichever order they are told.
+    """
     choices.lock(conn, [contact_point_id])
     status = "granted" if is_granted else "revoked"
     statement = store.insert(conn, consent).values(
@@ -37,7 +40,10 @@ def record(
         statement.on_conflict_do_update(
             index_elements=["contact_point_id", "channel", "purpose"],
             set_={"status": statement.excluded.status, "since": statement.excluded.since},
-            where=consent.c.since <= statement.excluded.since,
+            where=or_(
+                consent.c.since < statement.excluded.since,
+                and_(consent.c.since == statement.excluded.since, statement.excluded.status == "revoked"),
+            ),
         )
     )
     conn.execute(

@@ -87,7 +87,9 @@ def take_due(
         backlog[row.site_id].append(row)
     if not backlog:
         return []
-    shares = fairness.share(budget, {site_id: len(rows) for site_id, rows in backlog.items()}, weights)
+    # how far beyond the budget a backlog was read must not matter to what a site is owed afterwards
+    demand = {site_id: min(len(rows), budget) for site_id, rows in backlog.items()}
+    shares = fairness.share(budget, demand, weights)
     chosen = [row for site_id, count in shares.items() for row in backlog[site_id][:count]]
     chosen.sort(key=lambda row: (row.priority, row.due_at, row.id))
     return _mark(conn, [row.id for row in chosen], now)

@@ -122,12 +122,13 @@ def explain(conn: Connection, ref: str, now: datetime) -> Timeline:
     if who is None:
         raise UnknownPatientError(f"no patient has the reference {ref!r}")
     points = _points(conn, who.id)
+    # causes before what came of them: their order stands where instants are equal
     entries = [
         *_lapses(conn, who.id),
+        *_replies(conn, points),
+        *_choices(conn, who.id, points),
         *_enrolments(conn, who.id),
         *_touches(conn, who.id),
-        *_choices(conn, who.id, points),
-        *_replies(conn, points),
     ]
     return Timeline(
         ref=who.ref,

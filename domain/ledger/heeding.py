@@ -45,7 +45,7 @@ _WRITTEN_TO: Final = (
 _ANSWERED: Final = (
     select(func.count())
     .select_from(reply.join(touch, touch.c.reply_id == reply.c.id))
-    .where(reply.c.contact_point_id == _POINT, reply.c.received_at > bindparam("since", type_=Instant))
+    .where(reply.c.contact_point_id == _POINT, reply.c.handled_at > bindparam("since", type_=Instant))
 )
 _SETTLE: Final = (
     update(reply)
@@ -142,9 +142,8 @@ def _choose(
     """Record what the patient chose at `at`; returns which answer is due."""
     if intent not in {Intent.OPT_OUT, Intent.OPT_IN}:
         return _ANSWERS[intent]
-    is_repeat = intent is Intent.OPT_OUT and choices.is_opted_out(conn, contact_point_id)
     choose = choices.opt_out if intent is Intent.OPT_OUT else choices.opt_in
-    choose(
+    is_news = choose(
         conn,
         organisation_id=organisation_id,
         contact_point_id=contact_point_id,
@@ -153,7 +152,8 @@ def _choose(
         now=now,
         reply_id=reply_id,
     )
-    if is_repeat:
+    if not is_news:
+        # said before, or taken back since: to confirm it would tell the patient what is not so
         return None
     return _CONFIRMATION if intent is Intent.OPT_OUT else "opt_in_confirmation"
 

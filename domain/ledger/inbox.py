@@ -69,6 +69,14 @@ def inbox(conn: Connection, limit: int = 100) -> list[Waiting]:
     return sorted(found, key=lambda each: (each.since, each.kind, each.id))[:limit]
 
 
+def is_waiting_attempt(conn: Connection, attempt_id: int) -> bool:
+    """Whether `attempt_id` is a send that waits for a person, whom its number may have led to the wrong command."""
+    found = select(attempt.c.id).where(
+        attempt.c.id == attempt_id, attempt.c.state == "uncertain", attempt.c.needs_person
+    )
+    return conn.scalar(found) is not None
+
+
 def open_reply(conn: Connection, vault: Vault, reply_id: int) -> Opened | None:
     """One reply with its text, or None if there is no such reply.
 

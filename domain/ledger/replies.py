@@ -109,7 +109,10 @@ def _storing(dialect: str) -> Any:
 
 
 def read(conn: Connection, vault: Vault, reply_ids: Collection[int], now: datetime) -> list[Taken]:
-    """Understand stored replies nobody handled yet; what is not a keyword goes to a person and is told outside."""
+    """Understand stored replies nobody handled yet; what is not a keyword goes to a person and is told outside.
+
+    However long a reply waited, the patient chose when it was received.
+    """
     unread = {"ids": sorted(reply_ids)}
     points = {row.contact_point_id for row in conn.execute(_UNREAD, unread) if row.contact_point_id is not None}
     if points:
@@ -122,7 +125,9 @@ def read(conn: Connection, vault: Vault, reply_ids: Collection[int], now: dateti
             hand_over(conn, row.id, Intent.OTHER, None, now)
             understood.append(Taken(row.id, row.channel, Intent.OTHER))
         else:
-            answer_id = heed(conn, row.id, row.organisation_id, row.contact_point_id, row.channel, found, now, now)
+            answer_id = heed(
+                conn, row.id, row.organisation_id, row.contact_point_id, row.channel, found, row.received_at, now
+            )
             understood.append(Taken(row.id, row.channel, found.intent, answer_id))
     return understood
 

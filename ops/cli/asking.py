@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import click
 from click.shell_completion import get_completion_class
-from rich.console import Console
 
 from domain.ledger.audit import audit as find_breaches
 from domain.ledger.explain import UnknownPatientError
 from domain.ledger.explain import explain as timeline_of
 from domain.ledger.report import report as report_of
 from domain.ledger.store import reading
-from ops.cli.base import JSON, Exit, fail, parts_of, print_json
+from ops.cli.base import JSON, Exit, Terminal, fail, parts_of, print_json
 from ops.demo.telling import tell
 
 
@@ -61,7 +60,7 @@ def report(context: click.Context, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        tell(found, Console())
+        tell(found, Terminal())
 
 
 @click.command(epilog='Example: eval "$(reactivate completion bash)"')

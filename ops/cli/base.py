@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
 import sys
+import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+from rich.console import Console
 from sqlalchemy import Engine, inspect
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 
 from channels.kit.contract import ChannelSettingsError
-from ops.assembly import Parts, assemble
+from domain.ledger.vault import VaultError
+from ops.assembly import Parts, assemble, check_keys
+from ops.cli.spelling import misspelt
 from ops.migrations import run as migrations
 from ops.runtime.amqp import BrokerUnavailable
 from ops.runtime.bus_contract import BusError
@@ -33,15 +38,33 @@ LIMIT = click.option("--limit", default=50, show_default=True, type=click.IntRan
 
 
 class Exit(IntEnum):
-    """Exit codes. 2 is also click's own for a wrong option, 130 the shell's for Ctrl-C."""
+    """Exit codes. 2 is also click's own for a wrong option; 130 and 141 are the shell's."""
 
     OK = 0
     BREACH = 1
-    """A promise is broken, or rows were refused: look at the output."""
+    """A promise is broken, rows were refused, or a file of patients names none: look at the output."""
     USAGE = 2
     """A file, option or setting is wrong; nothing was changed."""
     UNAVAILABLE = 3
     """A server the command needs is away; try again."""
+    FAILED = 70
+    """A bug, shown as one, or output that could not be written (EX_SOFTWARE of sysexits.h)."""
+    INTERRUPTED = 130
+    """Ctrl-C."""
+    UNREAD = 141
+    """Nobody reads the output any more, as in `reactivate report | head -1`."""
+
+
+#: The disk, or whatever else the output goes to, takes no more.
+_UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+
+
+class Terminal(Console):
+    """Rich output on standard output; who stops reading it is told about like everywhere else."""
+
+    def on_broken_pipe(self) -> None:
+        """Instead of rich's own end, whose exit code says that a promise is broken."""
+        raise BrokenPipeError
 
 
 def fail(message: str, code: Exit = Exit.USAGE) -> NoReturn:
@@ -90,11 +113,14 @@ def parts_of(context: click.Context, *, migrated: bool = True) -> Iterator[Parts
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             fail(f"there can be no ledger at {path}: {error.strerror}; name another place with --home")
+    for sentence in misspelt(settings.environ):
+        click.echo(f"reactivate: {sentence}", err=True)
     with assemble(settings) as parts:
         if migrated:
             with parts.engine.connect() as conn:
                 if not inspect(conn).has_table("touch"):
                     fail("the ledger has no tables yet: run `reactivate migrate`")
+            check_keys(parts.engine, parts.vault)
         yield parts
 
 
@@ -109,9 +135,38 @@ def migrate_ledger(engine: Engine) -> str:
 def plain_errors() -> Iterator[None]:
     """Turn what a user can mend into one sentence and an exit code; anything else is a bug and shows as one."""
     try:
+        with _plain_mistakes():
+            yield
+    except KeyboardInterrupt:
+        click.echo("\ninterrupted; what was committed is safe", err=True)
+        sys.exit(Exit.INTERRUPTED)
+    except BrokenPipeError:
+        _write_no_more()
+        sys.exit(Exit.UNREAD)
+    except (click.ClickException, click.Abort, click.exceptions.Exit):
+        raise
+    except Exception as error:  # noqa: BLE001 - shown in full; Python's own exit code for it means a broken promise here
+        if isinstance(error, OSError) and error.errno in _UNWRITABLE:
+            _write_no_more()
+            fail(f"the output cannot be written: {error.strerror}", Exit.FAILED)
+        traceback.print_exc()
+        sys.exit(Exit.FAILED)
+
+
+def _write_no_more() -> None:
+    """Let what is still buffered go nowhere, or Python would try again at its end and complain."""
+    with suppress(OSError, ValueError), open(os.devnull, "w") as nowhere:  # noqa: PTH123 - a device
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+@contextmanager
+def _plain_mistakes() -> Iterator[None]:
+    try:
         yield
     except (SettingsError, ChannelSettingsError, CampaignError) as error:
         fail(str(error))
+    except VaultError as error:
+        fail(f"{error} (REACTIVATE_VAULT_KEYS)")
     except FileProblems as error:
         fail(f"the file was not used:\n{error}")
     except BrokerUnavailable as error:

@@ -12,6 +12,7 @@ import click
 from domain.ledger import quarantine as held
 from domain.ledger.store import reading
 from ops import assembly
+from ops.assembly import check_keys
 from ops.cli.base import JSON, LIMIT, Exit, fail, migrate_ledger, parts_of, print_json, print_list
 from ops.runtime.settings import new_keys
 from producers.importing.dates import end_of_day
@@ -27,6 +28,7 @@ _NUMBERS = click.argument("numbers", nargs=-1, type=int, required=True)
 def migrate(context: click.Context) -> None:
     """Bring the ledger to the newest schema; does nothing when it is there already."""
     with parts_of(context, migrated=False) as parts:
+        check_keys(parts.engine, parts.vault)
         click.echo(migrate_ledger(parts.engine))
 
 
@@ -54,7 +56,8 @@ def import_(
 ) -> None:
     """Import FHIR bulk NDJSON (plain or gzip) or CSV with a mapping. May be stopped and repeated at any time.
 
-    Every rejected row is listed with line, field and reason, and the rest goes in; exits with 1 if there are any.
+    Every rejected row is listed with line, field and reason, and the rest goes in; exits with 1 if there are any, or if
+    a file of patients names none.
     """
     with parts_of(context) as parts:
         try:
@@ -74,7 +77,9 @@ def import_(
         print_json([asdict(file) for file in result.files])
     else:
         _tell_result(result)
-    if any(file.rejected for file in result.files):
+    for warning in result.warnings:
+        click.echo(f"reactivate: warning: {warning}", err=True)
+    if result.warnings or any(file.rejected for file in result.files):
         sys.exit(Exit.BREACH)
 
 
@@ -102,9 +107,12 @@ def _tell_result(result: ImportResult) -> None:
         click.echo(note)
 
 
-@click.group()
-def quarantine() -> None:
-    """Messages that could not be taken in: kept, listed, replayable."""
+@click.group(invoke_without_command=True)
+@click.pass_context
+def quarantine(context: click.Context) -> None:
+    """Messages that could not be taken in: kept, listed, replayable. Alone, it lists them."""
+    if context.invoked_subcommand is None:
+        context.invoke(list_)
 
 
 @quarantine.command(name="list", epilog="Example: reactivate quarantine list --json")
@@ -150,7 +158,10 @@ def replay(context: click.Context, numbers: tuple[int, ...]) -> None:
 @_NUMBERS
 @click.pass_context
 def dismiss(context: click.Context, numbers: tuple[int, ...]) -> None:
-    """Let messages go that nobody needs; they stay stored, and are listed no more."""
+    """Let messages go that nobody needs; they stay stored, listed no more. Exits with 1 if one was not held."""
     with parts_of(context) as parts, parts.engine.begin() as conn:
         count = held.settle(conn, numbers, "dismissed", parts.clock.now())
     click.echo(f"{count} dismissed")
+    missing = len(set(numbers)) - count
+    if missing:
+        fail(f"{missing} not held: no such message, or it was settled", Exit.BREACH)

@@ -7,26 +7,30 @@ import signal
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
 
-from ops.cli.base import Exit, fail, print_json
+from ops.cli.base import Exit, Terminal, fail, print_json
 from ops.demo.embedded import NotQuiet
 from ops.demo.script import REPORT, Listener, OwnExport, Script, StoryError, default_start
 from ops.demo.simulated import SimulatorGone, WorldProblem
 from ops.demo.story import play
 from ops.demo.telling import listening, tell
 from ops.runtime import logs
-from producers.importing.dates import end_of_day
+from producers.importing.dates import end_of_day, is_to_come
 from producers.importing.source_file import ImportProblem
 
 _CAMPAIGN = Path(__file__).parent.parent / "demo" / "campaign.yaml"
 
-_OUT = click.option("--out", type=click.Path(path_type=Path), help="Directory of the story (it is emptied first).")
+#: So many lines that the import refused are told of each file.
+_FEW = 10
+
+_OUT = click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Directory of the story (it is emptied first)."
+)
 _FLEET = click.option("--fleet", is_flag=True, help="Private RabbitMQ, Redis, PostgreSQL and a process per role.")
 _MONTHS = click.option("--months", default=12, show_default=True, type=click.IntRange(1, 60), help="Simulated months.")
 _SEED = click.option("--seed", default=7, show_default=True, type=click.IntRange(0), help="Same seed, same report.")
@@ -87,6 +91,8 @@ def rehearse(
 
     The story begins on the day after --as-of. Its ledger stays in the directory of the story: it holds your patients.
     """
+    if is_to_come(as_of.date(), datetime.now(UTC)):
+        fail(f"--as-of: {as_of:%Y-%m-%d} is to come; an export covers days that have been")
     script = Script(
         directory=out or Path("build") / ("fleet-rehearsal" if fleet else "rehearsal"),
         campaign=campaign,
@@ -111,7 +117,9 @@ def _tell(script: Script, *, as_json: bool) -> None:
     if as_json:
         print_json(report)
     else:
-        console = Console()
+        console = Terminal()
+        if script.own is not None:
+            console.print("\n".join(refused(report)), highlight=False, markup=False, soft_wrap=True)
         tell(report, console)
         console.print(_what_next(script, report), highlight=False, soft_wrap=True)
     broken = broken_promises(report)
@@ -160,6 +168,17 @@ def broken_promises(report: Mapping[str, Any]) -> list[str]:
     if witness["given_up"]:
         found.append(f"{witness['given_up']} calls to our web process were never answered")
     return found
+
+
+def refused(report: Mapping[str, Any]) -> list[str]:
+    """What the import could not take, by file and line; of every file the first few."""
+    lines = []
+    for file in report["imported"]:
+        rejects = file["rejects"]
+        lines += [f"{file['name']}:{each['line']}: {each['field']}: {each['reason']}" for each in rejects[:_FEW]]
+        if len(rejects) > _FEW:
+            lines.append(f"{file['name']}: more like these; `reactivate import` lists them")
+    return lines
 
 
 def _what_next(script: Script, report: Mapping[str, Any]) -> str:

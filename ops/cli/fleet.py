@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import click
+from sqlalchemy.exc import DBAPIError
 
 from channels.kit.discovery import discover
 from domain import jobs
@@ -22,11 +25,28 @@ from ops.demo.embedded import Embedded
 from ops.runtime import logs, metrics
 from ops.runtime.broker import run_worker
 from ops.runtime.connecting import wait_for_servers
+from ops.runtime.settings import SettingsError
 from ops.services.start import start as start_services
 from ops.serving import serve_web
 from producers.clock import run_clock
 
-_PAUSE = click.option("--pause", default=0.5, show_default=True, help="Seconds between two rounds.")
+
+class _Seconds(click.FloatRange):
+    """A range in which `nan` is not."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is no number of seconds.", param, ctx)
+        return number
+
+
+_PAUSE = click.option(
+    "--pause", default=0.5, show_default=True, type=_Seconds(0.001, 60), help="Seconds between two rounds."
+)
+
+#: Seconds between two tries of the web process to check its keys, and how long it waits for the first to be over.
+_CHECK_EVERY, _CHECK_FIRST = 5.0, 1.0
 
 
 @contextmanager
@@ -62,10 +82,43 @@ def _process(context: click.Context, *, waits: bool = True) -> Iterator[tuple[as
         try:
             if waits:
                 wait_for_servers(parts.engine, parts.settings.amqp_url, stop)
+                if not stop.is_set():
+                    assembly.check_keys(parts.engine, parts.vault)
             yield parts, stop
         finally:
             if stop_metrics is not None:
                 stop_metrics()
+
+
+@contextmanager
+def _keys_checked_meanwhile(parts: assembly.Parts, stop: threading.Event) -> Iterator[None]:
+    """Check the keys once the ledger answers, which nobody waits for; others than the ledger's end the process.
+
+    Raises:
+        SettingsError: they are others.
+    """
+    wrong: list[SettingsError] = []
+
+    def check() -> None:
+        while not stop.is_set():
+            try:
+                assembly.check_keys(parts.engine, parts.vault)
+            except DBAPIError:
+                stop.wait(_CHECK_EVERY)
+            except SettingsError as error:
+                wrong.append(error)
+                stop.set()
+            else:
+                return
+
+    checking = threading.Thread(target=check, name="keys", daemon=True)
+    checking.start()
+    # a ledger that is there answers at once: with wrong keys not one webhook should be sealed
+    checking.join(_CHECK_FIRST)
+    if not wrong:
+        yield
+    if wrong:
+        raise wrong[0]
 
 
 def queue_names() -> list[str]:
@@ -76,7 +129,7 @@ def queue_names() -> list[str]:
 
 @click.command(epilog="Example: reactivate worker sms --threads 4")
 @click.argument("queue", type=click.Choice(queue_names()))
-@click.option("--threads", default=4, show_default=True, help="Batches worked on at once.")
+@click.option("--threads", default=4, show_default=True, type=click.IntRange(1, 256), help="Batches worked on at once.")
 @click.pass_context
 def worker(context: click.Context, queue: str, threads: int) -> None:
     """Serve one queue until SIGTERM or Ctrl-C; what is claimed is finished first."""
@@ -98,7 +151,13 @@ def worker(context: click.Context, queue: str, threads: int) -> None:
 
 @click.command(epilog="Example: reactivate clock")
 @_PAUSE
-@click.option("--scan-every", default=15, show_default=True, help="Minutes between two inactivity scans.")
+@click.option(
+    "--scan-every",
+    default=15,
+    show_default=True,
+    type=click.IntRange(1, 366 * 24 * 60),
+    help="Minutes between two inactivity scans.",
+)
 @click.pass_context
 def clock(context: click.Context, pause: float, scan_every: int) -> None:
     """Lead the fleet: scan, dispatch, sweep and publish. A second clock stands by until the first is gone."""
@@ -112,7 +171,7 @@ def clock(context: click.Context, pause: float, scan_every: int) -> None:
 def web(context: click.Context) -> None:
     """Serve webhooks, unsubscribe and booking links, events over HTTP, health and metrics."""
     # a web process that waited for the ledger would keep no webhook meanwhile
-    with _process(context, waits=False) as (parts, stop), serve_web(parts):
+    with _process(context, waits=False) as (parts, stop), _keys_checked_meanwhile(parts, stop), serve_web(parts):
         stop.wait()
 
 

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from importlib.metadata import version
-from pathlib import Path
 
-import click
+try:
+    from functools import partial
+    from importlib.metadata import version
+    from pathlib import Path
+    from typing import Any
 
-from ops.cli import asking, campaign, data, demo, fleet, people
-from ops.cli.base import plain_errors
+    import click
+
+    from ops.cli import asking, campaign, data, demo, fleet, people
+    from ops.cli.base import plain_errors
+except KeyboardInterrupt:
+    # reading all of this takes a second, and nothing has begun yet
+    sys.exit(130)
 
 
 class _Group(click.Group):
     """Shows no traceback for what a user can mend, and ends quietly on Ctrl-C."""
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        # `--help` is told from here
+        with plain_errors():
+            return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: click.Context) -> object:
         with plain_errors():
-            try:
-                return super().invoke(ctx)
-            except KeyboardInterrupt:
-                click.echo("\ninterrupted; what was committed is safe", err=True)
-                sys.exit(130)
-            except BrokenPipeError:
-                sys.stderr.close()
-                sys.exit(0)
+            return super().invoke(ctx)
 
 
 @click.group(
@@ -42,6 +50,8 @@ class _Group(click.Group):
 @click.pass_context
 def main(context: click.Context, home: Path | None) -> None:
     """Brings lapsed patients back into care: outreach that respects choices, hours and caps, measured honestly."""
+    # homes, stories and every file in them are for their owner alone, whichever command or child process makes them
+    context.call_on_close(partial(os.umask, os.umask(0o077)))
     context.obj = {"home": home}
 
 

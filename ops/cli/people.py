@@ -12,9 +12,12 @@ from domain.ledger.store import reading
 from ops.cli.base import JSON, LIMIT, fail, parts_of, print_list
 
 
-@click.group()
-def inbox() -> None:
-    """Replies no rule understood, and sends nobody knows the outcome of."""
+@click.group(invoke_without_command=True)
+@click.pass_context
+def inbox(context: click.Context) -> None:
+    """Replies no rule understood, and sends nobody knows the outcome of. Alone, it lists them."""
+    if context.invoked_subcommand is None:
+        context.invoke(list_)
 
 
 @inbox.command(name="list", epilog="Example: reactivate inbox list --json")
@@ -35,8 +38,9 @@ def show(context: click.Context, reply: int) -> None:
     """Show one reply, with its text: only where nobody reads along."""
     with parts_of(context) as parts, reading(parts.engine) as conn:
         opened = waiting.open_reply(conn, parts.vault, reply)
+        is_attempt = waiting.is_waiting_attempt(conn, reply)
     if opened is None:
-        fail(f"there is no reply {reply}")
+        fail(f"there is no reply {reply}{_instead(reply) if is_attempt else ''}")
     click.echo(f"reply {opened.id}, {opened.channel}, {opened.received_at:%Y-%m-%d %H:%M}Z, {opened.state}")
     click.echo(opened.text)
 
@@ -48,8 +52,9 @@ def close(context: click.Context, reply: int) -> None:
     """Close a reply: somebody has seen to it."""
     with parts_of(context) as parts, parts.engine.begin() as conn:
         was_open = waiting.close(conn, reply, parts.clock.now())
+        is_attempt = waiting.is_waiting_attempt(conn, reply)
     if not was_open:
-        fail(f"reply {reply} does not wait for anybody")
+        fail(f"reply {reply} does not wait for anybody{_instead(reply) if is_attempt else ''}")
     click.echo(f"reply {reply} is closed")
 
 
@@ -64,6 +69,10 @@ def settle(context: click.Context, attempt: int, accepted: bool) -> None:
     if not is_done:
         fail(f"attempt {attempt} is not uncertain")
     click.echo(f"attempt {attempt} is settled")
+
+
+def _instead(attempt: int) -> str:
+    return f"; attempt {attempt} does: `reactivate inbox settle {attempt} --accepted`, or `--not-accepted`"
 
 
 def _line(each: waiting.Waiting) -> str:

@@ -26,7 +26,9 @@ def held(directory: Path) -> Iterator[Path]:
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StoryError(f"no story can be told in {directory}: {error.strerror}; name another place with --out") from None
+        raise StoryError(
+            f"no story can be told in {directory}: {error.strerror}; name another place with --out"
+        ) from None
     with directory.with_name(directory.name + ".lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -38,7 +40,7 @@ def held(directory: Path) -> Iterator[Path]:
             if not (directory / CLOCK).exists() and any(directory.iterdir()):
                 raise StoryError(f"{directory} holds something that is no story: name another place with --out")
             shutil.rmtree(directory)
-        directory.mkdir()
+        directory.mkdir(mode=0o700)
         yield directory
 
 

@@ -56,10 +56,11 @@ webhook_rejected_total = _counter(
     "webhook_rejected_total", "Webhook calls refused before anything was stored", "channel", "reason"
 )
 # Webhooks kept on the disk of the web process. `kind`: reply | receipts | unsubscribe (| unreadable); `reason`: away |
-# slow | error | behind (others waited already); `result`: stored | failed.
-spool = _gauge("spool", "Arrivals on disk that wait for the ledger")
-spool_age_seconds = _gauge("spool_age_seconds", "How long the first arrival on disk has waited for the ledger")
-spool_failed = _gauge("spool_failed", "Arrivals set aside on disk because the ledger refused them")
+# slow | error | behind (others waited already); `result`: stored | failed;
+# `lane`: choices | receipts.
+spool = _gauge("spool", "Arrivals on disk that wait for the ledger", "lane")
+spool_age_seconds = _gauge("spool_age_seconds", "How long the first arrival on disk has waited for the ledger", "lane")
+spool_failed = _gauge("spool_failed", "Arrivals set aside on disk, refused or damaged", "lane")
 spooled_total = _counter("spooled_total", "Arrivals kept on disk instead of in the ledger", "kind", "reason")
 spool_replayed_total = _counter("spool_replayed_total", "Arrivals taken from the disk", "kind", "result")
 webhook_seconds = _histogram("webhook_seconds", "One webhook call, from its headers to our answer", "channel", "kind")

@@ -6,8 +6,9 @@ import base64
 import binascii
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from redis import Redis
 from sqlalchemy import make_url
@@ -17,6 +18,9 @@ from ops.runtime.amqp import AmqpUrlError, read_url
 
 #: Settings kept in a home, under the environment.
 KEPT = "settings.env"
+
+_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_LAST_PORT = 65_535
 
 
 class SettingsError(Exception):
@@ -40,7 +44,7 @@ class Settings:
     clock: str
     """REACTIVATE_CLOCK: `system`, or `shared:PATH` in a simulation (default: system)."""
     public_url: str
-    """REACTIVATE_PUBLIC_URL: where the world reaches our web process; links and callbacks start with it (default: http://127.0.0.1:PORT)."""
+    """REACTIVATE_PUBLIC_URL: how the world reaches our web process; real channels' links need it (default: http://127.0.0.1:PORT)."""
     web_host: str
     """REACTIVATE_WEB_HOST: address the web process listens on (default: 127.0.0.1)."""
     web_port: int
@@ -66,6 +70,10 @@ class Settings:
         return not self.amqp_url
 
 
+#: Every variable read here; a channel declares its own.
+NAMES = frozenset(f"REACTIVATE_{each.name.upper()}" for each in fields(Settings) if each.name != "environ")
+
+
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Read every setting from `environ` (default: the process environment).
 
@@ -81,8 +89,8 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     env = {**_kept_settings(home / KEPT), **env}
     amqp_url = _amqp_url(env.get("REACTIVATE_AMQP_URL", ""))
     database_url = _database_url(env.get("REACTIVATE_DATABASE_URL") or f"sqlite:///{home / 'ledger.db'}")
-    keys, index_key = _keys(env, home, may_create=database_url.startswith("sqlite"))
-    web_port = _number(env, "REACTIVATE_WEB_PORT", 8080)
+    keys, index_key = _keys(env, home, database_url)
+    web_port = _number(env, "REACTIVATE_WEB_PORT", 8080, _LAST_PORT)
     return Settings(
         home=home,
         database_url=database_url,
@@ -90,15 +98,15 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         redis_url=_redis_url(env.get("REACTIVATE_REDIS_URL", "")),
         redis_prefix=env.get("REACTIVATE_REDIS_PREFIX", "reactivate:"),
         clock=env.get("REACTIVATE_CLOCK", "system"),
-        public_url=env.get("REACTIVATE_PUBLIC_URL", f"http://127.0.0.1:{web_port}").rstrip("/"),
-        web_host=env.get("REACTIVATE_WEB_HOST", "127.0.0.1"),
+        public_url=_public_url(env.get("REACTIVATE_PUBLIC_URL") or f"http://127.0.0.1:{web_port}"),
+        web_host=env.get("REACTIVATE_WEB_HOST") or "127.0.0.1",
         web_port=web_port,
-        metrics_port=_number(env, "REACTIVATE_METRICS_PORT", 0),
+        metrics_port=_number(env, "REACTIVATE_METRICS_PORT", 0, _LAST_PORT),
         events_token=env.get("REACTIVATE_EVENTS_TOKEN", ""),
         vault_keys=keys,
-        vault_current=_number(env, "REACTIVATE_VAULT_CURRENT", max(keys)),
+        vault_current=_vault_current(env, keys),
         index_key=index_key,
-        log_level=env.get("REACTIVATE_LOG_LEVEL", "INFO").upper(),
+        log_level=_log_level(env.get("REACTIVATE_LOG_LEVEL") or "INFO"),
         environ=env,
     )
 
@@ -117,7 +125,8 @@ def _database_url(url: str) -> str:
             url = "postgresql+psycopg://" + url.removeprefix(plain)
             break
     try:
-        is_known = url.startswith(("postgresql+psycopg://", "sqlite:///")) and bool(make_url(url).drivername)
+        port = make_url(url).port
+        is_known = url.startswith(("postgresql+psycopg://", "sqlite:///")) and (port is None or 0 < port <= _LAST_PORT)
     except (ArgumentError, ValueError):
         # its message would repeat the offending part, which may be the password
         is_known = False
@@ -144,30 +153,61 @@ def _redis_url(url: str) -> str:
     return url
 
 
-def _number(env: Mapping[str, str], name: str, default: int) -> int:
+def _public_url(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # raises where it is none
+        is_known = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        is_known = is_known and not (parts.query or parts.fragment or parts.username or set(url) & set(' \\<>"'))
+    except ValueError:
+        is_known = False
+    if not is_known:
+        raise SettingsError("REACTIVATE_PUBLIC_URL: expected https://HOST[:PORT][/PATH]")
+    return url.rstrip("/")
+
+
+def _log_level(text: str) -> str:
+    if text.upper() not in _LEVELS:
+        raise SettingsError(f"REACTIVATE_LOG_LEVEL: expected one of {', '.join(_LEVELS)}")
+    return text.upper()
+
+
+def _number(env: Mapping[str, str], name: str, default: int, most: int) -> int:
     text = env.get(name, "")
     if not text:
         return default
-    if not text.isdigit():
-        raise SettingsError(f"{name}: expected a whole number")
+    if not _is_whole(text) or int(text) > most:
+        raise SettingsError(f"{name}: expected a whole number, at most {most}")
     return int(text)
 
 
-def _keys(env: Mapping[str, str], home: Path, *, may_create: bool) -> tuple[dict[int, bytes], bytes]:
+def _is_whole(text: str) -> bool:
+    # superscripts are digits, too; and nothing here needs more than a few
+    return text.isascii() and text.isdigit() and len(text) < 10
+
+
+def _vault_current(env: Mapping[str, str], keys: Mapping[int, bytes]) -> int:
+    current = _number(env, "REACTIVATE_VAULT_CURRENT", max(keys), 255)
+    if current not in keys:
+        raise SettingsError(f"REACTIVATE_VAULT_CURRENT: no key {current} is in REACTIVATE_VAULT_KEYS")
+    return current
+
+
+def _keys(env: Mapping[str, str], home: Path, database_url: str) -> tuple[dict[int, bytes], bytes]:
     keys_text, index_text = env.get("REACTIVATE_VAULT_KEYS", ""), env.get("REACTIVATE_INDEX_KEY", "")
     if not keys_text and not index_text:
-        if not may_create:
+        if not database_url.startswith("sqlite"):
             raise SettingsError(
                 "REACTIVATE_VAULT_KEYS and REACTIVATE_INDEX_KEY are required with PostgreSQL; "
                 "make them with `reactivate keys`"
             )
-        keys_text, index_text = _kept_keys(home / "keys.env")
+        keys_text, index_text = _kept_keys(home / "keys.env", Path(make_url(database_url).database or ""))
     if not keys_text or not index_text:
         raise SettingsError("REACTIVATE_VAULT_KEYS and REACTIVATE_INDEX_KEY must be given together")
     keys = {}
     for part in keys_text.split(","):
         number, _, encoded = part.partition(":")
-        if not number.strip().isdigit() or not 0 < int(number) < 256:
+        if not _is_whole(number.strip()) or not 0 < int(number) < 256:
             raise SettingsError("REACTIVATE_VAULT_KEYS: expected ID:BASE64[,ID:BASE64…] with ids 1 to 255")
         keys[int(number)] = _key("REACTIVATE_VAULT_KEYS", encoded)
     return keys, _key("REACTIVATE_INDEX_KEY", index_text)
@@ -188,8 +228,14 @@ def new_keys() -> tuple[str, str]:
     return "1:" + base64.b64encode(os.urandom(32)).decode(), base64.b64encode(os.urandom(32)).decode()
 
 
-def _kept_keys(path: Path) -> tuple[str, str]:
+def _kept_keys(path: Path, ledger: Path) -> tuple[str, str]:
     if not path.exists():
+        if ledger.is_file() and ledger.stat().st_size:
+            # with fresh keys nobody in it could be read or found again, and the next import would double everybody
+            raise SettingsError(
+                f"REACTIVATE_VAULT_KEYS and REACTIVATE_INDEX_KEY: there is a ledger at {ledger}, but no {path}: put "
+                "that file back, or set the keys the ledger was filled with; only one that holds nobody may be removed"
+            )
         keys, index = new_keys()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

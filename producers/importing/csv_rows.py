@@ -145,14 +145,32 @@ class CsvReader:
 
 def header_problems(mapping: MappingFile, file: TakenFile, text: IO[str]) -> list[str]:
     """What is wrong with the header, one sentence each."""
-    header = [name.strip() for name in next(csv.reader(text, delimiter=mapping.delimiter), [])]
+    try:
+        header = [name.strip() for name in next(csv.reader(text, delimiter=mapping.delimiter), [])]
+    except csv.Error as error:
+        return [f"not CSV: {error}"]
     repeated = sorted({name for name in header if header.count(name) > 1})
     wanted = {column for spec in file.fields.specs().values() for column in spec.needs()}
     found = [f"column {name} is there twice" for name in repeated if name in wanted]
+    missing = missing_columns(file.fields.specs(), header)
+    # columns that nobody wants may be called as they like
+    if missing and not _is_text("".join(header)):
+        return [wrong_encoding(mapping.encoding)]
     return found + [
         f"column {column}, wanted for the field {name}, is not in the header ({', '.join(header)})"
-        for name, column in missing_columns(file.fields.specs(), header)
+        for name, column in missing
     ]
+
+
+def wrong_encoding(encoding: str) -> str:
+    """The sentence about a file in another encoding than its mapping says."""
+    name = encoding.upper().removesuffix("-SIG")
+    return f"not {name}: write it as {name}, or say its `encoding` in the mapping (utf-16, cp1252, …)"
+
+
+def _is_text(header: str) -> bool:
+    """Whether a header was decoded to text: UTF-16 read as anything else has zeros, bytes that fit nowhere escape."""
+    return "\0" not in header and not any("\ud800" <= character <= "\udfff" for character in header)
 
 
 def _or_left_out(get: Callable[[Row, str], T | None], row: Row, name: str, left_out: LeftOut) -> T | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, date, datetime, time, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 
 def instant_of(text: str, zone: tzinfo = UTC, formats: Sequence[str] = ()) -> datetime | None:
@@ -27,6 +27,11 @@ def date_of(text: str, formats: Sequence[str] = ()) -> date | None:
 def end_of_day(day: date) -> datetime:
     """The last microsecond of `day` in UTC: what a bare "as of" date means."""
     return datetime.combine(day, time.max, UTC)
+
+
+def is_to_come(day: date, now: datetime) -> bool:
+    """Whether `day` has begun nowhere on earth: east of Greenwich it is tomorrow before it is in UTC."""
+    return day > now.date() + timedelta(days=1)
 
 
 def _parse(text: str, formats: Sequence[str]) -> datetime | None:

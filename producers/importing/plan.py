@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from producers.importing import fhir
-from producers.importing.csv_rows import CsvReader, header_problems
+from producers.importing.csv_rows import CsvReader, header_problems, wrong_encoding
 from producers.importing.fhir import FhirReader
 from producers.importing.mapping_file import IgnoredFile, MappingFile, TakenFile, read_mapping
 from producers.importing.organisation_file import Fhir, OrganisationFile
@@ -19,6 +19,8 @@ from producers.importing.source_file import DAMAGE, LONGEST_LINE, ImportProblem,
 _SUFFIXES: Final = (".ndjson", ".ndjson.gz", ".csv", ".csv.gz")
 _CSV_ORDER: Final = {"patients": 0, "appointments": 1, "gaps": 2}
 MAPPING_NAME: Final = "mapping.yaml"
+#: The `kind` of a CSV file of patients.
+PATIENT_ROWS: Final = "csv patients"
 
 
 class Planned(Protocol):
@@ -70,6 +72,11 @@ class CsvFile:
             with source.text(self.mapping.encoding) as text:
                 for line, outcome in CsvReader(self.mapping, self.file, organisation_id, as_of).rows(text):
                     yield line, outcome
+        except UnicodeError:
+            raise ImportProblem(
+                f"{self.path.name}:{line}: after this line {wrong_encoding(self.mapping.encoding)}; "
+                "what came before is taken"
+            ) from None
         except DAMAGE:
             raise source.damaged(line) from None
 
@@ -80,6 +87,7 @@ class Plan:
 
     files: list[Planned]
     notes: list[str]
+    warnings: list[str]
 
 
 def make_plan(organisation: OrganisationFile, sources: Sequence[Path], mapping_file: Path | None) -> Plan:
@@ -90,16 +98,14 @@ def make_plan(organisation: OrganisationFile, sources: Sequence[Path], mapping_f
         ops.runtime.yamlfile.FileProblems: the mapping file's problems.
     """
     problems: list[str] = []
-    plan = Plan([], [])
+    plan = Plan([], [], [])
     paths = list(_paths(sources, problems))
     mapping_path = mapping_file or _beside(paths)
     mapping = read_mapping(mapping_path) if mapping_path and any(map(_is_csv, paths)) else None
     for path in paths:
         try:
             planned = (
-                _planned_csv(path, mapping, plan.notes)
-                if _is_csv(path)
-                else _planned_fhir(path, organisation.fhir, plan.notes)
+                _planned_csv(path, mapping, plan) if _is_csv(path) else _planned_fhir(path, organisation.fhir, plan)
             )
         except ImportProblem as problem:
             problems.append(str(problem))
@@ -111,6 +117,11 @@ def make_plan(organisation: OrganisationFile, sources: Sequence[Path], mapping_f
         raise ImportProblem("\n".join(problems))
     plan.files.sort(key=lambda planned: (planned.order, planned.path.name))
     return plan
+
+
+def without_rows(name: str) -> str:
+    """The warning about a file of patients that names none."""
+    return f"{name}: no patients are in it; if that is not what the record system has, its export failed"
 
 
 def _paths(sources: Sequence[Path], problems: list[str]) -> Iterator[Path]:
@@ -134,33 +145,39 @@ def _beside(paths: Sequence[Path]) -> Path | None:
     return next((path for path in sorted(found) if path.exists()), None)
 
 
-def _planned_fhir(path: Path, config: Fhir | None, notes: list[str]) -> Planned | None:
+def _planned_fhir(path: Path, config: Fhir | None, plan: Plan) -> Planned | None:
     if config is None:
         raise ImportProblem(f"{path.name}: a FHIR export needs a `fhir` section in the organisation file")
     with SourceFile(path) as source:
         first = next((line for line in source.lines() if line is None or line.strip()), b"")
     if first == b"":
-        notes.append(f"{path.name}: the file is empty")
+        # only its name says what would be in it
+        if path.name.lower().startswith("patient"):
+            plan.warnings.append(without_rows(path.name))
+        else:
+            plan.notes.append(f"{path.name}: the file is empty")
         return None
     kind = fhir.type_of(first) if first is not None else ""
     return FhirFile(path, "fhir", fhir.ORDER.get(kind, 3), config.model_dump_json(), config)
 
 
-def _planned_csv(path: Path, mapping: MappingFile | None, notes: list[str]) -> Planned | None:
+def _planned_csv(path: Path, mapping: MappingFile | None, plan: Plan) -> Planned | None:
     if mapping is None:
         raise ImportProblem(f"{path.name}: a CSV export needs a mapping file ({MAPPING_NAME} beside it, or named)")
     file = mapping.of(path)
     if file is None or isinstance(file, IgnoredFile):
         if file is None:
-            notes.append(f"{path.name}: not in the mapping, left out")
+            plan.notes.append(f"{path.name}: not in the mapping, left out")
         return None
     with SourceFile(path) as source:
         if source.size == 0:
-            notes.append(f"{path.name}: the file is empty")
+            plan.warnings.append(f"{path.name}: the file is empty, not even a header is in it: its export failed")
             return None
         try:
             with source.text(mapping.encoding) as text:
                 found = header_problems(mapping, file, text)
+        except UnicodeError:
+            found = [wrong_encoding(mapping.encoding)]
         except DAMAGE:
             raise source.damaged(0) from None
     if found:

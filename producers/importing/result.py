@@ -47,6 +47,8 @@ class ImportResult:
     files: tuple[FileResult, ...]
     #: Worth knowing and no problem: an empty file, a file the mapping does not mention.
     notes: tuple[str, ...]
+    #: What an export made without a fault would not hold: a file of patients without any, a CSV without a header.
+    warnings: tuple[str, ...] = ()
 
     @property
     def lines(self) -> int:

@@ -18,9 +18,10 @@ from domain.ledger.patients import lock
 from domain.ledger.store import reading
 from domain.ledger.vault import Vault
 from domain.rules.news import AppointmentNews, GapNews, PatientNews
+from producers.importing.dates import is_to_come
 from producers.importing.organisation_file import OrganisationFile, read_organisation
 from producers.importing.outcome import Ignored, News, Outcome, Read, Unusable
-from producers.importing.plan import Planned, make_plan
+from producers.importing.plan import PATIENT_ROWS, Planned, make_plan, without_rows
 from producers.importing.result import LISTED, FileResult, ImportResult, Progress
 from producers.importing.source_file import ImportProblem, SourceFile
 
@@ -46,7 +47,8 @@ def run_import(
     The same file under the same configuration is taken once; an interrupted import goes on after its last batch.
 
     Args:
-        as_of: when the export was made (default: `now`): the version of what carries none of its own.
+        as_of: when the export was made (default: `now`): the version of what carries none of its own. No day to
+            come: every later correction would be older than the export.
         mapping_file: of CSV files; default mapping.yaml beside them.
         progress: called after every batch.
 
@@ -55,13 +57,16 @@ def run_import(
         ImportProblem: what is wrong with the files. Found beforehand, nothing was taken; found half-way, what was
             committed stays.
     """
+    if as_of is not None and is_to_come(as_of.date(), now):
+        raise ImportProblem(f"--as-of: {as_of:%Y-%m-%d} is to come; an export was made today or before")
     organisation = read_organisation(organisation_file)
     plan = make_plan(organisation, sources, mapping_file)
     organisation_id = store_organisation(engine, organisation, now)
     report = progress or (lambda _: None)
     importing = _Importing(engine, vault, organisation_id, now, as_of or now, report, len(plan.files))
     files = [importing.take(number, planned) for number, planned in enumerate(plan.files, 1)]
-    return ImportResult(organisation_id, tuple(files), tuple(plan.notes))
+    warnings = [*plan.warnings, *(without_rows(file.name) for file in files if _is_of_nobody(file))]
+    return ImportResult(organisation_id, tuple(files), tuple(plan.notes), tuple(warnings))
 
 
 def store_organisation(engine: Engine, organisation: OrganisationFile, now: datetime) -> int:
@@ -78,6 +83,11 @@ def store_organisation(engine: Engine, organisation: OrganisationFile, now: date
             break
         last = ids[-1]
     return stored.organisation_id
+
+
+def _is_of_nobody(file: FileResult) -> bool:
+    # a header alone is found by reading on: a quoted cell of it may go over several lines
+    return file.kind == PATIENT_ROWS and file.lines == 0
 
 
 @dataclass

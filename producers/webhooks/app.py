@@ -76,27 +76,30 @@ def create_app(
     threads = Threads(LEDGER_THREADS)
     handover = Handover(jobs, linger=linger)
     store = ArrivalStore(engine=engine, vault=vault, clock=clock, handover=handover, observe_opt_out=observe_opt_out)
-    spool = Spool(spool_directory, vault)
-    replay = Replay(spool, store, engine, clock)
-    keeper = Keeper(spool, seconds=store_seconds)
+    choices, receipts = Spool(spool_directory, vault), Spool(spool_directory / "receipts", vault, lane="receipts")
+    replays = [Replay(spool, store, clock) for spool in (choices, receipts)]
+    keeper = Keeper(choices, receipts, seconds=store_seconds)
     webhooks = ProviderWebhooks(
         store=store, keeper=keeper, clock=clock, channels=channels, public_url=public_url, threads=threads
     )
     pages = LinkPages(engine=engine, store=store, keeper=keeper, clock=clock, link_key=link_key, threads=threads)
     events = EventIntake(take_event, events_token, threads)
-    health = Health(engine=engine, spool=spool, threads=threads, registry=registry, expected_revision=expected_revision)
+    health = Health(
+        engine=engine, spool=choices, threads=threads, registry=registry, expected_revision=expected_revision
+    )
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         handover.start()
-        # before the first request: what was left on disk comes before it
-        await threads.run(spool.start)
-        replay.start()
+        for spool in (choices, receipts):
+            spool.start()
+        for replay in replays:
+            replay.start()
         yield
         with anyio.move_on_after(CLOSING_SECONDS):
             await webhooks.close()
-        for part in (replay, spool, handover):
-            await threads.run(part.close)
+        for close in (*(each.close for each in replays), choices.close, receipts.close, handover.close):
+            await threads.run(close)
 
     return Starlette(
         routes=[

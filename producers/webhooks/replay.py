@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Sequence
 from typing import Final
 
 import structlog
-from sqlalchemy import Engine
 
 from domain.ledger.vault import VaultError
 from ops.runtime import metrics
 from ops.runtime.clock import Clock
 from producers.webhooks.arrival_store import ArrivalStore
 from producers.webhooks.arrivals import Arrival, ArrivalError, ReceiptsArrival, unpack
-from producers.webhooks.outage import is_away, is_ready
+from producers.webhooks.outage import is_away
 from producers.webhooks.spool import Spool
 from producers.webhooks.spool_file import Record
 
@@ -23,8 +23,9 @@ _log = structlog.get_logger(__name__)
 
 #: Seconds between two tries while the ledger is away: the first, and the longest.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
-#: How often one arrival may fail while the ledger takes others, before it is set aside: a lock may be held for long.
-TRIES: Final = 15
+#: How often an arrival must be refused for its own sake before it is set aside: what a request left behind may just be
+#: committing the same.
+TRIES: Final = 3
 #: Seconds between two looks for files of processes that died.
 _LOOK_ROUND: Final = 10.0
 #: Receipts of this many calls are committed together: a busy provider must not send faster than we catch up.
@@ -35,11 +36,10 @@ class Replay:
     """One thread that empties the spool."""
 
     def __init__(
-        self, spool: Spool, store: ArrivalStore, engine: Engine, clock: Clock, *, longest_pause: float = _LONGEST_PAUSE
+        self, spool: Spool, store: ArrivalStore, clock: Clock, *, longest_pause: float = _LONGEST_PAUSE
     ) -> None:
         self._spool = spool
         self._store = store
-        self._engine = engine
         self._clock = clock
         self._longest_pause = longest_pause
         self._pause = _FIRST_PAUSE
@@ -58,13 +58,14 @@ class Replay:
         self._thread.join(timeout)
 
     def _run(self) -> None:
-        looked = shown = time.monotonic()
+        self._take_back()
+        looked, shown = -math.inf, time.monotonic()
         while not self._stop.is_set():
             try:
-                is_idle = not self._round()
                 if time.monotonic() - looked > _LOOK_ROUND:
                     looked = time.monotonic()
                     self._spool.adopt()
+                is_idle = not self._round()
                 if is_idle or time.monotonic() - shown > 1.0:
                     shown = time.monotonic()
                     self._spool.show(self._clock.now())
@@ -74,6 +75,16 @@ class Replay:
             else:
                 if is_idle:
                     self._spool.wait(1.0)
+
+    def _take_back(self) -> None:
+        """Once per process: it may be of another release, or have another key."""
+        try:
+            count = self._spool.take_back()
+        except OSError as error:
+            _log.error("replay_failed", error=type(error).__name__)
+        else:
+            if count:
+                _log.info("spool_taken_back", count=count)
 
     def _round(self) -> bool:
         """Take what stands in front; whether there was anything."""
@@ -93,7 +104,7 @@ class Replay:
             self._spool.advance(records[: len(batch)])
             metrics.spool_replayed_total.labels(first.kind, "stored").inc(len(batch))
             self._pause, self._tries = _FIRST_PAUSE, 0
-            self._tell(is_away=False)
+            self._tell(None)
         return True
 
     def _opened(self, record: Record) -> Arrival | None:
@@ -119,15 +130,15 @@ class Replay:
             self._store.take(batch[0])
 
     def _fail(self, record: Record, batch: Sequence[Arrival], error: Exception) -> None:
-        """Wait for the ledger; or, if it takes others, try this one some more times, alone, and then set it aside."""
-        if is_away(error) and not is_ready(self._engine):
-            self._tell(is_away=True)
+        """Wait for the ledger, for ever and in order; or, if this one is to blame, try it alone, then set it aside."""
+        if is_away(error):
+            self._tell(error)
             self._back_off()
             return
         self._tries += 1
         if len(batch) > 1:
             return
-        if not is_away(error) or self._tries >= TRIES:
+        if self._tries > TRIES:
             self._set_aside(record, batch[0].kind, type(error).__name__)
             return
         self._back_off()
@@ -138,10 +149,11 @@ class Replay:
         _log.error("arrival_set_aside", kind=kind, error=error)
         self._pause, self._tries = _FIRST_PAUSE, 0
 
-    def _tell(self, *, is_away: bool) -> None:
-        if is_away != self._is_away:
-            self._is_away = is_away
-            _log.warning("ledger_away" if is_away else "ledger_back", count=self._spool.waiting)
+    def _tell(self, error: Exception | None) -> None:
+        if (error is not None) != self._is_away:
+            self._is_away = error is not None
+            name = None if error is None else type(error).__name__
+            _log.warning("ledger_away" if error else "ledger_back", count=self._spool.waiting, error=name)
 
     def _back_off(self) -> None:
         self._stop.wait(min(self._pause, self._longest_pause))

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -21,7 +22,7 @@ import structlog
 from domain.ledger.vault import Vault, VaultError
 from ops.runtime import metrics
 from producers.webhooks.arrivals import Arrival, pack
-from producers.webhooks.spool_file import SUFFIX, NoSpoolFileError, Record, SpoolFile, keep_aside, make_directory
+from producers.webhooks.spool_file import SUFFIX, NoSpoolFileError, Record, SpoolFile, keep_aside, make_directory, move
 
 _log = structlog.get_logger(__name__)
 
@@ -45,15 +46,19 @@ class _Waiting:
 class Spool:
     """First in, first out, on disk. `append` from any thread; the front (`peek`, `advance`, …) from one thread only."""
 
-    def __init__(self, directory: Path, vault: Vault) -> None:
+    def __init__(self, directory: Path, vault: Vault, *, lane: str = "choices") -> None:
         self._directory = directory
+        self._failed = directory / _FAILED
+        self._lane = lane
         self._vault = vault
         self._changed = threading.Condition()
         self._queue: list[_Waiting] = []
         self._files: list[SpoolFile] = []
         self._own: SpoolFile | None = None
         self._pending = 0
-        self._is_closing = False
+        self._is_adopted = self._is_closing = False
+        # held while the own file is written to: it must not be closed meanwhile
+        self._writing = threading.Lock()
         self._writer = threading.Thread(target=self._run, name="spool", daemon=True)
 
     @property
@@ -63,13 +68,21 @@ class Spool:
             return self._pending + sum(file.count for file in self._files)
 
     @property
+    def is_behind(self) -> bool:
+        """Whether what comes now must go behind others: some wait, or may wait in what dead processes left."""
+        return not self._is_adopted or bool(self.waiting)
+
+    @property
     def aside(self) -> int:
-        """Files set aside, of this process and of others in the same directory."""
-        return len(list((self._directory / _FAILED).glob(f"*{SUFFIX}")))
+        """Files set aside, of this process and of others in the same directory, and those that will be."""
+        with self._changed:
+            kept = sum(file.is_kept for file in self._files)
+        return kept + len(list(self._failed.glob(f"*{SUFFIX}")))
 
     def start(self) -> None:
-        """Adopt what dead processes left, then begin to take."""
-        self.adopt()
+        """Begin to take. What dead processes left is not read here, but by `adopt`, however much it is."""
+        # without a file there is nothing to be adopted before the first arrival
+        self._is_adopted = not any(self._directory.glob(f"*{SUFFIX}")) and not any(self._failed.glob(f"*{SUFFIX}"))
         self._writer.start()
 
     def close(self, timeout: float = 5.0) -> None:
@@ -80,7 +93,10 @@ class Spool:
         self._writer.join(timeout)
         with self._changed:
             for file in self._files:
-                if file.is_drained:
+                if file is self._own and self._writer.is_alive():
+                    # the disk hangs: the end of the process closes it
+                    continue
+                if file.is_drained and not file.is_kept:
                     file.remove()
                 else:
                     file.close()
@@ -124,7 +140,11 @@ class Spool:
 
     def open(self, record: Record) -> bytes:
         """What was sealed. Raises VaultError."""
-        return self._vault.open_bytes(record.sealed, _CONTEXT)
+        try:
+            return self._vault.open_bytes(record.sealed, _CONTEXT)
+        except ValueError:
+            # shorter than any seal
+            raise VaultError("a record is too short to be a sealed one") from None
 
     def advance(self, records: Sequence[Record]) -> None:
         """These, the first ones, are taken. Raises OSError."""
@@ -133,20 +153,35 @@ class Spool:
             self._drop_drained()
 
     def set_aside(self, record: Record) -> None:
-        """Keep this, the first one, in `failed/`, out of the way of those behind it. Raises OSError."""
+        """Keep this, the first one, in `failed/`, out of the way of those behind it.
+
+        Without room for it there its whole file is moved there, once all others in it were taken. Raises OSError.
+        """
         file = self._files[0]
-        keep_aside(self._directory / _FAILED, f"{file.path.stem}-{file.taken}", [record])
+        try:
+            keep_aside(self._failed, record)
+        except OSError as error:
+            _log.error("spool_not_set_aside", code=error.errno)
+            file.is_kept = True
         self.advance([record])
+
+    def take_back(self) -> int:
+        """Move what was set aside back, to be tried again; how many files."""
+        found = sorted(self._failed.glob(f"*{SUFFIX}"))
+        for path in found:
+            with suppress(FileNotFoundError):
+                # not there any more: a neighbour has moved it
+                move(path, self._directory)
+        return len(found)
 
     def adopt(self) -> int:
         """Take over the files that dead processes left here, oldest first; how many records they hold."""
         found = 0
-        if not self._directory.is_dir():
-            return 0
         mine = {file.path for file in self._files}
         for path in sorted(self._directory.glob(f"*{SUFFIX}")):
             if path not in mine:
                 found += self._adopt(path)
+        self._is_adopted = True
         return found
 
     def trouble(self) -> str | None:
@@ -164,18 +199,17 @@ class Spool:
 
     def show(self, now: datetime) -> None:
         """Set the gauges."""
-        metrics.spool.set(self.waiting)
+        metrics.spool.labels(self._lane).set(self.waiting)
         first = self.peek(1)
         age = now - received(first[0]) if first else timedelta()
-        metrics.spool_age_seconds.set(max(0.0, age.total_seconds()))
-        metrics.spool_failed.set(self.aside)
+        metrics.spool_age_seconds.labels(self._lane).set(max(0.0, age.total_seconds()))
+        metrics.spool_failed.labels(self._lane).set(self.aside)
 
     def _adopt(self, path: Path) -> int:
         try:
-            file = SpoolFile.adopt(path)
+            file = SpoolFile.adopt(path, self._opens)
             if file is None:
                 return 0
-            self._mend(file)
         except NoSpoolFileError:
             _log.error("spool_file_unreadable")
             self._put_aside(path)
@@ -184,9 +218,13 @@ class Spool:
             # it must not keep us from serving; it stays, and is tried again
             _log.error("spool_file_unreadable", code=error.errno)
             return 0
+        if file.is_kept:
+            _log.error("spool_file_damaged", count=file.count)
+        elif file.torn:
+            _log.warning("spool_torn_record_dropped", count=1)
         if file.is_drained:
             # at once: it may be one that a neighbour is just making, and waits to lock
-            file.remove()
+            self._let_go(file)
             return 0
         count = file.count
         _log.info("spool_adopted", count=count)
@@ -196,20 +234,6 @@ class Spool:
             self._files.insert(place, file)
         return count
 
-    def _mend(self, file: SpoolFile) -> None:
-        """Cut off what a power cut tore: whoever sent it was never told that it was kept."""
-        try:
-            last = None
-            for last in file.records():  # noqa: B007 - only the last one matters
-                pass
-            is_torn = last is not None and last.sealed[0] in self._vault.keys and not self._opens(last)
-            if is_torn or file.torn():
-                file.cut(last if is_torn else None)
-                _log.warning("spool_torn_record_dropped", count=1)
-        except OSError:
-            file.close()
-            raise
-
     def _opens(self, record: Record) -> bool:
         try:
             self.open(record)
@@ -218,16 +242,27 @@ class Spool:
         return True
 
     def _give_up(self, file: SpoolFile) -> None:
-        with self._changed:
-            self._put_aside(file.path)
+        # the writer may be in the middle of it; what it says is kept moves with the file
+        with self._writing, self._changed:
             self._files.remove(file)
             if file is self._own:
                 self._own = None
+            file.is_kept = True
+            self._let_go(file)
+
+    def _let_go(self, file: SpoolFile) -> None:
+        if file.is_kept:
+            self._put_aside(file.path)
             file.close()
+        else:
+            file.remove()
 
     def _put_aside(self, path: Path) -> None:
-        make_directory(self._directory / _FAILED)
-        path.rename(self._directory / _FAILED / path.name)
+        try:
+            move(path, self._failed)
+        except OSError as error:
+            # it stays where it is, and is adopted again
+            _log.error("spool_not_set_aside", code=error.errno)
 
     def _drop_drained(self) -> None:
         while self._files and self._files[0].is_drained:
@@ -237,8 +272,8 @@ class Spool:
                     # more is on its way into it
                     return
                 self._own = None
-            file.remove()
             del self._files[0]
+            self._let_go(file)
 
     def _run(self) -> None:
         while True:
@@ -259,7 +294,8 @@ class Spool:
 
     def _write(self, records: Sequence[Record]) -> Exception | None:
         try:
-            self._own_file().append(records)
+            with self._writing:
+                self._own_file().append(records)
         except Exception as error:  # noqa: BLE001 - whatever it is: who waits is told, and the next try may work
             _log.error("spool_not_written", count=len(records), error=type(error).__name__)
             return error

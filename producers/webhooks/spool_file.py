@@ -2,16 +2,19 @@
 
     magic (8 bytes) | taken up to (8) | record | record | …        record: length (4) | received, µs (8) | sealed bytes
 
-Whoever holds the file's lock (flock) owns it; the lock of a process that dies is free at once.
+Whoever holds the file's lock (flock) owns it; the lock of a process that dies is free at once. Nothing is ever cut off
+a file that was left behind: what is damaged in it is stepped over, and keeps the file from being deleted.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
+import re
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -23,6 +26,8 @@ _HEAD: Final = struct.Struct(">IQ")
 _START: Final = len(_MAGIC) + _TAKEN.size
 #: Bytes of one record, far above any webhook's body: a longer one is a torn write.
 _LONGEST: Final = 4 * 1024 * 1024
+#: What the head of a record looks like: a length up to `_LONGEST`, an instant between 1978 and 2112.
+_HEADS: Final = re.compile(rb"(?=\x00[\x00-\x40]..\x00[\x01-\x0f]......)", re.DOTALL)
 
 
 class NoSpoolFileError(Exception):
@@ -53,8 +58,12 @@ class SpoolFile:
         self._descriptor = descriptor
         self.taken = self.end = _START
         """Where the first record not taken begins, and where the last one ends."""
+        self.is_kept = False
+        """Whether something in it was not taken: then it is never deleted, and the mark on disk stays before it."""
         # two numbers, for two threads: one appends, the other takes
         self._appended = self._advanced = 0
+        # where what can be read goes on, by where it ceases
+        self._gaps: dict[int, int] = {}
 
     @classmethod
     def create(cls, directory: Path) -> SpoolFile:
@@ -76,10 +85,11 @@ class SpoolFile:
                 raise
 
     @classmethod
-    def adopt(cls, path: Path) -> SpoolFile | None:
+    def adopt(cls, path: Path, opens: Callable[[Record], bool]) -> SpoolFile | None:
         """A file that a process left behind; None: it is another living process's, or gone.
 
-        What a power cut tore off at its end is cut away (see `torn`): nobody was told that it was kept.
+        Args:
+            opens: whether the seal of what looks like a record is whole; asked only where the file is damaged.
 
         Raises:
             NoSpoolFileError: it is something else.
@@ -98,7 +108,7 @@ class SpoolFile:
             if not os.fstat(file._descriptor).st_nlink:
                 file.close()
                 return None
-            file._measure()
+            file._measure(opens)
         except BaseException:
             file.close()
             raise
@@ -114,6 +124,7 @@ class SpoolFile:
         """Records not taken yet."""
         return self._appended - self._advanced
 
+    @property
     def torn(self) -> int:
         """Bytes behind the last whole record; 0 = it ends as it should."""
         return os.fstat(self._descriptor).st_size - self.end
@@ -134,6 +145,7 @@ class SpoolFile:
         """The records not taken yet, in order."""
         position = self.taken
         while position < self.end:
+            position = self._gaps.get(position, position)
             record = self._at(position)
             if record is None:
                 return
@@ -142,17 +154,11 @@ class SpoolFile:
 
     def advance(self, records: Sequence[Record]) -> None:
         """Remember that these, the first ones, were taken; unflushed: taking one again is harmless. Raises OSError."""
-        self.taken += sum(each.size for each in records)
+        for each in records:
+            self.taken = self._gaps.get(self.taken, self.taken) + each.size
         self._advanced += len(records)
-        os.pwrite(self._descriptor, _TAKEN.pack(self.taken), len(_MAGIC))
-
-    def cut(self, last: Record | None = None) -> None:
-        """Drop what stands behind the last whole record, and `last`, too, if it is given. Raises OSError."""
-        if last is not None:
-            self.end -= last.size
-            self._appended -= 1
-        os.ftruncate(self._descriptor, self.end)
-        os.fsync(self._descriptor)
+        if not self.is_kept:
+            os.pwrite(self._descriptor, _TAKEN.pack(self.taken), len(_MAGIC))
 
     def close(self) -> None:
         """Let the file go; whoever comes next may adopt it."""
@@ -167,8 +173,8 @@ class SpoolFile:
         _write(self._descriptor, _MAGIC + _TAKEN.pack(_START), 0)
         os.fsync(self._descriptor)
 
-    def _measure(self) -> None:
-        """Find the last whole record, and how far they were taken."""
+    def _measure(self, opens: Callable[[Record], bool]) -> None:
+        """Find the last whole record, what is damaged before it, and how far they were taken."""
         header = os.pread(self._descriptor, _START, 0)
         if len(header) < _START:
             # its process died while it made the file: nothing was ever kept in it
@@ -177,12 +183,48 @@ class SpoolFile:
         if not header.startswith(_MAGIC):
             raise NoSpoolFileError(str(NoSpoolFileError.__doc__))
         (taken,) = _TAKEN.unpack_from(header, len(_MAGIC))
-        while (record := self._at(self.end)) is not None:
+        while True:
+            record = self._at(self.end)
+            if record is None or not self._is_followed(record, opens):
+                further = self._next_whole(opens)
+                if further is None:
+                    break
+                self._gaps[self.end], self.end = further, further
+                continue
             self.end += record.size
             self._appended += 1
             # a mark that is no boundary was torn, too: taking everything again is harmless
             if self.end == taken:
                 self.taken, self._advanced = taken, self._appended
+        self.is_kept = bool(self._gaps) or self._is_damaged_at_end(opens)
+
+    def _is_followed(self, record: Record, opens: Callable[[Record], bool]) -> bool:
+        """Whether its length is right: another record follows, or nothing; or else its seal is whole."""
+        behind = os.pread(self._descriptor, _HEAD.size, self.end + record.size)
+        return not behind or _HEADS.match(behind) is not None or opens(record)
+
+    def _next_whole(self, opens: Callable[[Record], bool]) -> int | None:
+        """Where the next record begins that is surely one, for its seal is whole."""
+        for found in _HEADS.finditer(self._rest(), 1):
+            record = self._at(self.end + found.start())
+            if record is not None and opens(record):
+                return self.end + found.start()
+        return None
+
+    def _is_damaged_at_end(self, opens: Callable[[Record], bool]) -> bool:
+        """Whether something was kept behind the last record, or may have been.
+
+        Not so: what a power cut leaves of a write that was never answered for, a beginning or a stretch of zeros.
+        """
+        rest = self._rest()
+        if len(rest) <= _HEAD.size or not rest.strip(b"\0"):
+            return False
+        length, micros = _HEAD.unpack_from(rest)
+        is_beginning = len(rest) - _HEAD.size < length <= _LONGEST
+        return not is_beginning or opens(Record(micros, rest[_HEAD.size :]))
+
+    def _rest(self) -> bytes:
+        return os.pread(self._descriptor, self.torn, self.end)
 
     def _at(self, position: int) -> Record | None:
         head = os.pread(self._descriptor, _HEAD.size, position)
@@ -195,17 +237,32 @@ class SpoolFile:
         return Record(micros, sealed) if len(sealed) == length else None
 
 
-def keep_aside(directory: Path, name: str, records: Sequence[Record]) -> None:
-    """A file of its own, of the same kind, with these records: moved back, it is taken again. Raises OSError."""
+def keep_aside(directory: Path, record: Record) -> None:
+    """A file of its own, of the same kind, with this record: moved back, it is taken again. Raises OSError."""
     make_directory(directory)
+    # named like any other, after its reception, and by its content: set aside twice, it is there once
+    name = f"{record.micros * 1000:020d}-{hashlib.sha256(bytes(record)).hexdigest()[:8]}"
     part = directory / f".{name}.part"
     descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        _write(descriptor, _MAGIC + _TAKEN.pack(_START) + b"".join(bytes(each) for each in records), 0)
+        _write(descriptor, _MAGIC + _TAKEN.pack(_START) + bytes(record), 0)
         os.fsync(descriptor)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise
     finally:
         os.close(descriptor)
     part.rename(directory / f"{name}{SUFFIX}")
+    _sync_directory(directory)
+
+
+def move(path: Path, directory: Path) -> None:
+    """Move a file into another directory, over none that is there. It needs no space. Raises OSError."""
+    make_directory(directory)
+    target = directory / path.name
+    while target.exists():
+        target = directory / f"{path.stem[:64]}-{os.urandom(4).hex()}{SUFFIX}"
+    path.rename(target)
     _sync_directory(directory)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from ops.cli.base import Exit
 from ops.cli.main import main
 
 Run = Callable[..., Result]
@@ -18,7 +19,16 @@ Run = Callable[..., Result]
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home; no setting of the machine's own reaches the command."""
-    for name in ("DATABASE_URL", "AMQP_URL", "REDIS_URL", "CLOCK", "METRICS_PORT", "SMS_URL", "SMTP_HOST"):
+    for name in (
+        "DATABASE_URL",
+        "AMQP_URL",
+        "REDIS_URL",
+        "CLOCK",
+        "METRICS_PORT",
+        "SMS_URL",
+        "SMTP_HOST",
+        "PUBLIC_URL",
+    ):
         monkeypatch.delenv(f"REACTIVATE_{name}", raising=False)
     key = base64.b64encode(bytes(32)).decode()
     monkeypatch.setenv("REACTIVATE_VAULT_KEYS", f"1:{key}")
@@ -31,10 +41,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def run(home: Path) -> Run:
-    """Runs a command; an error that is a bug, not a user's mistake, is raised."""
+    """Runs a command; an error that is a bug, not a user's mistake, fails the test."""
 
     def command(*arguments: str) -> Result:
-        return CliRunner().invoke(main, list(arguments), catch_exceptions=False)
+        result = CliRunner().invoke(main, list(arguments), catch_exceptions=False)
+        assert result.exit_code != Exit.FAILED, result.output
+        return result
 
     return command
 

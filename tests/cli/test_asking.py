@@ -16,7 +16,7 @@ from domain.ledger import quarantine
 from domain.ledger.store import open_ledger
 from domain.ledger.touches import attempt
 from domain.ledger.vault import Vault
-from tests.measuring.books import NOON, Books, Person
+from tests.measuring.books import NOON, VAULT, Books, Person
 
 Run = Callable[..., Result]
 
@@ -117,12 +117,9 @@ def waiting(vault: Vault) -> Callable[[Books], tuple[int, int]]:
     return write
 
 
-HOME_VAULT = Vault(keys={1: bytes(32)}, current=1, index_key=bytes(32))
-
-
 def test_the_inbox_lists_what_waits_for_a_person_without_a_word_of_it(run: Run, books: Any) -> None:
     empty = run("inbox", "list")
-    came, lost = books(waiting(HOME_VAULT))
+    came, lost = books(waiting(VAULT))
 
     told, machine = run("inbox", "list"), parsed(run("inbox", "list", "--json"))
 
@@ -133,7 +130,7 @@ def test_the_inbox_lists_what_waits_for_a_person_without_a_word_of_it(run: Run, 
 
 
 def test_a_reply_is_shown_closed_once_and_then_waits_no_more(run: Run, books: Any) -> None:
-    came, _ = books(waiting(HOME_VAULT))
+    came, _ = books(waiting(VAULT))
 
     shown, closed, again = (run("inbox", verb, str(came)) for verb in ("show", "close", "close"))
 
@@ -143,7 +140,7 @@ def test_a_reply_is_shown_closed_once_and_then_waits_no_more(run: Run, books: An
 
 
 def test_an_uncertain_send_is_settled_once(run: Run, books: Any, ledger_file: Path) -> None:
-    _, lost = books(waiting(HOME_VAULT))
+    _, lost = books(waiting(VAULT))
 
     first, again = (run("inbox", "settle", str(lost), "--accepted") for _ in range(2))
 
@@ -157,7 +154,7 @@ def test_an_uncertain_send_is_settled_once(run: Run, books: Any, ledger_file: Pa
 def test_the_quarantine_is_listed_shown_and_dismissed(run: Run, books: Any) -> None:
     number = books(
         lambda entries: quarantine.hold(
-            entries.conn, HOME_VAULT, "amqp:patient.updated", {}, SECRET.encode(), "data: not an object", NOON
+            entries.conn, VAULT, "amqp:patient.updated", {}, SECRET.encode(), "data: not an object", NOON
         )
     )
 
@@ -174,7 +171,7 @@ def test_the_quarantine_is_listed_shown_and_dismissed(run: Run, books: Any) -> N
 
 
 def test_what_is_refused_again_stays_and_exits_with_1(run: Run, books: Any) -> None:
-    number = books(lambda entries: quarantine.hold(entries.conn, HOME_VAULT, "amqp:x", {}, b"{", "not JSON", NOON))
+    number = books(lambda entries: quarantine.hold(entries.conn, VAULT, "amqp:x", {}, b"{", "not JSON", NOON))
 
     result = run("quarantine", "replay", str(number))
 

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import pika
 import pytest
-from sqlalchemy import Engine, func, insert, select
+from sqlalchemy import Engine, func, insert, select, update
 from sqlalchemy.exc import OperationalError
 
 from domain.events.codec import SOURCE
@@ -37,12 +37,15 @@ from workers.intake import Intake
 from workers.intake_items import parts, read
 
 NOW = datetime(2026, 3, 1, 15, 0, tzinfo=UTC)
+HOUR = timedelta(hours=1)
 PREFIX = "org.reactivation."
 
 
 class StoppedClock:
+    at = NOW
+
     def now(self) -> datetime:
-        return NOW
+        return self.at
 
 
 @dataclass
@@ -51,6 +54,7 @@ class House:
 
     intake: Intake
     engine: Engine
+    clock: StoppedClock
     replies: list[int]
     receipts: list[int]
 
@@ -81,8 +85,9 @@ def house_on(engine: Engine, vault: Vault) -> House:
     furnish(engine)
     replies: list[int] = []
     receipts: list[int] = []
-    intake = Intake(engine, vault, StoppedClock(), on_replies=replies.extend, on_receipts=receipts.extend)
-    return House(intake, engine, replies, receipts)
+    clock = StoppedClock()
+    intake = Intake(engine, vault, clock, on_replies=replies.extend, on_receipts=receipts.extend)
+    return House(intake, engine, clock, replies, receipts)
 
 
 @pytest.fixture
@@ -436,6 +441,101 @@ def test_the_newest_choice_about_a_channel_counts_and_all_are_kept(house: House)
     assert house.all(consent.c.channel, consent.c.status) == [("sms", "revoked")]
     assert sorted(row[1] for row in house.all(choice_event.c.id, choice_event.c.kind)) == ["granted", "revoked"]
     assert house.count(suppression) == 0
+
+
+@pytest.mark.parametrize("is_grant_first", [True, False])
+def test_of_a_grant_and_a_revocation_at_one_instant_the_revocation_counts(house: House, is_grant_first: bool) -> None:
+    told = [
+        choice("consent.granted", "c1", channel="sms"),
+        choice("consent.revoked", "c2", channel="sms", scope="channel"),
+    ]
+
+    house.intake.take(told if is_grant_first else told[::-1])
+
+    assert house.all(consent.c.channel, consent.c.status) == [("sms", "revoked")]
+
+
+def test_a_newer_grant_outlives_a_revocation_that_comes_late(house: House) -> None:
+    house.intake.take([choice("consent.granted", "c2", channel="sms", at="2026-02-22T10:00:00Z")])
+
+    house.intake.take([choice("consent.revoked", "c1", channel="sms", scope="channel")])
+
+    assert house.all(consent.c.channel, consent.c.status) == [("sms", "granted")]
+
+
+def test_a_choice_dated_in_the_future_counts_from_when_we_heard_of_it(house: House) -> None:
+    house.intake.take([choice("consent.granted", "c1", channel="sms", at="2099-01-01T00:00:00Z")])
+    (told,) = house.all(consent.c.since)
+
+    house.intake.take([choice("consent.revoked", "c2", channel="sms", scope="channel", at="2099-01-02T00:00:00Z")])
+
+    assert told == (NOW,)
+    assert house.all(consent.c.status, consent.c.since) == [("revoked", NOW)]
+
+
+def wrote(text: str, number: str, at: datetime | None, **attributes: Any) -> BusMessage:
+    data = {
+        "channel": "sms",
+        "provider_id": f"SM{number}",
+        "sender": {"system": "phone", "value": "+15205550123"},
+        "text": text,
+    }
+    dated = {} if at is None else {"time": at.isoformat()}
+    return event("reply.received", data, number, **dated, **attributes)
+
+
+def test_a_start_that_a_gateway_delivers_late_does_not_lift_the_stop_written_after_it(house: House) -> None:
+    house.intake.take([event("patient.registered", PATIENT), wrote("STOP", "r2", NOW - HOUR)])
+    house.clock.at = NOW + HOUR
+
+    house.intake.take([wrote("START", "r1", NOW - 2 * HOUR)])
+
+    assert house.count(suppression, suppression.c.lifted_at.is_(None)) == 2
+    assert house.all(reply.c.id, reply.c.received_at) == [(1, NOW - HOUR), (2, NOW - 2 * HOUR)]
+
+
+def test_a_start_posted_over_http_is_dated_by_its_event_as_well(house: House) -> None:
+    house.intake.take([event("patient.registered", PATIENT), wrote("STOP", "r2", NOW - HOUR)])
+
+    house.clock.at = NOW + HOUR
+    late = wrote("START", "r1", NOW - 2 * HOUR)
+    house.intake.take_posted("http:/events", {"content-type": STRUCTURED}, late.body)
+
+    assert house.count(suppression, suppression.c.lifted_at.is_(None)) == 2
+
+
+def test_a_gateways_clock_that_is_ahead_makes_no_future(house: House) -> None:
+    house.intake.take([event("patient.registered", PATIENT), wrote("START", "r1", NOW + 9 * HOUR)])
+    house.clock.at = NOW + HOUR
+
+    house.intake.take([wrote("STOP", "r2", None)])
+
+    assert house.count(suppression, suppression.c.lifted_at.is_(None)) == 2
+    assert {row[1] for row in house.all(choice_event.c.id, choice_event.c.at)} == {NOW, NOW + HOUR}
+
+
+@pytest.mark.parametrize("told_at", [None, NOW + timedelta(days=300)])
+def test_a_start_replayed_from_quarantine_is_dated_no_later_than_it_came(
+    house: House, told_at: datetime | None
+) -> None:
+    house.intake.take([event("patient.registered", PATIENT, organisation="ponderosa")])
+    house.intake.take([wrote("START", "r1", told_at, organisation="mesa")])
+    with house.engine.begin() as conn:
+        conn.execute(update(quarantine.quarantine).values(received_at=NOW - 2 * HOUR))
+        conn.execute(
+            insert(organisation).values(id=2, key="mesa", name="Mesa", phone="+15555550101", postal_address="2 Way")
+        )
+        conn.execute(
+            insert(site).values(organisation_id=2, key="mesa", name="Mesa", zone="America/Phoenix", state="AZ")
+        )
+    house.intake.take([event("patient.registered", PATIENT | {"site": "mesa"}, "p2", organisation="mesa")])
+    house.intake.take([wrote("STOP", "r2", NOW - HOUR, organisation="mesa")])
+
+    (replayed,) = house.intake.replay([1])
+
+    assert replayed.problem is None
+    assert house.count(reply) == 2
+    assert house.count(suppression, suppression.c.lifted_at.is_(None)) == 2
 
 
 def test_a_choice_about_something_that_is_no_number_is_refused_without_repeating_it(house: House) -> None:

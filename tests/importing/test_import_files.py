@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from domain.ledger.patients import contact_point, patient
 from domain.ledger.store import open_ledger, reading
 from domain.ledger.vault import Vault
 from ops.runtime.yamlfile import FileProblems
+from producers.importing.dates import end_of_day
 from producers.importing.mapping_file import read_mapping
 from producers.importing.organisation_file import read_organisation
 from producers.importing.result import ImportResult
@@ -93,12 +95,12 @@ def test_a_gzip_file_without_its_name_is_read(
 
 
 def test_an_empty_file_is_noted(engine: Engine, vault: Vault, organisation_file: Path, tmp_path: Path) -> None:
-    path = write_lines(tmp_path / "Patient.ndjson", [])
+    path = write_lines(tmp_path / "Encounter.ndjson", [])
 
     result = take(engine, vault, organisation_file, path)
 
-    assert result.files == ()
-    assert result.notes == ("Patient.ndjson: the file is empty",)
+    assert result.files == result.warnings == ()
+    assert result.notes == ("Encounter.ndjson: the file is empty",)
 
 
 def test_every_problem_is_told_at_once_and_nothing_is_written(
@@ -315,3 +317,87 @@ def test_the_files_in_the_guide_are_read_as_they_stand(tmp_path: Path) -> None:
     assert found.fhir is not None
     assert found.fhir.care_gaps[0].measure == "diabetes"
     assert set(read_mapping(mapping).files) == {"encounters.csv", "conditions.csv"}
+
+
+@pytest.mark.parametrize("name", ["Patient.ndjson", "Patient-1.ndjson.gz", "patients.ndjson"])
+def test_a_file_of_patients_without_any_is_a_warning(
+    engine: Engine, vault: Vault, organisation_file: Path, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(b"\n\n") if name.endswith(".gz") else b"")
+
+    result = take(engine, vault, organisation_file, path)
+
+    assert result.notes == result.files == ()
+    assert result.warnings == (
+        f"{name}: no patients are in it; if that is not what the record system has, its export failed",
+    )
+
+
+def test_rows_of_patients_that_are_none_and_a_csv_without_a_header_are_warnings(
+    engine: Engine, vault: Vault, organisation_file: Path, tmp_path: Path
+) -> None:
+    folder = csv_export(tmp_path, people="Number;Clinic;First;Born;Mobile;Home;Mail;Died;Enterprise\n", visits="")
+
+    told = [take(engine, vault, organisation_file, folder).warnings for _ in range(2)]
+
+    # also when the same file comes again the night after
+    assert told[0] == told[1]
+    assert [warning.partition(":")[0] for warning in told[0]] == ["visits.csv", "people.csv"]
+
+
+@pytest.mark.parametrize("written", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("expected", ["utf-8", "utf-8-sig", "cp1252"])
+def test_a_csv_in_utf_16_is_told_in_one_sentence(
+    engine: Engine, vault: Vault, organisation_file: Path, tmp_path: Path, written: str, expected: str
+) -> None:
+    folder = csv_export(tmp_path)
+    (folder / "mapping.yaml").write_text(MAPPING.replace("cp1252", expected))
+    (folder / "gaps.csv").write_bytes("Id;Number;Due\ng1;1;2026-01-31\n".encode(written))
+
+    with pytest.raises(ImportProblem) as raised:
+        take(engine, vault, organisation_file, folder)
+
+    name = {"cp1252": "CP1252"}.get(expected, "UTF-8")
+    assert str(raised.value) == (
+        f"gaps.csv:1: not {name}: write it as {name}, or say its `encoding` in the mapping (utf-16, cp1252, …)"
+    )
+
+
+def test_a_csv_in_utf_16_is_read_if_the_mapping_says_so_and_one_that_is_not_is_told(
+    engine: Engine, vault: Vault, organisation_file: Path, tmp_path: Path
+) -> None:
+    folder = csv_export(tmp_path, people="Number;Clinic;First;Born;Mobile;Home;Mail;Died;Enterprise\n1;A;x;;;;;;\n")
+    people = folder / "people.csv"
+    (folder / "mapping.yaml").write_text(MAPPING.replace("cp1252", "utf-16"))
+    utf_16 = people.read_bytes().decode().encode("utf-16")
+
+    people.write_bytes(utf_16)
+    assert [file.taken for file in take(engine, vault, organisation_file, folder).files] == [1]
+
+    # half a character at the end
+    people.write_bytes(utf_16 + "2;A;x;;;;;;\n".encode("utf-16-le") + b"\x00")
+    with pytest.raises(ImportProblem, match=r"^people\.csv:\d+: .*not UTF-16"):
+        take(engine, vault, organisation_file, folder)
+
+
+def test_an_export_of_a_day_to_come_is_refused_before_anything_is_written(
+    engine: Engine, vault: Vault, organisation_file: Path, tmp_path: Path
+) -> None:
+    path = write_lines(tmp_path / "Patient.ndjson", [a_patient("p1")])
+
+    def take_as_of(day: date) -> ImportResult:
+        try:
+            return run_import(
+                engine, vault, organisation_file=organisation_file, sources=[path], now=NOW, as_of=end_of_day(day)
+            )
+        finally:
+            engine.dispose()
+
+    for ahead in (2, 13_000):
+        with pytest.raises(ImportProblem, match=r"^--as-of: \d{4}-\d\d-\d\d is to come"):
+            take_as_of(NOW.date() + timedelta(days=ahead))
+    with reading(engine) as conn:
+        assert conn.execute(select(organisation)).all() == []
+    # somewhere it is tomorrow already
+    assert [file.taken for file in take_as_of(NOW.date() + timedelta(days=1)).files] == [1]

@@ -122,6 +122,22 @@ def sent_after_a_stop_of_the_patient(books: Books) -> None:
     books.sent(who, books.enrol(who))
 
 
+def sent_after_a_stop_that_an_earlier_start_had_lifted(books: Books) -> None:
+    who = books.person()
+    books.stop(NOON - 2 * DAY, in_force=False, contact_point_id=who.phone)
+    books.add(
+        choice_event,
+        organisation_id=books.org,
+        contact_point_id=who.phone,
+        kind="restored",
+        source="reply",
+        at=NOON - 3 * DAY,
+        recorded_at=NOON - DAY,
+    )
+    books.sent(who, books.enrol(who))
+    books.stop(NOON + DAY, contact_point_id=who.phone)
+
+
 def sent_after_a_stop_at_the_number_by_a_housemate(books: Books) -> None:
     who = books.person()
     books.stop(NOON - DAY, contact_point_id=who.phone)
@@ -304,6 +320,17 @@ def a_stop_in_the_history_that_is_not_in_force(books: Books) -> None:
     books.stop(NOON, in_force=False, contact_point_id=books.person().phone)
 
 
+def a_stop_lifted_by_a_start_made_before_it(books: Books) -> None:
+    who = books.person()
+    books.stop(NOON, lifted_at=NOON - DAY, contact_point_id=who.phone)
+
+
+def a_stop_by_reply_that_is_in_no_history(books: Books) -> None:
+    who = books.person()
+    books.stop(NOON - 2 * DAY, lifted_at=NOON - DAY, contact_point_id=who.phone)
+    books.reply(who, "opt_out", at=NOON)
+
+
 def a_stop_in_force_without_a_history(books: Books) -> None:
     who = books.person()
     books.stop(NOON, patient_id=who.id)
@@ -312,6 +339,7 @@ def a_stop_in_force_without_a_history(books: Books) -> None:
 
 PLANTED: list[tuple[Callable[[Books], None], str]] = [
     (sent_after_a_stop_of_the_patient, "sent_after_opt_out"),
+    (sent_after_a_stop_that_an_earlier_start_had_lifted, "sent_after_opt_out"),
     (sent_after_a_stop_at_the_number_by_a_housemate, "sent_after_opt_out"),
     (sent_between_a_stop_and_a_later_start, "sent_after_opt_out"),
     (sent_long_after_its_claim_in_spite_of_a_stop_meanwhile, "sent_after_opt_out"),
@@ -344,6 +372,8 @@ PLANTED: list[tuple[Callable[[Books], None], str]] = [
     (an_end_without_a_reason, "without_reason"),
     (a_touch_planned_for_the_holdout, "holdout_contacted"),
     (a_stop_in_the_history_that_is_not_in_force, "suppression_disagrees"),
+    (a_stop_lifted_by_a_start_made_before_it, "suppression_disagrees"),
+    (a_stop_by_reply_that_is_in_no_history, "suppression_disagrees"),
     (a_stop_in_force_without_a_history, "suppression_disagrees"),
 ]
 
@@ -367,6 +397,41 @@ def test_a_call_right_behind_an_opt_out_its_claim_could_not_see_is_no_breach(boo
     who = books.person()
     books.stop(NOON, patient_id=who.id)
     books.sent(who, books.enrol(who), NOON + SECOND / 2, claimed_at=NOON - SECOND / 2)
+
+    assert found(books) == {}
+
+
+def test_a_call_between_two_stops_of_one_opt_out_is_a_breach(books: Books) -> None:
+    who = books.person()
+    books.stop(NOON - DAY, contact_point_id=who.phone)
+    books.stop(NOON + DAY, in_force=False, contact_point_id=who.phone)
+    books.sent(who, books.enrol(who))
+
+    assert found(books) == {"sent_after_opt_out": 1}
+
+
+def test_a_call_after_a_reply_that_stopped_and_never_entered_the_history_is_a_breach(books: Books) -> None:
+    who = books.person()
+    books.stop(NOON - 3 * DAY, lifted_at=NOON - 2 * DAY, contact_point_id=who.phone)
+    books.reply(who, "opt_out", at=NOON - DAY)
+    books.sent(who, books.enrol(who))
+
+    assert found(books) == {"sent_after_opt_out": 1, "suppression_disagrees": 1}
+
+
+def test_a_stop_told_after_the_start_that_followed_it_holds_nobody_back(books: Books) -> None:
+    who = books.person()
+    books.add(
+        choice_event,
+        organisation_id=books.org,
+        contact_point_id=who.phone,
+        kind="restored",
+        source="reply",
+        at=NOON - DAY,
+        recorded_at=NOON - DAY,
+    )
+    books.stop(NOON - 2 * DAY, in_force=False, contact_point_id=who.phone)
+    books.sent(who, books.enrol(who))
 
     assert found(books) == {}
 

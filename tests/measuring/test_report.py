@@ -8,9 +8,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from domain.ledger import gauges, store
+from domain.ledger.choices import choice_event
 from domain.ledger.inbound import receipt
 from domain.ledger.organisations import organisation
 from domain.ledger.outbox import outbox
@@ -43,7 +44,10 @@ def a_campaign(books: Books, treated: int = 8, held: int = 4) -> None:
         if n == 1:
             books.stop(NOON + DAY, contact_point_id=who.phone)
             books.stop(NOON + DAY, patient_id=who.id)
-            books.reply(who, "opt_out")
+            said = books.reply(who, "opt_out")
+            books.conn.execute(
+                update(choice_event).where(choice_event.c.contact_point_id == who.phone).values(reply_id=said)
+            )
         if n == 3:
             late = books.touch(
                 who, number, channel="email", state="suppressed", reason="suppressed_patient", ended_at=NOON

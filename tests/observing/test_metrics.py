@@ -66,6 +66,7 @@ def test_no_label_can_hold_a_person() -> None:
         "channel",
         "intent",
         "kind",
+        "lane",
         "line",
         "outcome",
         "promise",

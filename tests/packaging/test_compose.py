@@ -84,6 +84,11 @@ def test_services_wait_for_services_that_exist_and_can_tell_they_are_ready(compo
                 assert (needed, condition["condition"]) == ("migrate", "service_completed_successfully")
 
 
+def test_the_web_process_waits_for_nobody_for_providers_do_not_ask_twice(compose: dict[str, Any]) -> None:
+    assert compose["services"]["web"]["depends_on"] == {}
+    assert {name for name in _commands(compose) if not compose["services"][name]["depends_on"]} == {"web"}
+
+
 def test_every_volume_used_is_declared_or_in_the_repository(compose: dict[str, Any]) -> None:
     sources = {
         volume.split(":")[0] for service in compose["services"].values() for volume in service.get("volumes", [])

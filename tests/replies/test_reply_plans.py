@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from domain.ledger.store import open_ledger
 from domain.ledger.vault import Vault
 
 _GROWING = ("attempt", "choice_event", "contact_point", "enrolment", "patient", "patient_contact", "receipt", "reply")
+_LATER = NOW + timedelta(minutes=1)
 _GROWING += ("suppression", "touch", "touch_event")
 
 
@@ -28,6 +30,7 @@ def engine(postgres_url: str) -> Iterator[Engine]:
 
 def _receive(conn: Connection, vault: Vault, household: Household) -> None:
     replies.take(conn, vault, channel="sms", system="phone", provider_id="SM1", sender=PHONE, text="STOP", now=NOW)
+    replies.take(conn, vault, channel="sms", system="phone", provider_id="SM2", sender=PHONE, text="START", now=_LATER)
 
 
 def _read(conn: Connection, vault: Vault, household: Household) -> None:

@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 
 import pytest
 from household import EMAIL, NOW, PHONE, STRANGER, Household, count, row, rows, send
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, update
 
-from domain.ledger import choices, intake, replies, senders
+from domain.ledger import intake, replies, senders
 from domain.ledger.choices import choice_event, suppression
 from domain.ledger.heeding import ANSWERS_PER_DAY
 from domain.ledger.inbound import reply
@@ -23,6 +23,8 @@ from domain.ledger.vault import Vault
 from domain.rules.news import Contact, PatientNews
 from domain.rules.vocabulary import ContactSystem, Intent
 
+MINUTE = timedelta(minutes=1)
+
 
 def _take(
     ledger: Engine,
@@ -33,12 +35,21 @@ def _take(
     sender: str = PHONE,
     channel: str = "sms",
     now: datetime = NOW,
+    received_at: datetime | None = None,
 ) -> Taken:
     system = "email" if channel == "email" else "phone"
     return transact(
         ledger,
         lambda conn: replies.take(
-            conn, vault, channel=channel, system=system, provider_id=id, sender=sender, text=text, now=now
+            conn,
+            vault,
+            channel=channel,
+            system=system,
+            provider_id=id,
+            sender=sender,
+            text=text,
+            now=now,
+            received_at=received_at,
         ),
     )
 
@@ -97,11 +108,59 @@ def test_a_second_stop_is_stored_but_not_confirmed_again(ledger: Engine, vault: 
 
 def test_a_stop_after_a_start_is_confirmed_again(ledger: Engine, vault: Vault, household: Household) -> None:
     for number, word in enumerate(("STOP", "START", "STOP")):
-        _take(ledger, vault, word, id=f"SM{number}")
+        _take(ledger, vault, word, id=f"SM{number}", now=NOW + number * MINUTE)
 
     assert _answers(ledger) == ["opt_out_confirmation", "opt_in_confirmation", "opt_out_confirmation"]
-    with ledger.connect() as conn:
-        assert choices.is_opted_out(conn, household.phone)
+    assert len(rows(ledger, suppression, lifted_at=None)) == 3
+
+
+def test_a_start_written_before_the_last_stop_neither_lifts_it_nor_is_confirmed(
+    ledger: Engine, vault: Vault, household: Household
+) -> None:
+    _take(ledger, vault, "STOP", id="SM1")
+    _take(ledger, vault, "STOP", id="SM3", now=NOW + 20 * MINUTE)
+
+    late = _take(ledger, vault, "START", id="SM2", received_at=NOW + 10 * MINUTE, now=NOW + 21 * MINUTE)
+
+    assert late.answer_id is None
+    assert len(rows(ledger, suppression, lifted_at=None)) == 3
+    stops = rows(ledger, choice_event, contact_point_id=household.phone, kind="suppressed")
+    assert [each["at"] for each in stops] == [NOW, NOW + 20 * MINUTE]
+
+
+def test_a_stop_that_a_later_start_overtook_stops_nobody_and_is_not_confirmed(
+    ledger: Engine, vault: Vault, household: Household
+) -> None:
+    _take(ledger, vault, "START", id="SM2", now=NOW + MINUTE)
+
+    late = _take(ledger, vault, "STOP", id="SM1", received_at=NOW, now=NOW + 2 * MINUTE)
+
+    assert (late.intent, late.answer_id) == (Intent.OPT_OUT, None)
+    assert rows(ledger, suppression) == []
+
+
+def test_a_reply_read_late_is_dated_by_its_reception(ledger: Engine, vault: Vault, household: Household) -> None:
+    waiting = _take(ledger, vault, "hello", id="SM1")
+    _take(ledger, vault, "START", id="SM2", now=NOW + MINUTE)
+    with ledger.begin() as conn:
+        # as after a change of the rules: what nobody understood then, is an opt-out now
+        conn.execute(update(reply).where(reply.c.id == waiting.reply_id).values(body=vault.seal("STOP", "reply.body")))
+
+        (read,) = replies.read(conn, vault, [waiting.reply_id or 0], NOW + 2 * MINUTE)
+
+    assert (read.intent, read.answer_id) == (Intent.OPT_OUT, None)
+    assert rows(ledger, suppression) == []
+    (stop,) = rows(ledger, choice_event, kind="suppressed")
+    assert (stop["at"], stop["recorded_at"]) == (NOW, NOW + 2 * MINUTE)
+
+
+def test_messages_dated_long_ago_count_toward_the_ceiling_of_answers(
+    ledger: Engine, vault: Vault, household: Household
+) -> None:
+    for number in range(ANSWERS_PER_DAY + 1):
+        _take(ledger, vault, "HELP", id=f"SM{number}", received_at=NOW - timedelta(days=9))
+
+    assert len(_answers(ledger)) == ANSWERS_PER_DAY
 
 
 @pytest.mark.parametrize("word", ["YES", "sí", "OUI", "C", "👍"])

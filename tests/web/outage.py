@@ -49,7 +49,7 @@ def on_disk(directory: Path) -> bytes:
 
 def is_drained(directory: Path) -> bool:
     """Whether nothing waits there any more."""
-    return not list(directory.glob("*.spool"))
+    return not [*directory.glob("*.spool"), *(directory / "receipts").glob("*.spool")]
 
 
 def sid(number: int) -> str:

@@ -10,7 +10,7 @@ from household import NOW, PHONE, StoppedClock, count, rows
 from outage import is_drained, on_disk, sid, start_before
 from relay import Relay
 from sqlalchemy import Engine
-from webserver import Serve, Web, start_web, wait_for
+from webserver import Serve, start_web, wait_for
 
 from domain.ledger.choices import choice_event, suppression
 from domain.ledger.inbound import receipt, reply
@@ -85,7 +85,8 @@ def test_what_comes_while_others_wait_goes_behind_them_even_if_the_ledger_is_bac
     away: tuple[Relay, Engine], vault: Vault, serve: Serve, directory: Path
 ) -> None:
     relay, engine = away
-    web = start_before(engine, vault, serve, directory)
+    clock = StoppedClock()
+    web = start_before(engine, vault, serve, directory, clock=clock)
     other = open_ledger(str(engine.url.render_as_string(hide_password=False)))
     relay.cut()
     web.inbound("STOP")
@@ -94,6 +95,7 @@ def test_what_comes_while_others_wait_goes_behind_them_even_if_the_ledger_is_bac
         # the ledger is there, and the replay cannot go on yet
         conn.execute(organisation.update().values(name="Lakeside"))
         conn.exec_driver_sql("LOCK TABLE reply")
+        clock.at = NOW + timedelta(minutes=1)
         behind = web.inbound("START", sid=sid(2))
 
         assert behind.status_code == 200
@@ -163,7 +165,31 @@ def test_a_late_start_does_not_lift_an_opt_out_made_after_it(
     wait_for(lambda: is_drained(directory))
     assert count(engine, reply) == 2
     assert len(rows(engine, suppression, lifted_at=None)) == 3
-    assert rows(engine, choice_event, kind="restored") == []
+    # kept all the same, and nothing of it reached the patients
+    assert [each["patient_id"] for each in rows(engine, choice_event, kind="restored")] == [None]
+
+
+def test_a_start_that_waited_at_one_process_does_not_lift_the_second_stop_taken_by_another(
+    away: tuple[Relay, Engine], postgres_url: str, vault: Vault, serve: Serve, directory: Path
+) -> None:
+    relay, engine = away
+    clock = StoppedClock()
+    cut_off = start_before(engine, vault, serve, directory, clock=clock)
+    other = open_ledger(postgres_url)
+    connected = start_web(other, vault, serve, settles=False, spool_directory=directory, clock=clock)
+    connected.inbound("STOP")
+    relay.cut()
+    clock.at = NOW + timedelta(minutes=10)
+    cut_off.inbound("START", sid=sid(2))
+    clock.at = NOW + timedelta(minutes=20)
+    connected.inbound("STOP", sid=sid(3))
+
+    relay.mend()
+
+    wait_for(lambda: is_drained(directory))
+    assert count(other, reply) == 3
+    assert len(rows(other, suppression, lifted_at=None)) == 3
+    other.dispose()
 
 
 def test_a_one_click_unsubscribe_is_kept_too_and_the_patient_is_told_that_it_is_done(
@@ -194,19 +220,24 @@ def test_a_one_click_unsubscribe_is_kept_too_and_the_patient_is_told_that_it_is_
 
 
 def test_an_unsubscribe_taken_twice_does_not_undo_the_start_that_followed(
-    ledger: Engine, web: Web, vault: Vault
+    ledger: Engine, vault: Vault, serve: Serve
 ) -> None:
+    clock = StoppedClock()
+    web = start_web(ledger, vault, serve, clock=clock)
     with ledger.begin() as conn:
         conn.execute(touch.update().values(contact_point_id=web.household.phone))
     path = web.link("unsubscribe", web.household.touches[0])
     web.client.post(path, data=_ONE_CLICK)
+    clock.at = NOW + timedelta(minutes=1)
     web.inbound("START")
 
-    # the clock stands still: for the ledger it is the same POST, taken from disk once more
+    # of the same instant: for the ledger it is the same POST, taken from disk once more
+    clock.at = NOW
     answer = web.client.post(path, data=_ONE_CLICK)
 
     assert answer.status_code == 200
     assert rows(ledger, suppression, lifted_at=None) == []
+    assert len(rows(ledger, choice_event, kind="suppressed")) == 3
 
 
 def test_a_booking_link_asks_for_patience_while_the_ledger_is_away(

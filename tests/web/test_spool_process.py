@@ -117,7 +117,7 @@ def start(relay: tuple[Relay, str], engine: Engine, vault: Vault, home: Path, tm
 
 
 def _files(home: Path) -> list[Path]:
-    return sorted((home / "spool").glob("*.spool"))
+    return sorted([*(home / "spool").glob("*.spool"), *(home / "spool" / "receipts").glob("*.spool")])
 
 
 def test_a_web_process_that_is_killed_with_a_full_spool_loses_nothing_it_answered_for(
@@ -149,22 +149,25 @@ def test_a_process_that_is_killed_between_storing_and_its_mark_stores_nothing_tw
         first.web.inbound(text, sid=sid(number))
     first.web.status("sent", sid=sid(9))
     first.kill()
-    (left,) = _files(home)
-    copy = shutil.copy(left, tmp_path / "copy")
+    # one of each lane
+    left = _files(home)
+    copies = [shutil.copy(each, tmp_path / f"copy-{number}") for number, each in enumerate(left)]
     relay[0].mend()
     second = start()
     wait_for(lambda: not _files(home), 60)
     second.kill()
 
     # as if the kill had come right before anything of it was marked
-    shutil.copy(copy, left)
+    for copy, each in zip(copies, left, strict=True):
+        shutil.copy(copy, each)
     start()
 
     wait_for(lambda: not _files(home), 60)
     assert (count(engine, reply), count(engine, receipt)) == (3, 1)
     assert len(rows(engine, touch, kind="answer")) == 2
     assert rows(engine, suppression, lifted_at=None) == []
-    assert not list((home / "spool").glob("failed/*"))
+    assert len(left) == 2
+    assert not list((home / "spool").rglob("failed/*"))
 
 
 def test_processes_that_share_a_home_keep_apart_and_a_survivor_takes_what_the_dead_one_left(

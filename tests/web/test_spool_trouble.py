@@ -69,7 +69,7 @@ def test_storing_that_was_given_up_may_still_end_and_taking_it_again_changes_not
     assert web.jobs == [send_answers("sms", (planned["id"],))]
 
 
-def test_an_embedded_ledger_that_another_process_has_locked_is_waited_foron_disk(
+def test_an_embedded_ledger_that_another_process_has_locked_is_waited_for_on_disk(
     sqlite_url: str, vault: Vault, serve: Serve, directory: Path
 ) -> None:
     engine = open_ledger(f"{sqlite_url}?timeout=0.2")
@@ -89,15 +89,14 @@ def test_an_embedded_ledger_that_another_process_has_locked_is_waited_foron_disk
 def test_before_there_is_an_organisation_messages_wait_for_it_however_long(
     sqlite_url: str, vault: Vault, serve: Serve, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Engine] = []
+    asked: list[Exception] = []
 
-    def is_ready(engine: Engine) -> bool:
-        asked.append(engine)
-        return outage.is_ready(engine)
+    def is_away(error: Exception) -> bool:
+        asked.append(error)
+        return outage.is_away(error)
 
-    monkeypatch.setattr("producers.webhooks.replay.is_ready", is_ready)
+    monkeypatch.setattr("producers.webhooks.replay.is_away", is_away)
     monkeypatch.setattr("producers.webhooks.replay._FIRST_PAUSE", 0.001)
-    monkeypatch.setattr("producers.webhooks.replay.TRIES", 3)
     engine = open_ledger(sqlite_url)
     web = start_before(engine, vault, serve, directory, settles=False)
 
@@ -130,43 +129,88 @@ def test_what_the_ledger_refuses_is_set_aside_and_those_behind_it_go_on(
     assert len(rows(engine, suppression, lifted_at=None)) == 3
     (kept,) = (directory / "failed").glob("*.spool")
     assert _TEXT.encode() not in kept.read_bytes()
-    wait_for(lambda: metrics.spool_failed._value.get() == 1)
-    assert metrics.spool._value.get() == 0
+    wait_for(lambda: metrics.spool_failed.labels("choices")._value.get() == 1)
+    assert metrics.spool.labels("choices")._value.get() == 0
 
 
-def test_what_fails_again_and_again_while_the_ledger_takes_others_is_set_aside(
-    postgres_url: str, vault: Vault, directory: Path
+@pytest.mark.parametrize(
+    ("breaks", "mends"),
+    [
+        (
+            "ALTER TABLE choice_event RENAME TO choice_event_moving",
+            "ALTER TABLE choice_event_moving RENAME TO choice_event",
+        ),
+        (
+            "CREATE TRIGGER broken BEFORE INSERT ON reply EXECUTE FUNCTION fails('53100')",
+            "DROP TRIGGER broken ON reply",
+        ),
+        (
+            "CREATE TRIGGER broken BEFORE INSERT ON reply EXECUTE FUNCTION fails('25006')",
+            "DROP TRIGGER broken ON reply",
+        ),
+        (
+            "CREATE TRIGGER broken BEFORE INSERT ON reply EXECUTE FUNCTION fails('42501')",
+            "DROP TRIGGER broken ON reply",
+        ),
+        (
+            "CREATE TRIGGER broken BEFORE INSERT ON reply EXECUTE FUNCTION fails('55P03')",
+            "DROP TRIGGER broken ON reply",
+        ),
+        (
+            "CREATE TRIGGER broken BEFORE INSERT ON reply EXECUTE FUNCTION fails('57014')",
+            "DROP TRIGGER broken ON reply",
+        ),
+        (
+            "CREATE TRIGGER broken BEFORE INSERT ON reply EXECUTE FUNCTION fails('40P01')",
+            "DROP TRIGGER broken ON reply",
+        ),
+    ],
+    ids=["no table", "disk full", "read only", "no permission", "locked", "too slow", "deadlock"],
+)
+def test_trouble_of_the_ledger_is_waited_for_in_order_however_long_and_nothing_is_set_aside(
+    postgres_url: str, vault: Vault, directory: Path, monkeypatch: pytest.MonkeyPatch, breaks: str, mends: str
 ) -> None:
     engine = open_ledger(postgres_url)
     settle_in(engine, vault)
     with engine.begin() as conn:
         conn.exec_driver_sql(
-            "CREATE FUNCTION locked() RETURNS trigger LANGUAGE plpgsql AS "
-            "$$BEGIN RAISE EXCEPTION 'locked' USING ERRCODE = '55P03'; END$$"
+            "CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$BEGIN RAISE EXCEPTION 'trouble' USING ERRCODE = TG_ARGV[0]; END$$"
         )
-        conn.exec_driver_sql(
-            "CREATE TRIGGER locked BEFORE INSERT ON reply FOR EACH ROW "
-            f"WHEN (NEW.provider_id = '{sid(1)}') EXECUTE FUNCTION locked()"
-        )
+        conn.exec_driver_sql(breaks)
+    tried: list[str] = []
     clock, spool = StoppedClock(), Spool(directory, vault)
-    handover = Handover(lambda _: None)
-    store = ArrivalStore(engine=engine, vault=vault, clock=clock, handover=handover, observe_opt_out=lambda _: None)
-    replay = Replay(spool, store, engine, clock, longest_pause=0.01)
+    store = ArrivalStore(
+        engine=engine, vault=vault, clock=clock, handover=Handover(lambda _: None), observe_opt_out=lambda _: None
+    )
+    take = store.take
+
+    def watched(arrival: ReplyArrival) -> object:
+        tried.append(arrival.provider_id)
+        return take(arrival)
+
+    monkeypatch.setattr(store, "take", watched)
+    replay = Replay(spool, store, clock, longest_pause=0.01)
     spool.start()
     for number in (1, 2):
         spool.append([ReplyArrival("sms", "phone", sid(number), PHONE, "STOP", NOW)]).result(timeout=30)
 
     replay.start()
+    wait_for(lambda: len(tried) > 40)
 
-    wait_for(lambda: not spool.waiting, 60)
+    assert set(tried) == {sid(1)}
+    assert (spool.waiting, spool.aside) == (2, 0)
+    with engine.begin() as conn:
+        conn.exec_driver_sql(mends)
+    wait_for(lambda: not spool.waiting)
     replay.close()
     spool.close()
-    assert spool.aside == 1
-    assert [each["provider_id"] for each in rows(engine, reply)] == [sid(2)]
+    assert [each["provider_id"] for each in rows(engine, reply)] == [sid(1), sid(2)]
+    assert len(rows(engine, suppression, lifted_at=None)) == 3
     engine.dispose()
 
 
-def test_what_was_set_aside_is_taken_once_it_is_moved_back(
+def test_what_was_set_aside_is_tried_again_by_the_next_process_once(
     away: tuple[Relay, Engine], vault: Vault, serve: Serve, directory: Path
 ) -> None:
     _, engine = away
@@ -180,13 +224,34 @@ def test_what_was_set_aside_is_taken_once_it_is_moved_back(
     with engine.begin() as conn:
         conn.exec_driver_sql("ALTER TABLE reply DROP CONSTRAINT bad")
 
+    start_before(engine, vault, serve, directory, settles=False)
+
+    wait_for(lambda: rows(engine, suppression, lifted_at=None))
+    wait_for(lambda: is_drained(directory))
+    assert list(directory.rglob("*.spool")) == []
+
+
+def test_what_was_set_aside_is_taken_once_it_is_moved_back(
+    away: tuple[Relay, Engine], vault: Vault, serve: Serve, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, engine = away
+    monkeypatch.setattr("producers.webhooks.replay._LOOK_ROUND", 0.05)
+    web = start_before(engine, vault, serve, directory)
+    with engine.begin() as conn:
+        conn.exec_driver_sql("ALTER TABLE reply ADD CONSTRAINT bad CHECK (id < 0)")
+    # a refusal that is no outage is kept as well: nobody writes twice
+    assert web.inbound("STOP").status_code == 200
+    wait_for(lambda: list((directory / "failed").glob("*.spool")))
+    wait_for(lambda: is_drained(directory))
+    with engine.begin() as conn:
+        conn.exec_driver_sql("ALTER TABLE reply DROP CONSTRAINT bad")
+
     (kept,) = (directory / "failed").glob("*.spool")
     kept.rename(directory / kept.name)
-    again = start_before(engine, vault, serve, directory, settles=False)
 
     wait_for(lambda: is_drained(directory))
     assert len(rows(engine, suppression, lifted_at=None)) == 3
-    assert again.opt_out_seconds or web.opt_out_seconds
+    assert web.opt_out_seconds
 
 
 def test_one_bad_receipt_does_not_take_its_neighbours_with_it(
@@ -205,7 +270,7 @@ def test_one_bad_receipt_does_not_take_its_neighbours_with_it(
     wait_for(lambda: is_drained(directory))
     assert answers == [204] * 20
     assert {each["provider_ref"] for each in rows(engine, receipt)} == {sid(each) for each in range(20)} - {sid(7)}
-    assert len(list((directory / "failed").glob("*.spool"))) == 1
+    assert len(list((directory / "receipts" / "failed").glob("*.spool"))) == 1
 
 
 def test_a_thousand_stops_at_once_are_all_taken_and_only_others_are_turned_away(

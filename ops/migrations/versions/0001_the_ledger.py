@@ -395,9 +395,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_lapse_site_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_lapse")),
     )
-    op.create_index(
-        "ix_lapse_unreachable", "lapse", ["id"], **_where("declined = 'unreachable' AND closed_at IS NULL")
-    )
+    op.create_index("ix_lapse_unreachable", "lapse", ["id"], **_where("declined = 'unreachable' AND closed_at IS NULL"))
     op.create_index("ix_lapse_undecided", "lapse", ["detected_at"], **_where("decided_at IS NULL"))
     op.create_index(
         "uq_lapse_open", "lapse", ["patient_id", "service_line"], unique=True, **_where("closed_at IS NULL")
