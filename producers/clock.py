@@ -156,7 +156,7 @@ def run_clock(rounds: Rounds, clock: Clock, stop: threading.Event, *, pause: flo
     afterwards.
     """
     round_number = 0
-    standing_by = False
+    led: bool | None = None
     watch = _Watch(rounds, clock)
     with leadership.candidate(rounds.engine) as lead:
         while not stop.is_set():
@@ -170,9 +170,12 @@ def run_clock(rounds: Rounds, clock: Clock, stop: threading.Event, *, pause: flo
                 log.warning("clock_waits_for_database", error=type(error).__name__)
                 is_leader = False
             metrics.clock_leader.set(1 if is_leader else 0)
-            if not is_leader and not standing_by:
-                log.info("clock_stands_by", why="another clock process leads this ledger")
-            standing_by = not is_leader
+            if is_leader is not led:
+                if is_leader:
+                    log.info("clock_leads")
+                else:
+                    log.info("clock_stands_by", why="another clock process leads this ledger")
+            led = is_leader
             stop.wait(pause if is_leader else max(pause, 1.0))
 
 

@@ -61,8 +61,9 @@ def _look(conn: Connection, ids: Sequence[int], patient_ids: set[int], now: date
     found: list[Noticed] = []
     looked: list[dict[str, Any]] = []
     for chunk in chunks(ids):
-        # again under the lock: news may have come in between
-        for row in conn.execute(select(care).where(care.c.id.in_(chunk), care.c.scan_at <= now)):
+        # again under the lock: news may have come in between; in order, so that every store numbers lapses alike
+        again = select(care).where(care.c.id.in_(chunk), care.c.scan_at <= now).order_by(care.c.id)
+        for row in conn.execute(again):
             lapse, seen = _judge(row, people[row.patient_id], thresholds, now)
             looked.append(seen)
             found += [lapse] if lapse else []

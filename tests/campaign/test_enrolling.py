@@ -224,8 +224,8 @@ def test_who_opts_back_in_is_looked_at_again(health: Lakeside) -> None:
             organisation_id=health.organisation,
             contact_point_id=health.only(contact_point)["id"],
             source="reply",
-            at=NOW,
-            now=NOW,
+            at=NOW + DAY,
+            now=NOW + DAY,
         )
 
     assert (before, look_again(health).total()) == ({}, 1)
