@@ -5,21 +5,18 @@ No test needs luck or speed this way: what it shows is what happens whenever the
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, text
+from waiting import DEADLINE, wait_until
 
 from domain.ledger.store import open_ledger, reading
 
 T = TypeVar("T")
 
-#: Seconds until a test gives up; no behaviour depends on them.
-DEADLINE = 60.0
 
 #: Sessions of this database that wait for a lock of the given one, each with how long, in seconds.
 _WAITING_FOR = text(
@@ -61,11 +58,3 @@ def _longest_wait(engine: Engine, pid: int | None) -> float:
     """Seconds; below zero while nobody waits."""
     with reading(engine) as conn:
         return max(conn.scalars(_WAITING_FOR, {"pid": pid}), default=-1.0)
-
-
-def wait_until(is_so: Callable[[], bool], seconds: float = DEADLINE) -> None:
-    """Wait for a state that nobody signals; fail at the deadline."""
-    deadline, pause = time.monotonic() + seconds, threading.Event()
-    while not is_so():
-        assert time.monotonic() < deadline, "the state did not come"
-        pause.wait(0.01)

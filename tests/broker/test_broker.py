@@ -6,12 +6,12 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import dramatiq
 import pika
 import pytest
+from waiting import wait_until
 
 from domain.jobs import Job
 from ops.runtime.amqp import AmqpUrlError, BrokerUnavailable
@@ -38,15 +38,6 @@ class Notes:
         with self._changed:
             assert self._changed.wait_for(lambda: len(self.calls) >= count, seconds), f"only {len(self.calls)} calls"
             return list(self.calls)
-
-
-def until(is_so: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Wait for a state that nobody signals; RabbitMQ can only be asked."""
-    deadline = time.monotonic() + seconds
-    pause = threading.Event()
-    while not is_so():
-        assert time.monotonic() < deadline, "the state did not come"
-        pause.wait(0.05)
 
 
 @pytest.fixture(params=["local", "rabbitmq"])
@@ -131,7 +122,7 @@ def test_a_failed_job_is_reported_and_not_done_again(url: str) -> None:
         enqueue(broker, JOB)
         failed.wait(1)
         if isinstance(broker, QuorumBroker):
-            until(lambda: broker.get_queue_message_counts("notes") == (0, 0, 1))
+            wait_until(lambda: broker.get_queue_message_counts("notes") == (0, 0, 1))
 
     assert tried.calls == [[1, 2, 3]]
     broker.close()
@@ -285,7 +276,7 @@ def test_a_consumer_whose_queue_is_wiped_comes_back(
         notes.wait(1)
         raw.queue_delete("notes")
         if not is_declared_at_once:
-            until(lambda: depth(rabbitmq, "notes") == 0 and consumers_of(raw, "notes") == 1)
+            wait_until(lambda: depth(rabbitmq, "notes") == 0 and consumers_of(raw, "notes") == 1)
         enqueue(rabbitmq, JOB)
         calls = notes.wait(2)
 
@@ -307,7 +298,7 @@ def test_an_ack_after_a_reconnect_settles_nobody_elses_message(rabbitmq: QuorumB
     after.close()
 
     assert old.tag == new.tag  # type: ignore[attr-defined] # the trap: tags start again with every channel
-    until(lambda: depth(rabbitmq, "notes") == 2)
+    wait_until(lambda: depth(rabbitmq, "notes") == 2)
 
 
 def test_an_undecodable_job_is_set_aside_and_the_next_one_done(
@@ -322,7 +313,7 @@ def test_an_undecodable_job_is_set_aside_and_the_next_one_done(
     enqueue(rabbitmq, JOB)
     with working(rabbitmq, ["notes"], threads=1):
         notes.wait(1)
-        until(lambda: rabbitmq.get_queue_message_counts("notes") == (0, 0, 2))
+        wait_until(lambda: rabbitmq.get_queue_message_counts("notes") == (0, 0, 2))
 
     assert notes.calls == [[1, 2, 3]]
 

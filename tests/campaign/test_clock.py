@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from household import NOW, StoppedClock
 from practice import SYSTEMS, Practice, Provider
 from sqlalchemy import Engine, update
 from sqlalchemy.exc import OperationalError
+from waiting import wait_until
 
 from domain.jobs import Job
 from domain.ledger import heartbeat, leadership, outbox
@@ -68,15 +68,6 @@ def something_to_tell(engine: Engine) -> None:
         outbox.add(conn, "rejected.event", {"source": "a feed", "reason": "for a test", "quarantine_id": 1}, NOW)
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait until `condition` holds; fail at the deadline."""
-    deadline = time.monotonic() + seconds
-    poll = threading.Event()
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        poll.wait(0.01)
-
-
 @pytest.fixture
 def other(ledger_url: str, ledger: Engine) -> Iterator[Engine]:
     """The same ledger, opened by a second process."""
@@ -108,13 +99,13 @@ def test_a_second_clock_stands_by_and_takes_over(ledger: Engine, other: Engine) 
 
     try:
         threads[0].start()
-        wait_for(lambda: bool(logs[0].relays))
+        wait_until(lambda: bool(logs[0].relays))
         threads[1].start()
         rounds_before = len(logs[0].relays)
-        wait_for(lambda: len(logs[0].relays) > rounds_before + 20)
+        wait_until(lambda: len(logs[0].relays) > rounds_before + 20)
         assert logs[1].relays == []
         stops[0].set()
-        wait_for(lambda: bool(logs[1].relays))
+        wait_until(lambda: bool(logs[1].relays))
     finally:
         for stop in stops:
             stop.set()

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
-from interleaving import DEADLINE, behind, unhurried
+from interleaving import behind, unhurried
 from lakeside import NOW, visit_of
 from sqlalchemy import Connection, Engine, select, update
+from waiting import DEADLINE
 from welcome_back import SYSTEMS, Lakeside
 
 from domain.ledger import choices, enrolling, intake, reviews

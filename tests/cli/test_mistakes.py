@@ -6,14 +6,13 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 from lakeside import ORGANISATION, a_patient, write_lines
+from waiting import wait_until
 
 from ops.migrations.run import newest
 from ops.runtime import connecting
@@ -257,11 +256,3 @@ def test_ctrl_c_ends_a_clock_quietly(home: Path, ledger_file: Path) -> None:
 
     assert process.returncode == 0
     assert "Traceback" not in told
-
-
-def wait_until(is_so: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait for a state; fail at the deadline."""
-    deadline, poll = time.monotonic() + seconds, threading.Event()
-    while not is_so():
-        assert time.monotonic() < deadline, "waited in vain"
-        poll.wait(0.02)

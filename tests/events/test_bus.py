@@ -198,7 +198,10 @@ def test_a_consumer_whose_queue_is_wiped_comes_back(
             rabbitmq.publish([message(number)])
             if len(heard.messages) > 1 or again.wait(0.05):
                 break
-        heard.wait(2)
+        came = heard.wait(2)
+
+    assert [each.body for each in came[:1]] == [message(1).body]
+    assert came[1].body != message(1).body
 
 
 def test_messages_of_a_killed_consumer_are_delivered_to_the_next(amqp_url: str, rabbitmq: AmqpBus) -> None:

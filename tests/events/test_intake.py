@@ -6,7 +6,7 @@ import json
 import logging
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,6 +16,7 @@ import pika
 import pytest
 from sqlalchemy import Engine, func, insert, select, update
 from sqlalchemy.exc import OperationalError
+from waiting import wait_until
 
 from domain.events.codec import SOURCE
 from domain.events.envelope import STRUCTURED, EventProblem
@@ -617,7 +618,7 @@ def test_plain_clients_publish_in_both_modes_and_everything_ends_in_the_ledger(
     client = pika.BlockingConnection(pika.URLParameters(amqp_url))
     channel = client.channel()
     consumer.start()
-    until(lambda: has_consumer(client, INTAKE))
+    wait_until(lambda: has_consumer(client, INTAKE))
     attributes = {"specversion": "1.0", "source": "urn:example:ehr", "type": PREFIX + "appointment.booked"}
 
     channel.basic_publish(
@@ -626,14 +627,14 @@ def test_plain_clients_publish_in_both_modes_and_everything_ends_in_the_ledger(
         event("patient.registered", PATIENT).body,
         pika.BasicProperties(content_type=STRUCTURED),
     )
-    until(lambda: house.count(patient) == 1)
+    wait_until(lambda: house.count(patient) == 1)
     for prefix in ("cloudEvents_", "cloudEvents:"):
         headers = {prefix + name: value for name, value in (attributes | {"id": prefix}).items()}
         body = json.dumps(appointment_data(number=prefix)).encode()
         properties = pika.BasicProperties(content_type="application/json", headers=headers)
         channel.basic_publish(EXCHANGE, "appointment.booked", body, properties)
     channel.basic_publish(EXCHANGE, PREFIX + "wrong.key", b"\x00\xff\x00")
-    until(lambda: house.count(appointment) == 2 and house.count(quarantine.quarantine) == 1)
+    wait_until(lambda: house.count(appointment) == 2 and house.count(quarantine.quarantine) == 1)
 
     stop.set()
     consumer.join(60)
@@ -650,12 +651,3 @@ def has_consumer(client: pika.BlockingConnection, queue: str) -> bool:
         return channel.queue_declare(queue, passive=True).method.consumer_count > 0
     except pika.exceptions.ChannelClosedByBroker:
         return False
-
-
-def until(is_so: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Wait for a state that nobody signals."""
-    deadline = datetime.now(UTC) + timedelta(seconds=seconds)
-    pause = threading.Event()
-    while not is_so():
-        assert datetime.now(UTC) < deadline, "the state did not come"
-        pause.wait(0.05)

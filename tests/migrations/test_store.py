@@ -7,8 +7,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from interleaving import DEADLINE, behind
+from interleaving import behind
 from sqlalchemy import create_engine, text
+from waiting import DEADLINE
 
 from domain.ledger.store import open_ledger, reading
 from ops.migrations.run import current, downgrade

@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 
 import pytest
 from household import NOW, row, rows
-from interleaving import DEADLINE, behind, unhurried
+from interleaving import behind, unhurried
 from practice import SYSTEMS, Person, Practice
 from sqlalchemy import Connection, Engine
+from waiting import DEADLINE
 
 from domain.ledger import choices, claims, finishes, receipts, touches
 from domain.ledger.claims import Claim, Claimed

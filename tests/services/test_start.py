@@ -7,13 +7,12 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pika
 import psycopg
 import pytest
+from waiting import wait_until
 
 from ops.services import binaries
 from ops.services.binaries import POSTGRES, REDIS, Program, find, install_missing, look_for
@@ -47,7 +46,7 @@ def test_all_three_start_together_and_leave_no_process_and_no_file() -> None:
         assert _mentioning(home) >= set(pids)
 
     assert not any(_is_running(pid) for pid in pids)
-    _wait_for(lambda: _mentioning(home) == set())
+    wait_until(lambda: _mentioning(home) == set())
     assert not home.exists()
 
 
@@ -89,7 +88,7 @@ with start(["redis"], pathlib.Path({directory!r})) as services:
             parent.kill()
             parent.wait()
 
-            _wait_for(lambda: not _is_running(pid))
+            wait_until(lambda: not _is_running(pid))
 
 
 def test_a_failing_block_leaves_no_process() -> None:
@@ -264,10 +263,3 @@ def _mentioning(directory: Path) -> set[int]:
         if here.is_relative_to(directory):
             found.add(int(process.name))
     return found
-
-
-def _wait_for(is_so: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.02)

@@ -64,7 +64,13 @@ def test_a_job_the_broker_refused_does_not_stop_the_next() -> None:
 
 
 def test_one_that_was_never_started_can_be_closed() -> None:
-    Handover(lambda _: None).close()
+    handed: list[Job] = []
+    handover = Handover(handed.append)
+    handover.add(read_replies((1,)))
+
+    handover.close()
+
+    assert handed == []
 
 
 def _receipts(number: int) -> ReceiptsArrival:

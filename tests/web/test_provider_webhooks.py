@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from household import STRANGER, count, row, rows, send
 from sqlalchemy import Engine
-from webserver import Serve, Web, start_web, wait_for
+from waiting import wait_until
+from webserver import Serve, Web, start_web
 
 from channels.kit import twilio_signature
 from channels.kit.contract import WebhookRequest
@@ -44,7 +45,7 @@ def test_stop_is_in_force_before_it_is_answered(ledger: Engine, web: Web) -> Non
     assert answer.headers["content-type"].startswith("text/xml")
     assert answer.text.endswith("<Response/>")
     (planned,) = rows(ledger, touch, kind="answer")
-    wait_for(lambda: web.jobs)
+    wait_until(lambda: web.jobs)
     assert web.jobs == [send_answers("sms", (planned["id"],))]
 
 
@@ -61,7 +62,7 @@ def test_free_text_is_stored_and_handed_to_the_replies_worker(ledger: Engine, we
 
     (stored,) = rows(ledger, reply)
     assert stored["state"] == "new"
-    wait_for(lambda: web.jobs)
+    wait_until(lambda: web.jobs)
     assert web.jobs == [read_replies((stored["id"],))]
 
 
@@ -74,7 +75,7 @@ def test_a_status_callback_is_stored_with_its_reference(ledger: Engine, web: Web
     (stored,) = rows(ledger, receipt)
     assert answer.status_code == 204
     assert (stored["reference"], stored["status"], stored["applied_at"]) == (token, "delivered", None)
-    wait_for(lambda: web.jobs)
+    wait_until(lambda: web.jobs)
     assert web.jobs == [apply_receipts((stored["id"],))]
 
 
@@ -90,7 +91,7 @@ def test_receipts_that_come_together_are_handed_on_together(ledger: Engine, web:
 
     assert {each.status_code for each in answers} == {204}
     assert count(ledger, receipt) == 64
-    wait_for(lambda: sum(len(job.ids) for job in web.jobs) == 64)
+    wait_until(lambda: sum(len(job.ids) for job in web.jobs) == 64)
     assert len(web.jobs) < 40
     assert len({number for job in web.jobs for number in job.ids}) == 64
 

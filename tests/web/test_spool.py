@@ -10,7 +10,8 @@ from household import NOW, PHONE, StoppedClock, count, rows
 from outage import is_drained, on_disk, sid, start_before
 from relay import Relay
 from sqlalchemy import Engine
-from webserver import Serve, start_web, wait_for
+from waiting import wait_until
+from webserver import Serve, start_web
 
 from domain.ledger.choices import choice_event, suppression
 from domain.ledger.inbound import receipt, reply
@@ -43,7 +44,7 @@ def test_a_stop_while_the_ledger_is_away_is_answered_kept_and_in_force_once_it_i
 
     relay.mend()
 
-    wait_for(lambda: is_drained(directory))
+    wait_until(lambda: is_drained(directory))
     assert len(rows(engine, suppression, lifted_at=None)) == 3
     assert (count(engine, reply), count(engine, receipt)) == (2, 1)
     assert len(web.opt_out_seconds) == 1
@@ -75,7 +76,7 @@ def test_a_start_does_not_overtake_the_stop_that_waits(
 
     relay.mend()
 
-    wait_for(lambda: is_drained(directory))
+    wait_until(lambda: is_drained(directory))
     assert [each["provider_id"] for each in rows(engine, reply)] == [sid(number) for number in range(4)]
     assert rows(engine, suppression, lifted_at=None) == []
     assert len(rows(engine, choice_event, kind="restored")) == 6
@@ -101,7 +102,7 @@ def test_what_comes_while_others_wait_goes_behind_them_even_if_the_ledger_is_bac
         assert behind.status_code == 200
         assert not is_drained(directory)
 
-    wait_for(lambda: is_drained(directory))
+    wait_until(lambda: is_drained(directory))
     other.dispose()
     assert [each["intent"] for each in rows(engine, reply)] == ["opt_out", "opt_in"]
     assert rows(engine, suppression, lifted_at=None) == []
@@ -120,7 +121,7 @@ def test_a_message_is_dated_by_its_reception_and_written_when_it_is(
 
     relay.mend()
 
-    wait_for(lambda: is_drained(directory))
+    wait_until(lambda: is_drained(directory))
     assert [each["received_at"] for each in (*rows(engine, reply), *rows(engine, receipt))] == [NOW, NOW]
     assert {each["since"] for each in rows(engine, suppression)} == {NOW}
     events = rows(engine, choice_event, kind="suppressed")
@@ -142,7 +143,7 @@ def test_an_opt_out_is_confirmed_within_five_minutes_of_its_reception_and_help_i
 
     relay.mend()
 
-    wait_for(lambda: is_drained(directory))
+    wait_until(lambda: is_drained(directory))
     due = {each["answer"]: (each["due_at"], each["expires_at"]) for each in rows(engine, touch, kind="answer")}
     assert due["opt_out_confirmation"] == (NOW, NOW + timedelta(minutes=5))
     assert due["help"] == (later, later + timedelta(minutes=5))
@@ -162,7 +163,7 @@ def test_a_late_start_does_not_lift_an_opt_out_made_after_it(
 
     relay.mend()
 
-    wait_for(lambda: is_drained(directory))
+    wait_until(lambda: is_drained(directory))
     assert count(engine, reply) == 2
     assert len(rows(engine, suppression, lifted_at=None)) == 3
     # kept all the same, and nothing of it reached the patients
@@ -186,7 +187,7 @@ def test_a_start_that_waited_at_one_process_does_not_lift_the_second_stop_taken_
 
     relay.mend()
 
-    wait_for(lambda: is_drained(directory))
+    wait_until(lambda: is_drained(directory))
     assert count(other, reply) == 3
     assert len(rows(other, suppression, lifted_at=None)) == 3
     other.dispose()
@@ -214,7 +215,7 @@ def test_a_one_click_unsubscribe_is_kept_too_and_the_patient_is_told_that_it_is_
 
     relay.mend()
 
-    wait_for(lambda: is_drained(directory))
+    wait_until(lambda: is_drained(directory))
     stopped = {(each["contact_point_id"], each["patient_id"]) for each in rows(engine, suppression, lifted_at=None)}
     assert stopped == {(web.household.email, None), (None, web.household.jane)}
 

@@ -15,7 +15,7 @@ import pytest
 from household import NOW, PHONE, StoppedClock, rows, settle_in
 from outage import sid
 from sqlalchemy import Engine
-from webserver import wait_for
+from waiting import wait_until
 
 from domain.ledger.choices import suppression
 from domain.ledger.inbound import reply
@@ -102,13 +102,13 @@ def test_another_key_under_the_same_id_costs_nothing_once_the_right_one_is_back(
     wrong = Vault({1: b"another-key-of-somebody-32-bytes"}, 1, vault.index_key)
 
     with _spool(directory, wrong) as spool, _replaying(spool, ledger, wrong):
-        wait_for(lambda: not spool.waiting)
+        wait_until(lambda: not spool.waiting)
         assert spool.aside == count
-        wait_for(lambda: metrics.spool_failed.labels("choices")._value.get() == count)
+        wait_until(lambda: metrics.spool_failed.labels("choices")._value.get() == count)
     # a process with the right key tries them again by itself
     with _spool(directory, vault) as spool, _replaying(spool, ledger, vault):
-        wait_for(lambda: len(rows(ledger, reply)) == count)
-        wait_for(lambda: not spool.waiting)
+        wait_until(lambda: len(rows(ledger, reply)) == count)
+        wait_until(lambda: not spool.waiting)
 
     assert [each["provider_id"] for each in rows(ledger, reply)] == [sid(each) for each in range(count)]
     assert list(directory.rglob("*.spool")) == []
@@ -188,8 +188,8 @@ def test_on_a_full_disk_an_arrival_that_is_refused_keeps_nobody_behind_it_waitin
         with monkeypatch.context() as broken:
             broken.setattr(spools, "keep_aside", full)
             with _replaying(spool, ledger, vault):
-                wait_for(lambda: rows(ledger, suppression, lifted_at=None))
-                wait_for(lambda: not spool.waiting)
+                wait_until(lambda: rows(ledger, suppression, lifted_at=None))
+                wait_until(lambda: not spool.waiting)
         # its whole file, for a move needs no room
         assert spool.aside == 1
 

@@ -13,7 +13,8 @@ from household import NOW, PHONE, count, rows
 from outage import is_drained, sid, start_before
 from relay import Relay
 from sqlalchemy import Engine
-from webserver import Serve, wait_for
+from waiting import wait_until
+from webserver import Serve
 
 from domain.ledger.choices import suppression
 from domain.ledger.inbound import receipt, reply
@@ -38,11 +39,11 @@ def test_no_stop_waits_behind_receipts(away: tuple[Relay, Engine], vault: Vault,
         # no receipt can be stored for as long as this lasts
         conn.exec_driver_sql("LOCK TABLE receipt")
 
-        wait_for(lambda: rows(engine, suppression, lifted_at=None))
+        wait_until(lambda: rows(engine, suppression, lifted_at=None))
 
         assert not is_drained(directory)
 
-    wait_for(lambda: is_drained(directory))
+    wait_until(lambda: is_drained(directory))
     locker.dispose()
     assert count(engine, receipt) == 3
 
@@ -73,10 +74,10 @@ def test_a_message_does_not_overtake_the_one_of_the_same_sender_that_hangs(
         second = web.inbound("STOP", sid=sid(2))
 
         assert {first.result().status_code, second.status_code, other.status_code} == {200}
-    wait_for(lambda: is_drained(directory))
+    wait_until(lambda: is_drained(directory))
     may_go_on.set()
     # what the first request left behind commits at last, and changes nothing
-    wait_for(lambda: len(ended) == 4)
+    wait_until(lambda: len(ended) == 4)
 
     assert stored[:3] == [sid(3), sid(1), sid(2)]
     assert len(rows(engine, suppression, lifted_at=None)) == 3
@@ -104,5 +105,5 @@ def test_the_port_opens_before_what_was_left_is_read_and_what_comes_goes_behind_
     assert answers == [200, 200]
     assert rows(ledger, reply) == []
     may_read.set()
-    wait_for(lambda: is_drained(directory))
+    wait_until(lambda: is_drained(directory))
     assert [each["intent"] for each in rows(ledger, reply)] == ["opt_out", "opt_in"]

@@ -18,7 +18,8 @@ from household import count, rows, settle_in
 from outage import sid
 from relay import Relay
 from sqlalchemy import Engine
-from webserver import AUTH_TOKEN, NOBODY, PUBLIC_URL, Web, wait_for
+from waiting import wait_until
+from webserver import AUTH_TOKEN, NOBODY, PUBLIC_URL, Web
 
 from domain.ledger.choices import suppression
 from domain.ledger.inbound import receipt, reply
@@ -48,7 +49,7 @@ class _Process:
 
     def wait(self) -> _Process:
         """Wait until it serves, which it must without the ledger, too."""
-        wait_for(self._is_live, 60)
+        wait_until(self._is_live, 60)
         return self
 
     def kill(self) -> None:
@@ -133,7 +134,7 @@ def test_a_web_process_that_is_killed_with_a_full_spool_loses_nothing_it_answere
 
     relay[0].mend()
 
-    wait_for(lambda: not _files(home), 60)
+    wait_until(lambda: not _files(home), 60)
     assert {each.status_code for each in answers} == {200, 204}
     assert [each["provider_id"] for each in rows(engine, reply)] == [sid(1), sid(2), sid(30)]
     assert count(engine, receipt) == 27
@@ -154,7 +155,7 @@ def test_a_process_that_is_killed_between_storing_and_its_mark_stores_nothing_tw
     copies = [shutil.copy(each, tmp_path / f"copy-{number}") for number, each in enumerate(left)]
     relay[0].mend()
     second = start()
-    wait_for(lambda: not _files(home), 60)
+    wait_until(lambda: not _files(home), 60)
     second.kill()
 
     # as if the kill had come right before anything of it was marked
@@ -162,7 +163,7 @@ def test_a_process_that_is_killed_between_storing_and_its_mark_stores_nothing_tw
         shutil.copy(copy, each)
     start()
 
-    wait_for(lambda: not _files(home), 60)
+    wait_until(lambda: not _files(home), 60)
     assert (count(engine, reply), count(engine, receipt)) == (3, 1)
     assert len(rows(engine, touch, kind="answer")) == 2
     assert rows(engine, suppression, lifted_at=None) == []
@@ -183,7 +184,7 @@ def test_processes_that_share_a_home_keep_apart_and_a_survivor_takes_what_the_de
 
     relay[0].mend()
 
-    wait_for(lambda: not _files(home), 60)
+    wait_until(lambda: not _files(home), 60)
     assert count(engine, reply) == 20
     assert {each["provider_id"] for each in rows(engine, reply)} == {
         sid(number) for base in (0, 100) for number in range(base, base + 10)
@@ -207,7 +208,7 @@ def test_a_thousand_stops_at_the_same_instant_before_a_locked_ledger_are_each_an
         answers = asyncio.run(all_at_once())
 
     assert answers == [200] * 1000
-    wait_for(lambda: not _files(home), 200)
+    wait_until(lambda: not _files(home), 200)
     # what a request left behind may still be committing
-    wait_for(lambda: count(engine, reply) == 1000, 60)
+    wait_until(lambda: count(engine, reply) == 1000, 60)
     assert {each["intent"] for each in rows(engine, reply)} == {"opt_out"}

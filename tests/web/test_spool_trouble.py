@@ -11,7 +11,8 @@ from household import NOW, PHONE, StoppedClock, count, rows, settle_in
 from outage import is_drained, sid, start_before
 from relay import Relay
 from sqlalchemy import Engine
-from webserver import Serve, wait_for
+from waiting import wait_until
+from webserver import Serve
 
 from domain.jobs import send_answers
 from domain.ledger.choices import suppression
@@ -42,7 +43,7 @@ def test_a_ledger_that_hangs_is_given_its_time_and_then_the_disk_takes_over(
 
     assert [each.status_code for each in answers] == [200, 204]
     relay.mend()
-    wait_for(lambda: is_drained(directory), 60)
+    wait_until(lambda: is_drained(directory), 60)
     assert (count(engine, reply), count(engine, receipt)) == (1, 1)
     assert len(rows(engine, suppression, lifted_at=None)) == 3
 
@@ -61,11 +62,11 @@ def test_storing_that_was_given_up_may_still_end_and_taking_it_again_changes_not
         assert answer.status_code == 200
 
     # the thread left behind commits, and the replay finds it done; or the other way round
-    wait_for(lambda: is_drained(directory))
+    wait_until(lambda: is_drained(directory))
     assert (count(ledger, reply), count(ledger, suppression)) == (1, 3)
     assert len(rows(ledger, touch, kind="answer")) == 1
     (planned,) = rows(ledger, touch, kind="answer")
-    wait_for(lambda: web.jobs)
+    wait_until(lambda: web.jobs)
     assert web.jobs == [send_answers("sms", (planned["id"],))]
 
 
@@ -80,7 +81,7 @@ def test_an_embedded_ledger_that_another_process_has_locked_is_waited_for_on_dis
         assert [each.status_code for each in answers] == [200, 204]
         assert not is_drained(directory)
 
-    wait_for(lambda: is_drained(directory))
+    wait_until(lambda: is_drained(directory))
     assert (count(engine, reply), count(engine, receipt)) == (1, 1)
     for each in (foreign, engine):
         each.dispose()
@@ -101,13 +102,13 @@ def test_before_there_is_an_organisation_messages_wait_for_it_however_long(
     web = start_before(engine, vault, serve, directory, settles=False)
 
     assert web.inbound("STOP").status_code == 200
-    wait_for(lambda: len(asked) > 5)
+    wait_until(lambda: len(asked) > 5)
 
     with engine.begin() as conn:
         conn.execute(
             organisation.insert().values(key="lakeside", name="Lakeside", phone="+1 303 555 0100", postal_address="x")
         )
-    wait_for(lambda: is_drained(directory))
+    wait_until(lambda: is_drained(directory))
     assert len(rows(engine, suppression, lifted_at=None)) == 1
     engine.dispose()
 
@@ -125,11 +126,11 @@ def test_what_the_ledger_refuses_is_set_aside_and_those_behind_it_go_on(
 
     relay.mend()
 
-    wait_for(lambda: is_drained(directory))
+    wait_until(lambda: is_drained(directory))
     assert len(rows(engine, suppression, lifted_at=None)) == 3
     (kept,) = (directory / "failed").glob("*.spool")
     assert _TEXT.encode() not in kept.read_bytes()
-    wait_for(lambda: metrics.spool_failed.labels("choices")._value.get() == 1)
+    wait_until(lambda: metrics.spool_failed.labels("choices")._value.get() == 1)
     assert metrics.spool.labels("choices")._value.get() == 0
 
 
@@ -196,13 +197,13 @@ def test_trouble_of_the_ledger_is_waited_for_in_order_however_long_and_nothing_i
         spool.append([ReplyArrival("sms", "phone", sid(number), PHONE, "STOP", NOW)]).result(timeout=30)
 
     replay.start()
-    wait_for(lambda: len(tried) > 40)
+    wait_until(lambda: len(tried) > 40)
 
     assert set(tried) == {sid(1)}
     assert (spool.waiting, spool.aside) == (2, 0)
     with engine.begin() as conn:
         conn.exec_driver_sql(mends)
-    wait_for(lambda: not spool.waiting)
+    wait_until(lambda: not spool.waiting)
     replay.close()
     spool.close()
     assert [each["provider_id"] for each in rows(engine, reply)] == [sid(1), sid(2)]
@@ -219,15 +220,15 @@ def test_what_was_set_aside_is_tried_again_by_the_next_process_once(
         conn.exec_driver_sql("ALTER TABLE reply ADD CONSTRAINT bad CHECK (id < 0)")
     # a refusal that is no outage is kept as well: nobody writes twice
     assert web.inbound("STOP").status_code == 200
-    wait_for(lambda: list((directory / "failed").glob("*.spool")))
-    wait_for(lambda: is_drained(directory))
+    wait_until(lambda: list((directory / "failed").glob("*.spool")))
+    wait_until(lambda: is_drained(directory))
     with engine.begin() as conn:
         conn.exec_driver_sql("ALTER TABLE reply DROP CONSTRAINT bad")
 
     start_before(engine, vault, serve, directory, settles=False)
 
-    wait_for(lambda: rows(engine, suppression, lifted_at=None))
-    wait_for(lambda: is_drained(directory))
+    wait_until(lambda: rows(engine, suppression, lifted_at=None))
+    wait_until(lambda: is_drained(directory))
     assert list(directory.rglob("*.spool")) == []
 
 
@@ -241,15 +242,15 @@ def test_what_was_set_aside_is_taken_once_it_is_moved_back(
         conn.exec_driver_sql("ALTER TABLE reply ADD CONSTRAINT bad CHECK (id < 0)")
     # a refusal that is no outage is kept as well: nobody writes twice
     assert web.inbound("STOP").status_code == 200
-    wait_for(lambda: list((directory / "failed").glob("*.spool")))
-    wait_for(lambda: is_drained(directory))
+    wait_until(lambda: list((directory / "failed").glob("*.spool")))
+    wait_until(lambda: is_drained(directory))
     with engine.begin() as conn:
         conn.exec_driver_sql("ALTER TABLE reply DROP CONSTRAINT bad")
 
     (kept,) = (directory / "failed").glob("*.spool")
     kept.rename(directory / kept.name)
 
-    wait_for(lambda: is_drained(directory))
+    wait_until(lambda: is_drained(directory))
     assert len(rows(engine, suppression, lifted_at=None)) == 3
     assert web.opt_out_seconds
 
@@ -267,7 +268,7 @@ def test_one_bad_receipt_does_not_take_its_neighbours_with_it(
 
     relay.mend()
 
-    wait_for(lambda: is_drained(directory))
+    wait_until(lambda: is_drained(directory))
     assert answers == [204] * 20
     assert {each["provider_ref"] for each in rows(engine, receipt)} == {sid(each) for each in range(20)} - {sid(7)}
     assert len(list((directory / "receipts" / "failed").glob("*.spool"))) == 1
@@ -285,7 +286,7 @@ def test_a_thousand_stops_at_once_are_all_taken_and_only_others_are_turned_away(
     bearer = {"authorization": "Bearer a-token-of-a-publisher"}
     with ThreadPoolExecutor(16) as pool:
         events = [pool.submit(web.client.post, "/events", content=b"{}", headers=bearer) for _ in range(16)]
-        wait_for(lambda: sum(each.done() for each in events) == 12)
+        wait_until(lambda: sum(each.done() for each in events) == 12)
         with ThreadPoolExecutor(64) as patients:
             answers = list(
                 patients.map(
@@ -301,5 +302,5 @@ def test_a_thousand_stops_at_once_are_all_taken_and_only_others_are_turned_away(
     assert answers == [200] * 1000
     assert sorted(each.result().status_code for each in events) == [202] * 4 + [503] * 12
     assert probes == [200] * 3
-    wait_for(lambda: count(ledger, reply) == 1000, 120)
+    wait_until(lambda: count(ledger, reply) == 1000, 120)
     assert {each["intent"] for each in rows(ledger, reply)} == {"opt_out"}

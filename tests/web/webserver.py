@@ -7,7 +7,6 @@ import hashlib
 import hmac
 import tempfile
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ import uvicorn
 from household import Household, StoppedClock, settle_in
 from sqlalchemy import Engine
 from starlette.applications import Starlette
+from waiting import wait_until
 
 from channels.sms import CHANNEL
 from domain.jobs import Job
@@ -92,7 +92,7 @@ def serve() -> Iterator[Serve]:
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run)
         thread.start()
-        wait_for(lambda: server.started)
+        wait_until(lambda: server.started)
         port = server.servers[0].sockets[0].getsockname()[1]
         client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
         running.append((server, thread, client))
@@ -138,11 +138,3 @@ def start_web(ledger: Engine, vault: Vault, serve: Serve, *, settles: bool = Tru
     }
     made.client = serve(create_app(**(given | changes)))
     return made
-
-
-def wait_for(is_so: Callable[[], object], seconds: float = 60.0) -> None:
-    """Wait until something is so, or fail at the deadline."""
-    deadline = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < deadline, "still waiting at the deadline"
-        time.sleep(0.005)
