@@ -137,8 +137,8 @@ class Rounds:
     def _hand_out(self, now: datetime) -> int:
         with reading(self.engine) as conn:
             due = agenda.due(conn, self.dispatcher.channels, now)
-        did = self._publish(now) if due.to_publish else 0
-        return did + self.dispatcher.run(due.channels, now)
+        did = self.dispatcher.run(due.channels, now)
+        return did + (self._publish(now) if due.to_publish else 0)
 
     def _publish(self, now: datetime) -> int:
         try:
@@ -162,20 +162,20 @@ def run_clock(rounds: Rounds, clock: Clock, stop: threading.Event, *, pause: flo
         while not stop.is_set():
             try:
                 is_leader = lead.holds()
-                if is_leader:
+                if is_leader and clock.allows(round_number + 1):
                     round_number += 1
                     _round(rounds, clock, round_number)
                     watch.look()
             except DBAPIError as error:
                 log.warning("clock_waits_for_database", error=type(error).__name__)
-                is_leader = False
-            metrics.clock_leader.set(1 if is_leader else 0)
-            if is_leader is not led:
-                if is_leader:
+                is_leader, led = False, None
+            else:
+                if is_leader and not led:
                     log.info("clock_leads")
-                else:
+                elif led is not False and not is_leader:
                     log.info("clock_stands_by", why="another clock process leads this ledger")
-            led = is_leader
+                led = is_leader
+            metrics.clock_leader.set(1 if is_leader else 0)
             stop.wait(pause if is_leader else max(pause, 1.0))
 
 

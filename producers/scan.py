@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, Select, bindparam, select, update
 
@@ -22,8 +22,6 @@ from domain.rules.inactivity import (
     threshold_months,
 )
 from domain.rules.vocabulary import Segment, ServiceLine
-
-DETECTED: Final = "inactivity.detected"
 
 
 def scan(engine: Engine, now: datetime, limit: int = 1000) -> int:
@@ -112,7 +110,7 @@ def _tell(conn: Connection, found: Sequence[Noticed], people: Mapping[int, Row[A
     sites = _site_keys(conn, found)
     outbox.add_many(
         conn,
-        DETECTED,
+        lapses.DETECTED,
         [
             {
                 "site": sites[each.site_id],

@@ -35,6 +35,9 @@ class StoppedClock:
     def now(self) -> datetime:
         return self.at
 
+    def allows(self, number: int) -> bool:
+        return number > 0
+
 
 @dataclass(frozen=True)
 class Household:

@@ -34,6 +34,9 @@ from domain.rules.inactivity import RULE_VERSION
 from domain.rules.segments import PRIORITY
 from domain.rules.vocabulary import Segment, ServiceLine
 
+#: The event that tells of a noticed lapse: its `lapse_id` is a row of this table.
+DETECTED: Final = "inactivity.detected"
+
 lapse = Table(
     "lapse",
     metadata,

@@ -1,20 +1,37 @@
-"""Quiet: whether anything is still under way at an instant, asked of the rows and never of the broker."""
+"""Quiet: what is still under way at an instant, asked of the rows and never of the broker."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, literal, literal_column, select, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    bindparam,
+    literal,
+    literal_column,
+    select,
+    union_all,
+)
 
+from domain.ledger import lapses
 from domain.ledger.columns import Instant
 from domain.ledger.inbound import receipt, reply
 from domain.ledger.lapses import lapse
-from domain.ledger.outbox import outbox
+from domain.ledger.outbox import IS_UNPUBLISHED, outbox
 from domain.ledger.touches import IS_PLANNED, IS_SENDING, attempt, touch
 
 _NOW = bindparam("now", type_=Instant)
 
-_DISPATCHED = and_(touch.c.dispatched_until.is_not(None), touch.c.dispatched_until > _NOW)
+#: Events that wait for the next round of the clock.
+TO_PUBLISH: Final = "events to publish"
+
+#: A lapse is in somebody's hands once its event was published.
+_TO_TELL = select(outbox.c.data["lapse_id"].as_integer()).where(IS_UNPUBLISHED, outbox.c.type == lapses.DETECTED)
+_IS_HANDED = lapse.c.decided_at.is_(None) & lapse.c.id.not_in(_TO_TELL)
 
 #: Kinds of work, each with the rows that mean somebody has it in hand or on a queue.
 _CHECKS: tuple[tuple[str, Table, ColumnElement[bool]], ...] = (
@@ -24,11 +41,12 @@ _CHECKS: tuple[tuple[str, Table, ColumnElement[bool]], ...] = (
         and_(IS_PLANNED, touch.c.dispatched_until.is_not(None), touch.c.dispatched_until > _NOW),
     ),
     ("sends", attempt, IS_SENDING),
-    ("events to publish", outbox, outbox.c.published_at.is_(None)),
-    ("lapses to decide about", lapse, lapse.c.decided_at.is_(None)),
+    (TO_PUBLISH, outbox, IS_UNPUBLISHED),
+    ("lapses to decide about", lapse, _IS_HANDED),
     ("replies to read", reply, reply.c.state == literal_column("'new'")),
     ("receipts to apply", receipt, receipt.c.applied_at.is_(None)),
 )
+
 
 # built once: it is asked at every step of a simulation
 _UNDER_WAY = union_all(
@@ -39,10 +57,9 @@ _UNDER_WAY = union_all(
 )
 
 
-def under_way(conn: Connection, now: datetime) -> str | None:
-    """The first kind of work found that somebody still has in hand or on a queue; None when all is quiet.
+def under_way(conn: Connection, now: datetime) -> frozenset[str]:
+    """The kinds of work that somebody still has in hand or on a queue, and `TO_PUBLISH`; empty when all is at rest.
 
     Planned touches that nobody was told of yet are not under way: the next round of the clock looks at them.
     """
-    row = conn.execute(_UNDER_WAY, {"now": now}).first()
-    return None if row is None else str(row.what)
+    return frozenset(str(row.what) for row in conn.execute(_UNDER_WAY, {"now": now}))

@@ -13,7 +13,7 @@ from typing import Self
 from dramatiq import Worker
 
 from domain.events.topology import TOPOLOGY
-from domain.ledger.quiet import under_way
+from domain.ledger.quiet import TO_PUBLISH, under_way
 from domain.ledger.store import reading
 from ops import assembly
 from ops.assembly import Parts
@@ -75,14 +75,14 @@ class Embedded:
             self._wait_until_quiet(now)
             did = self.rounds.run(now)
             # a hint of the web process may have begun work after the round's look: it must be over, too
-            if not did and self._busy(now) is None:
+            if not did and not self._under_way(now):
                 return
 
     def next_at(self, now: datetime) -> datetime | None:
         """When the fleet will next have something to do."""
         return self.rounds.next_at(now)
 
-    def _busy(self, now: datetime) -> str | None:
+    def _under_way(self, now: datetime) -> frozenset[str]:
         with reading(self._parts.engine) as conn:
             return under_way(conn, now)
 
@@ -94,11 +94,11 @@ class Embedded:
                 bus.join()
             if isinstance(broker, InProcessBroker):
                 broker.join_all()
-            busy = self._busy(now)
-            if busy is None or busy == "events to publish":
+            busy = self._under_way(now) - {TO_PUBLISH}
+            if not busy:
                 return
             if time.monotonic() > deadline:
-                raise NotQuiet(f"{busy} did not come to rest within {_PATIENCE:.0f} s")
+                raise NotQuiet(f"{', '.join(sorted(busy))} did not come to rest within {_PATIENCE:.0f} s")
             self._stop.wait(0.002)
 
 

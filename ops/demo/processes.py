@@ -20,9 +20,10 @@ from sqlalchemy import Engine, func, select
 from domain.ledger import heartbeat
 from domain.ledger.heartbeat import Beat
 from domain.ledger.intake_log import event_seen
-from domain.ledger.quiet import under_way
+from domain.ledger.quiet import TO_PUBLISH, under_way
 from domain.ledger.store import reading
 from ops.demo.embedded import NotQuiet
+from ops.runtime.clock import SharedClock
 from producers.clock import CLOCK
 
 #: Seconds of real time: for a process to come up, for one instant to come to rest, for a process to end.
@@ -34,9 +35,16 @@ class Processes:
     """Starts the fleet's processes, waits for them at every instant, and ends them, by their ids."""
 
     def __init__(
-        self, engine: Engine, queues: Sequence[str], environ: Mapping[str, str], logs: Path, scan_every: timedelta
+        self,
+        engine: Engine,
+        clock: SharedClock,
+        queues: Sequence[str],
+        environ: Mapping[str, str],
+        logs: Path,
+        scan_every: timedelta,
     ) -> None:
         self._engine = engine
+        self._clock = clock
         minutes = str(scan_every // timedelta(minutes=1))
         self._commands = {"web": ["web"], "clock": ["clock", "--pause", "0.005", "--scan-every", minutes]}
         # one thread per worker: the story is the same, to the message, however the machine schedules
@@ -45,6 +53,7 @@ class Processes:
         self._logs = logs
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._taken = 0
+        self._last = Beat(clock.now(), 0, 0, None)
 
     def __enter__(self) -> Self:
         self._logs.mkdir(parents=True, exist_ok=True)
@@ -70,19 +79,18 @@ class Processes:
         self._end()
 
     def settle(self, now: datetime, events: int) -> None:
-        """Wait until a whole round of the clock, begun when all was quiet, found nothing to do."""
+        """Let the clock begin round after round, each when all is quiet, until one found nothing to do."""
         deadline = time.monotonic() + _PATIENCE
         while True:
             self._wait_until_quiet(now, events, deadline)
-            before = self._beat().round
-            # the round under way may have begun before it was quiet; the one after it did not
-            beat = self._wait_for_round(before + 2, now, deadline)
-            if beat.did == 0 and self._busy(now, events) is None:
+            self._last = self._round(now, deadline)
+            # a hint of the web process may have begun work after the round's look: it must be over, too
+            if not self._last.did and not self._under_way(now, events):
                 return
 
-    def next_at(self, now: datetime) -> datetime | None:
+    def next_at(self, now: datetime) -> datetime | None:  # noqa: ARG002 - its last round was at `now`
         """What the clock process last said."""
-        return self._wait_for_round(self._beat().round + 1, now, time.monotonic() + _PATIENCE).next_at
+        return self._last.next_at
 
     def _wait_for_web(self) -> None:
         url = f"{self._environ['REACTIVATE_PUBLIC_URL']}/ready"
@@ -96,27 +104,26 @@ class Processes:
                 raise NotQuiet(f"the web process did not come up within {_START:.0f} s; see {self._logs}/web.log")
             time.sleep(0.05)
 
-    def _busy(self, now: datetime, events: int) -> str | None:
+    def _under_way(self, now: datetime, events: int) -> frozenset[str]:
         with reading(self._engine) as conn:
             if self._taken < events:
                 self._taken = conn.scalar(select(func.count()).select_from(event_seen)) or 0
-            return "events to take in" if self._taken < events else under_way(conn, now)
+            return under_way(conn, now) | ({"events to take in"} if self._taken < events else set())
 
     def _wait_until_quiet(self, now: datetime, events: int, deadline: float) -> None:
-        while busy := self._busy(now, events):
-            self._pause(busy, deadline)
+        while busy := self._under_way(now, events) - {TO_PUBLISH}:
+            self._pause(", ".join(sorted(busy)), deadline)
 
-    def _wait_for_round(self, number: int, now: datetime, deadline: float) -> Beat:
+    def _round(self, now: datetime, deadline: float) -> Beat:
+        """One round of the clock at `now`, from beginning to end."""
+        number = self._last.round + 1
+        self._clock.allow(number)
         while True:
-            beat = self._beat()
-            if beat.round >= number and beat.at == now:
+            with reading(self._engine) as conn:
+                beat = heartbeat.last(conn, CLOCK)
+            if beat is not None and beat.round == number and beat.at == now:
                 return beat
-            self._pause("the clock's next round", deadline)
-
-    def _beat(self) -> Beat:
-        with reading(self._engine) as conn:
-            beat = heartbeat.last(conn, CLOCK)
-        return beat or Beat(datetime.fromtimestamp(0).astimezone(), 0, 0, None)
+            self._pause("the clock's round", deadline)
 
     def _pause(self, busy: str, deadline: float) -> None:
         self._check_alive()

@@ -63,7 +63,9 @@ def play(script: Script, listener: Listener) -> dict[str, Any]:
         if script.fleet:
             listener.stage("starting web, clock and a worker per queue")
             queues = [*assembly.event_handlers(parts), *assembly.job_queues(parts)]
-            fleet = closing.enter_context(Processes(parts.engine, queues, environ, directory / "logs", SCAN_EVERY))
+            fleet = closing.enter_context(
+                Processes(parts.engine, clock, queues, environ, directory / "logs", SCAN_EVERY)
+            )
         else:
             fleet = closing.enter_context(Embedded(parts, SCAN_EVERY))
         simulated.begin(environ["REACTIVATE_PUBLIC_URL"], events_of(script, environ))

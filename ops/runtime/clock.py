@@ -1,4 +1,4 @@
-"""Time as an argument: the system's clock, or one shared simulated instant."""
+"""Time as an argument: the system's clock, or one shared simulated instant that a conductor steps."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+#: The instant, then the last round of the clock process that may begin at it.
 _FORMAT = struct.Struct("<q")
+_SIZE, _ROUND = 2 * _FORMAT.size, _FORMAT.size
 
 
 class Clock(Protocol):
@@ -16,6 +18,10 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """The current instant (UTC)."""
+        ...
+
+    def allows(self, number: int) -> bool:
+        """Whether the clock process may begin its round of this number; 1 is its first."""
         ...
 
 
@@ -26,18 +32,26 @@ class SystemClock:
         """The current instant (UTC)."""
         return datetime.now(UTC)
 
+    def allows(self, number: int) -> bool:  # noqa: ARG002 - time waits for nobody
+        """Every round, as it comes."""
+        return True
+
 
 class SharedClock:
-    """Simulated time: eight bytes in a file that every process of one machine maps; only a conductor sets it."""
+    """Simulated time: two words in a file that every process of one machine maps; only a conductor sets them.
+
+    It also says which round of the clock process may begin: rounds that ran whenever they could would hand out in
+    portions that depend on how fast the machine is.
+    """
 
     def __init__(self, path: Path) -> None:
         with path.open("r+b") as file:
-            self._map = mmap.mmap(file.fileno(), _FORMAT.size)
+            self._map = mmap.mmap(file.fileno(), _SIZE)
 
     @classmethod
     def create(cls, path: Path, start: datetime) -> SharedClock:
         """Make the file and set it to `start`."""
-        path.write_bytes(_FORMAT.pack(_micros(start)))
+        path.write_bytes(_FORMAT.pack(_micros(start)) + _FORMAT.pack(0))
         return cls(path)
 
     def now(self) -> datetime:
@@ -54,6 +68,15 @@ class SharedClock:
         if instant < self.now():
             raise ValueError("simulated time cannot run backwards")
         _FORMAT.pack_into(self._map, 0, _micros(instant))
+
+    def allows(self, number: int) -> bool:
+        """Whether the conductor let this round begin."""
+        last: int = _FORMAT.unpack_from(self._map, _ROUND)[0]
+        return number <= last
+
+    def allow(self, number: int) -> None:
+        """Let the clock process run its rounds up to this number."""
+        _FORMAT.pack_into(self._map, _ROUND, number)
 
     def close(self) -> None:
         """Unmap the file."""

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from household import NOW, StoppedClock
 from practice import SYSTEMS, Practice, Provider
 from sqlalchemy import Engine, update
 from sqlalchemy.exc import OperationalError
+from structlog.testing import capture_logs
 from waiting import wait_until
 
 from domain.jobs import Job
@@ -21,7 +23,9 @@ from domain.ledger.enrolments import enrolment
 from domain.ledger.store import open_ledger, reading
 from domain.ledger.touches import touch
 from domain.ledger.vault import Vault
+from ops.runtime import metrics
 from ops.runtime.bus_contract import BusError
+from ops.runtime.clock import SharedClock
 from producers.clock import CLOCK, MOST_BATCHES, Rounds, run_clock
 from producers.dispatch import Dispatcher
 from producers.sweep import Sweep
@@ -117,6 +121,57 @@ def test_a_second_clock_stands_by_and_takes_over(ledger: Engine, other: Engine) 
         last = heartbeat.last(conn, CLOCK)
     assert last is not None
     assert (last.at, last.did, last.next_at) == (NOW, 0, None)
+
+
+def test_in_a_simulation_no_round_begins_before_the_conductor_lets_it(ledger: Engine, tmp_path: Path) -> None:
+    something_to_tell(ledger)
+    log, stop = Log(), threading.Event()
+    clock = SharedClock.create(tmp_path / "clock", NOW)
+    thread = threading.Thread(target=run_clock, args=(rounds_of(ledger, log), clock, stop), kwargs={"pause": 0.001})
+
+    try:
+        thread.start()
+        wait_until(lambda: metrics.clock_leader._value.get() == 1)
+        before = list(log.relays)
+        clock.allow(1)
+        wait_until(lambda: last_round(ledger) == 1)
+        clock.allow(3)
+        wait_until(lambda: last_round(ledger) == 3)
+    finally:
+        stop.set()
+        thread.join(timeout=60)
+        clock.close()
+
+    assert (before, log.relays) == ([], [NOW] * 3)
+
+
+def last_round(ledger: Engine) -> int:
+    with reading(ledger) as conn:
+        beat = heartbeat.last(conn, CLOCK)
+    return 0 if beat is None else beat.round
+
+
+def test_a_database_that_is_away_is_not_taken_for_another_leader(
+    ledger: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> int:
+        raise OperationalError("SELECT 1", {}, Exception("away"))
+
+    stop = threading.Event()
+    monkeypatch.setattr(heartbeat, "beat", away)
+
+    with capture_logs() as lines:
+        thread = threading.Thread(
+            target=run_clock, args=(rounds_of(ledger, Log()), StoppedClock(), stop), kwargs={"pause": 0.001}
+        )
+        thread.start()
+        wait_until(lambda: any(line["event"] == "clock_waits_for_database" for line in lines))
+        monkeypatch.undo()
+        wait_until(lambda: any(line["event"] == "clock_leads" for line in lines))
+        stop.set()
+        thread.join(timeout=60)
+
+    assert {line["event"] for line in lines} == {"clock_waits_for_database", "clock_leads"}
 
 
 def test_scans_run_once_in_each_slot_until_they_find_nothing(ledger: Engine) -> None:
