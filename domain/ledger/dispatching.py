@@ -54,11 +54,9 @@ IS_DUE: ColumnElement[bool] = and_(
 _DUE = and_(touch.c.channel == _CHANNEL, IS_DUE)
 
 _ANSWERS = select(touch.c.id).where(_DUE, IS_ANSWER).order_by(touch.c.due_at, touch.c.id).limit(500)
-_HINTED = select(func.count()).where(
-    IS_PLANNED,
-    touch.c.dispatched_until.is_not(None),
-    touch.c.dispatched_until > _NOW,
-    touch.c.channel == _CHANNEL,
+# the channel is no condition of the search: SQLite would take the index of all that is planned on it
+_HINTED = select(func.count().filter(touch.c.channel == _CHANNEL)).where(
+    IS_PLANNED, touch.c.dispatched_until.is_not(None), touch.c.dispatched_until > _NOW
 )
 _SENDING = select(func.count()).where(attempt.c.channel == _CHANNEL, IS_SENDING)
 
