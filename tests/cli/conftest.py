@@ -43,8 +43,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def run(home: Path) -> Run:
     """Runs a command; an error that is a bug, not a user's mistake, fails the test."""
 
-    def command(*arguments: str) -> Result:
-        result = CliRunner().invoke(main, list(arguments), catch_exceptions=False)
+    def command(*arguments: str, stdin: str | bytes = "") -> Result:
+        result = CliRunner().invoke(main, list(arguments), input=stdin, catch_exceptions=False)
         assert result.exit_code != Exit.FAILED, result.output
         return result
 

@@ -26,7 +26,9 @@ LEAVES = {path: command for path, command in ALL.items() if not isinstance(comma
 
 
 def test_the_commands_a_user_was_promised_are_there() -> None:
-    promised = "demo import migrate worker clock web explain audit report inbox quarantine services completion campaign"
+    promised = (
+        "demo import migrate worker clock web explain audit report inbox find quarantine services completion campaign"
+    )
 
     assert set(promised.split()) <= set(main.commands)
 

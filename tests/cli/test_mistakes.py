@@ -45,6 +45,9 @@ def closed_port() -> Iterator[int]:
         ("report",),
         ("explain", "PNOBODY"),
         ("inbox", "list"),
+        ("find", "PNOBODY"),
+        ("find", "PNOBODY", "--reveal", "--why", "a call"),
+        ("find", "--disclosures"),
         ("quarantine", "list"),
         ("campaign", "list"),
         ("channel", "list"),
@@ -89,15 +92,19 @@ def test_a_database_url_that_cannot_be_is_a_wrong_setting(run: Run, monkeypatch:
     assert "secret" not in result.output
 
 
+@pytest.mark.parametrize(
+    "command", [("audit",), ("find", "--phone", "3035550101"), ("find", "PA", "--reveal", "--why", "x")], ids=" ".join
+)
 def test_a_database_that_is_away_is_unavailable_not_wrong(
-    run: Run, monkeypatch: pytest.MonkeyPatch, closed_port: int
+    run: Run, monkeypatch: pytest.MonkeyPatch, closed_port: int, command: tuple[str, ...]
 ) -> None:
     monkeypatch.setenv("REACTIVATE_DATABASE_URL", f"postgresql+psycopg://u:secret@127.0.0.1:{closed_port}/x")
 
-    result = run("audit")
+    result = run(*command)
 
     assert_told(result, 3, "the database cannot be used (REACTIVATE_DATABASE_URL)", str(closed_port))
     assert "secret" not in result.output
+    assert "3035550101" not in result.output
 
 
 @pytest.mark.parametrize(

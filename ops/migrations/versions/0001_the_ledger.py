@@ -373,6 +373,17 @@ def upgrade() -> None:
     op.create_index("ix_choice_event_contact_point_id", "choice_event", ["contact_point_id"])
     op.create_index("ix_choice_event_patient_id", "choice_event", ["patient_id"])
     op.create_table(
+        "disclosure",
+        sa.Column("id", Id, autoincrement=True, nullable=False),
+        sa.Column("patient_id", Id, nullable=False),
+        sa.Column("at", Instant, nullable=False),
+        sa.Column("who", sa.String(length=256), nullable=False),
+        sa.Column("account", sa.String(length=256), nullable=False),
+        sa.Column("why", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(["patient_id"], ["patient.id"], name=op.f("fk_disclosure_patient_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_disclosure")),
+    )
+    op.create_table(
         "lapse",
         sa.Column("id", Id, autoincrement=True, nullable=False),
         sa.Column("organisation_id", Id, nullable=False),
@@ -611,6 +622,7 @@ def downgrade() -> None:
     op.drop_table("registration")
     op.drop_table("patient_contact")
     op.drop_table("lapse")
+    op.drop_table("disclosure")
     op.drop_table("choice_event")
     op.drop_table("care_gap")
     op.drop_table("care")
