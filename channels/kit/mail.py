@@ -19,6 +19,10 @@ from channels.kit.contract import Outgoing
 _WEB_ADDRESS = re.compile(r"https?://[^\s<>\"]*[^\s<>\".,;:!?)\]'’]")
 _POLICY = SMTP.clone(cte_type="7bit")
 
+#: "=_" begins nothing in quoted-printable, so no text can hold it (RFC 2045, 6.7). The same in every mail: parsers keep
+#: what they compile of it.
+_BOUNDARY = "=_reactivation"
+
 
 def build_mail(
     *, sender_name: str, sender: str, reply_to: str, recipient: str, message_id: str, message: Outgoing
@@ -32,8 +36,6 @@ def build_mail(
     """
     # what no encoding can carry (a lone surrogate) becomes a question mark
     body = message.body.encode(errors="replace").decode()
-    # "=_" begins nothing in quoted-printable, so no text can hold the boundary (RFC 2045, 6.7)
-    boundary = f"=_{message.reference}"
     headers = [
         _sender(_one_line(sender_name), sender),
         _exactly("To", recipient),
@@ -44,9 +46,9 @@ def build_mail(
         _unsubscribing(message.unsubscribe_url) if message.unsubscribe_url else b"",
         _exactly("Auto-Submitted", "auto-replied") if message.is_answer else b"",
         _exactly("MIME-Version", "1.0"),
-        _exactly("Content-Type", f'multipart/alternative; boundary="{boundary}"'),
+        _exactly("Content-Type", f'multipart/alternative; boundary="{_BOUNDARY}"'),
     ]
-    between = f"\r\n--{boundary}".encode()
+    between = f"\r\n--{_BOUNDARY}".encode()
     parts = (_part("plain", body), _part("html", _html(body, message.language)))
     return b"".join(headers) + b"".join(between + b"\r\n" + part for part in parts) + between + b"--\r\n"
 
