@@ -48,7 +48,7 @@ def open_ledger(url: str, *, pool_size: int = 8, durable: bool = True) -> Engine
         engine = create_engine(
             parsed, hide_parameters=True, connect_args={"timeout": 30, "check_same_thread": False}, pool_size=pool_size
         )
-        event.listen(engine, "connect", partial(_prepare_sqlite, synchronous="FULL" if durable else "NORMAL"))
+        event.listen(engine, "connect", partial(_prepare_sqlite, synchronous="FULL" if durable else "OFF"))
         _one_writer(engine)
         return engine
     return create_engine(
