@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, exists, or_, select
 
-from domain.ledger.choices import choice_event, suppression
+from domain.ledger.choice_history import choice_event, suppression
 from domain.ledger.enrolments import enrolment
 from domain.ledger.findings import Finding, finding, tally
 from domain.ledger.inbound import receipt, reply

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, Connection, Float, Null, Row, Select, and_, cast, exists, func, null, or_, select
 
-from domain.ledger.choices import choice_event, suppression
+from domain.ledger.choice_history import choice_event, suppression
 from domain.ledger.columns import Instant
 from domain.ledger.findings import Finding, finding, listed
 from domain.ledger.inbound import reply

@@ -15,8 +15,9 @@ from sqlalchemy import Connection, Row, Select, String, and_, bindparam, func, o
 
 from domain.ledger import pauses
 from domain.ledger.appointments import care
-from domain.ledger.choices import consent, suppression
+from domain.ledger.choice_history import suppression
 from domain.ledger.columns import Id, Instant
+from domain.ledger.consents import consent
 from domain.ledger.enrolments import enrolment
 from domain.ledger.inbound import reply
 from domain.ledger.organisations import organisation, site

@@ -24,7 +24,7 @@ from sqlalchemy import (
 
 from domain.ledger import campaigns, outbox, touches
 from domain.ledger.campaigns import Running
-from domain.ledger.choices import suppression
+from domain.ledger.choice_history import suppression
 from domain.ledger.columns import Id, Instant
 from domain.ledger.enrolments import enrolment
 from domain.ledger.lapses import lapse

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Row, func, or_, select
 
-from domain.ledger.choices import choice_event, suppression
+from domain.ledger.choice_history import choice_event, suppression
 from domain.ledger.enrolments import enrolment
 from domain.ledger.inbound import reply
 from domain.ledger.lapses import lapse

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Subquery, and_, func, select
 
 from domain.ledger.audit import audit
-from domain.ledger.choices import OPTED_OUT, suppression
+from domain.ledger.choice_history import OPTED_OUT, suppression
 from domain.ledger.enrolments import enrolment
 from domain.ledger.inbound import reply
 from domain.ledger.lapses import lapse

@@ -3,7 +3,8 @@
 from domain.ledger import (
     appointments,
     campaigns,
-    choices,
+    choice_history,
+    consents,
     enrolments,
     heartbeat,
     inbound,
@@ -22,7 +23,8 @@ from domain.ledger.columns import metadata
 __all__ = [
     "appointments",
     "campaigns",
-    "choices",
+    "choice_history",
+    "consents",
     "enrolments",
     "heartbeat",
     "inbound",

@@ -25,7 +25,8 @@ from domain.jobs import INTAKE
 from domain.ledger import intake as ledger_intake
 from domain.ledger import quarantine
 from domain.ledger.appointments import appointment, care_gap
-from domain.ledger.choices import choice_event, consent, suppression
+from domain.ledger.choice_history import choice_event, suppression
+from domain.ledger.consents import consent
 from domain.ledger.inbound import receipt, reply
 from domain.ledger.intake_log import event_seen
 from domain.ledger.organisations import organisation, site, site_line

@@ -12,7 +12,7 @@ from lakeside import NOW, gap_of, news_of, take, visit_of
 from sqlalchemy import Engine, insert, select, text, update
 
 from domain.ledger.appointments import appointment, care, care_gap
-from domain.ledger.choices import choice_event, suppression
+from domain.ledger.choice_history import choice_event, suppression
 from domain.ledger.lookup import step_by_step
 from domain.ledger.patients import FAMILY_NAME, GIVEN_NAME, contact_point, patient, patient_contact, registration
 from domain.ledger.store import open_ledger, reading

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Table, insert, update
 
 from domain.ledger.appointments import appointment, care
 from domain.ledger.campaigns import campaign, template
-from domain.ledger.choices import choice_event, suppression
+from domain.ledger.choice_history import choice_event, suppression
 from domain.ledger.enrolments import enrolment
 from domain.ledger.inbound import reply
 from domain.ledger.lapses import lapse

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from domain.ledger.choices import choice_event
+from domain.ledger.choice_history import choice_event
 from domain.ledger.explain import UnknownPatientError, explain
 from domain.rules.caps import CONTACT_CAPS, PATIENT_CAPS
 from domain.rules.guard import Facts, decide

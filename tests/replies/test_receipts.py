@@ -13,7 +13,7 @@ from household import NOW, Household, add, count, plan_touch, row, rows, send, s
 from sqlalchemy import Engine, event
 
 from domain.ledger import finishes, receipts
-from domain.ledger.choices import suppression
+from domain.ledger.choice_history import suppression
 from domain.ledger.claims import claim
 from domain.ledger.finishes import Finish
 from domain.ledger.inbound import receipt

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from channels.kit.contract import Outcome, OutcomeKind, Outgoing, SideEffect
 from channels.kit.errors import WINDOW_CLOSED
 from domain.ledger import pauses
-from domain.ledger.choices import suppression
+from domain.ledger.choice_history import suppression
 from domain.ledger.finishes import MOST_ATTEMPTS
 from domain.ledger.outbox import outbox
 from domain.ledger.patients import contact_point

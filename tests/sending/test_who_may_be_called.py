@@ -13,7 +13,8 @@ from sqlalchemy import Engine, update
 from channels.kit.contract import Outcome, OutcomeKind, Outgoing
 from domain.ledger import choices, consents, pauses
 from domain.ledger.appointments import care
-from domain.ledger.choices import consent, suppression
+from domain.ledger.choice_history import suppression
+from domain.ledger.consents import consent
 from domain.ledger.enrolments import enrolment
 from domain.ledger.patients import contact_point, patient
 from domain.ledger.touches import attempt, touch, touch_event

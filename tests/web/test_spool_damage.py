@@ -17,7 +17,7 @@ from outage import sid
 from sqlalchemy import Engine
 from waiting import wait_until
 
-from domain.ledger.choices import suppression
+from domain.ledger.choice_history import suppression
 from domain.ledger.inbound import reply
 from domain.ledger.vault import Vault
 from ops.runtime import metrics
