@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Subquery, and_, func, select
 
+from domain.ledger.attempts import attempt
 from domain.ledger.audit import audit
 from domain.ledger.choice_history import OPTED_OUT, suppression
 from domain.ledger.enrolments import enrolment
@@ -21,7 +22,7 @@ from domain.ledger.lapses import lapse
 from domain.ledger.organisations import site
 from domain.ledger.outcomes import outcome
 from domain.ledger.patients import patient
-from domain.ledger.touches import attempt, touch, touch_event
+from domain.ledger.touches import touch, touch_event
 from domain.rules.experiment import Share, lift, median_days
 from domain.rules.vocabulary import Arm, AttemptState, Delivery, TouchKind, TouchState
 

@@ -2,6 +2,7 @@
 
 from domain.ledger import (
     appointments,
+    attempts,
     campaigns,
     choice_history,
     consents,
@@ -22,6 +23,7 @@ from domain.ledger.columns import metadata
 
 __all__ = [
     "appointments",
+    "attempts",
     "campaigns",
     "choice_history",
     "consents",

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, insert, update
 
 from domain.ledger.appointments import appointment, care
+from domain.ledger.attempts import attempt
 from domain.ledger.campaigns import campaign, template
 from domain.ledger.choice_history import choice_event, suppression
 from domain.ledger.enrolments import enrolment
@@ -18,7 +19,7 @@ from domain.ledger.lapses import lapse
 from domain.ledger.organisations import organisation, site
 from domain.ledger.outcomes import outcome
 from domain.ledger.patients import CONTACT_VALUE, contact_index, contact_point, patient, patient_contact, registration
-from domain.ledger.touches import attempt, touch, touch_event
+from domain.ledger.touches import touch, touch_event
 from domain.ledger.vault import Vault
 
 #: A Tuesday, 17:00 UTC: midday in New York, morning in Phoenix.

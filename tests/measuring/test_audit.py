@@ -11,12 +11,12 @@ import pytest
 from sqlalchemy import Engine, delete, update
 
 from domain.ledger import audit_books, audit_calls, audit_sends, store
+from domain.ledger.attempts import attempt
 from domain.ledger.audit import PROMISES, audit, breaches
 from domain.ledger.audit_books import conservation_gap
 from domain.ledger.choice_history import choice_event
 from domain.ledger.findings import Finding
 from domain.ledger.inbound import receipt
-from domain.ledger.touches import attempt
 from tests.measuring.books import DAY, NOON, Books
 
 NOW = NOON + 30 * DAY

@@ -11,8 +11,9 @@ from sqlalchemy import Engine
 
 from channels.kit.contract import Rate
 from domain.ledger import choices, pauses, touches
+from domain.ledger.attempts import attempt
 from domain.ledger.inbound import reply
-from domain.ledger.touches import attempt, touch
+from domain.ledger.touches import touch
 from ops.runtime.pacing import Grant
 from ops.runtime.pacing_local import LocalPacer
 

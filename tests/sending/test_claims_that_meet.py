@@ -16,13 +16,14 @@ from practice import SYSTEMS, Person, Practice
 from sqlalchemy import Connection, Engine
 from waiting import DEADLINE
 
-from domain.ledger import choices, claims, finishes, receipts, touches
+from domain.ledger import choices, claims, finishes, receipts, settling, touches
+from domain.ledger.attempts import attempt
 from domain.ledger.claims import Claim, Claimed
 from domain.ledger.finishes import Finish
 from domain.ledger.merging import merge
 from domain.ledger.patients import lock
 from domain.ledger.receipts import ReceiptNews
-from domain.ledger.touches import attempt, touch, touch_event
+from domain.ledger.touches import touch, touch_event
 from domain.ledger.vault import Vault
 from domain.rules.vocabulary import AttemptState
 
@@ -160,7 +161,7 @@ def test_what_a_receipt_settled_while_this_one_waited_is_not_sent_again(ledger: 
         stored = receipts.take(conn, news, NOW)
 
     with ledger.begin() as first:
-        receipts.apply(first, stored, NOW)
+        settling.apply(first, stored, NOW)
         with behind(ledger, first, lambda: claim(ledger, who.touch)) as second:
             first.commit()
             made = second.result(timeout=DEADLINE)

@@ -13,11 +13,12 @@ from sqlalchemy import Engine, update
 from channels.kit.contract import Outcome, OutcomeKind, Outgoing
 from domain.ledger import choices, consents, pauses
 from domain.ledger.appointments import care
+from domain.ledger.attempts import attempt
 from domain.ledger.choice_history import suppression
 from domain.ledger.consents import consent
 from domain.ledger.enrolments import enrolment
 from domain.ledger.patients import contact_point, patient
-from domain.ledger.touches import attempt, touch, touch_event
+from domain.ledger.touches import touch, touch_event
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
