@@ -186,12 +186,25 @@ class Books:
 
     def stop(self, at: datetime, *, lifted_at: datetime | None = None, in_force: bool = True, **subject: int) -> None:
         """An opt-out as the ledger writes it: history and, unless told otherwise, the state in force."""
-        base = {"organisation_id": self.org, **subject}
-        self.add(choice_event, kind="suppressed", source="reply", at=at, recorded_at=at, **base)
+        self.choice("suppressed", at, **subject)
         if lifted_at is not None:
-            self.add(choice_event, kind="restored", source="reply", at=lifted_at, recorded_at=lifted_at, **base)
+            self.choice("restored", lifted_at, **subject)
         if in_force:
-            self.add(suppression, reason="opt_out", since=at, lifted_at=lifted_at, **base)
+            self.add(suppression, organisation_id=self.org, reason="opt_out", since=at, lifted_at=lifted_at, **subject)
+
+    def choice(self, kind: str, at: datetime, *, recorded_at: datetime | None = None, **values: Any) -> int:
+        """One line of the history, by a reply unless told otherwise; `recorded_at` is when we heard of it, at once."""
+        return self.add(
+            choice_event,
+            **{
+                "organisation_id": self.org,
+                "kind": kind,
+                "source": "reply",
+                "at": at,
+                "recorded_at": recorded_at or at,
+                **values,
+            },
+        )
 
     def reply(self, who: Person, intent: str | None, state: str = "handled", at: datetime = NOON, **values: Any) -> int:
         return self.add(
