@@ -63,18 +63,6 @@ def end(conn: Connection, claimed: Claimed, state: AttemptState, retry_at: datet
     assert ended == 1
 
 
-def stop(conn: Connection, practice: Practice, who: Person) -> None:
-    assert who.phone is not None
-    choices.opt_out(
-        conn,
-        organisation_id=practice.organisation,
-        contact_point_id=who.phone,
-        source="reply",
-        at=NOW,
-        now=NOW,
-    )
-
-
 def hold(conn: Connection, who: Person) -> None:
     """Lock a patient, as anything about them does first."""
     lock(conn, [who.id])
@@ -140,7 +128,7 @@ def test_what_came_back_too_late_for_its_patient_to_be_locked_is_left_for_the_ne
         hold(first, held)
         with behind(ledger, first, lambda: claim(ledger, held.touch, back.touch)) as second:
             # sending, so that the STOP finds nothing to revoke; then planned, while the STOP is not committed yet
-            stop(stopping, practice, back)
+            practice.stop_on(stopping, back)
             with ledger.begin() as conn:
                 end(conn, before, AttemptState.RELEASED, NOW)
             first.commit()
@@ -193,7 +181,7 @@ def test_an_opt_out_committed_while_the_claim_waited_is_seen(ledger: Engine, pra
     housemate = practice.person(number=who.number)
 
     with ledger.begin() as first:
-        stop(first, practice, who)
+        practice.stop_on(first, who)
         with behind(ledger, first, lambda: claim(ledger, who.touch, housemate.touch)) as second:
             first.commit()
             made = second.result(timeout=DEADLINE)
@@ -209,7 +197,7 @@ def test_an_opt_out_committed_while_the_claim_waited_is_seen_although_the_touch_
     (before,) = claim(ledger, who.touch).claimed
 
     with ledger.begin() as first:
-        stop(first, practice, who)
+        practice.stop_on(first, who)
         with ledger.begin() as conn:
             end(conn, before, AttemptState.RELEASED, NOW)
         with behind(ledger, first, lambda: claim(ledger, who.touch)) as second:
@@ -267,7 +255,7 @@ def test_a_stop_that_waited_for_a_merge_reaches_the_survivor(ledger: Engine, pra
 
     def stop_gone() -> None:
         with ledger.begin() as conn:
-            stop(conn, practice, gone)
+            practice.stop_on(conn, gone)
 
     with ledger.begin() as first:
         lock(first, [survivor.id, gone.id])
