@@ -14,8 +14,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from urllib.parse import quote, urlsplit
 
-import orjson
-
 from channels.kit import twilio_signature
 from channels.kit.contract import (
     LONGEST_TIMEOUT,
@@ -34,7 +32,7 @@ from channels.kit.contract import (
 )
 from channels.kit.environment import Environment
 from channels.kit.errors import WINDOW_CLOSED, ProviderError, table
-from channels.kit.http import Answer, HttpClient, NoAnswer, outcome_of_status, outcome_without_answer, retry_after
+from channels.kit.http import Answer, HttpClient, NoAnswer, outcome_of_code, outcome_of_status, outcome_without_answer
 from domain.rules.sms_text import fold, segments
 from domain.rules.vocabulary import Delivery
 
@@ -177,7 +175,7 @@ class SmsChannel:
         if not env.is_set_up("REACTIVATE_SMS_URL"):
             return None
         rate = env.number("REACTIVATE_SMS_RATE_PER_SECOND")
-        account_rate = _number_or(env, "REACTIVATE_SMS_ACCOUNT_RATE_PER_SECOND", rate)
+        account_rate = env.number("REACTIVATE_SMS_ACCOUNT_RATE_PER_SECOND", otherwise=rate)
         sender_field, sender = _sender(env)
         return SmsConfig(
             url=env.base_url("REACTIVATE_SMS_URL"),
@@ -188,7 +186,7 @@ class SmsChannel:
             public_url=public_url.rstrip("/"),
             rate=rate,
             account_rate=account_rate,
-            destination_rate=_number_or(env, "REACTIVATE_SMS_DESTINATION_RATE_PER_SECOND", account_rate),
+            destination_rate=env.number("REACTIVATE_SMS_DESTINATION_RATE_PER_SECOND", otherwise=account_rate),
             burst=env.whole("REACTIVATE_SMS_BURST", at_least=LONGEST, at_most=1_000_000),
             timeout_seconds=env.number("REACTIVATE_SMS_TIMEOUT_SECONDS", at_most=LONGEST_TIMEOUT),
         )
@@ -241,10 +239,6 @@ class SmsChannel:
 CHANNEL = SmsChannel()
 
 
-def _number_or(env: Environment, name: str, default: float) -> float:
-    return env.number(name) if env.text(name) else default
-
-
 def _account(env: Environment) -> str:
     sid = env.required("REACTIVATE_SMS_ACCOUNT_SID")
     if not _SID.fullmatch(sid):
@@ -261,7 +255,7 @@ def _sender(env: Environment) -> tuple[str, str]:
 
 
 def _outcome(answer: Answer, message: Outgoing) -> Outcome:
-    said = _json(answer.body)
+    said = answer.json_object()
     if 200 <= answer.status < 300:
         sid = said.get("sid")
         if isinstance(sid, str) and _SID.fullmatch(sid):
@@ -270,18 +264,7 @@ def _outcome(answer: Answer, message: Outgoing) -> Outcome:
     code = str(said.get("code", ""))
     if not 400 <= answer.status < 500 or not _ERROR_CODE.fullmatch(code):
         return outcome_of_status(answer, message.now)
-    known = ERRORS.get(code)
-    if known is None:
-        return outcome_of_status(answer, message.now, code)
-    return known.outcome(retry_after(answer, message.now) if known.kind is OutcomeKind.THROTTLED else None)
-
-
-def _json(body: bytes) -> Mapping[str, object]:
-    try:
-        said = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    return said if isinstance(said, dict) else {}
+    return outcome_of_code(answer, message.now, code, ERRORS)
 
 
 def _field(fields: Mapping[str, str], name: str, pattern: re.Pattern[str]) -> str:

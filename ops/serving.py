@@ -15,7 +15,7 @@ from ops import assembly
 from ops.assembly import Parts
 from ops.migrations import run as migrations
 from ops.runtime.settings import SettingsError
-from producers.webhooks.app import create_app
+from producers.webhooks.app import WebParts, create_app
 from producers.webhooks.handover import LINGER
 from producers.webhooks.keeper import STORE_SECONDS
 
@@ -36,22 +36,7 @@ def serve_web(parts: Parts) -> Iterator[None]:
     """
     settings = parts.settings
     _allow_connections()
-    app = create_app(
-        engine=parts.engine,
-        vault=parts.vault,
-        clock=parts.clock,
-        channels=parts.channels,
-        public_url=settings.public_url,
-        link_key=settings.index_key,
-        jobs=parts.enqueue,
-        take_event=assembly.intake(parts).take_posted,
-        spool_directory=settings.home / "spool",
-        store_seconds=STORE_SECONDS if settings.clock == "system" else _PATIENT_STORE,
-        events_token=settings.events_token,
-        expected_revision=migrations.newest(),
-        # without a broker to spare, a hint has nothing to wait for
-        linger=0.0 if settings.is_embedded else LINGER,
-    )
+    app = create_app(_web_parts(parts))
     config = uvicorn.Config(
         app,
         host=settings.web_host,
@@ -79,6 +64,26 @@ def serve_web(parts: Parts) -> Iterator[None]:
     finally:
         server.should_exit = True
         thread.join(_GRACE + 5)
+
+
+def _web_parts(parts: Parts) -> WebParts:
+    settings = parts.settings
+    return WebParts(
+        engine=parts.engine,
+        vault=parts.vault,
+        clock=parts.clock,
+        channels=parts.channels,
+        public_url=settings.public_url,
+        link_key=settings.index_key,
+        jobs=parts.enqueue,
+        take_event=assembly.intake(parts).take_posted,
+        spool_directory=settings.home / "spool",
+        store_seconds=STORE_SECONDS if settings.clock == "system" else _PATIENT_STORE,
+        events_token=settings.events_token,
+        expected_revision=migrations.newest(),
+        # without a broker to spare, a hint has nothing to wait for
+        linger=0.0 if settings.is_embedded else LINGER,
+    )
 
 
 def _no_place(host: str, port: int) -> SettingsError:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, func, insert, select
 
 from domain.ledger import senders
+from domain.ledger.attempts import attempt
 from domain.ledger.campaigns import campaign
 from domain.ledger.claims import new_token
 from domain.ledger.enrolments import enrolment
@@ -17,7 +18,7 @@ from domain.ledger.lapses import lapse
 from domain.ledger.organisations import organisation, site
 from domain.ledger.patients import patient, patient_contact
 from domain.ledger.store import reading
-from domain.ledger.touches import attempt, touch
+from domain.ledger.touches import touch
 from domain.ledger.vault import Vault
 
 NOW = datetime(2026, 3, 4, 17, 0, tzinfo=UTC)

@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from household import NOW, add, enrol, meet, plan_touch
-from sqlalchemy import Engine, update
+from sqlalchemy import Connection, Engine, update
 
 from channels.kit.contract import Outcome, OutcomeKind, Outgoing, Rate
+from domain.ledger import choices
 from domain.ledger.campaigns import campaign, template
 from domain.ledger.organisations import organisation, site
 from domain.ledger.patients import contact_point, patient, patient_contact
@@ -118,6 +119,23 @@ class Practice:
                     **values,
                 },
             )
+
+    def stop(self, who: Person) -> None:
+        """A STOP from the patient's phone, at NOW."""
+        with self.engine.begin() as conn:
+            self.stop_on(conn, who)
+
+    def stop_on(self, conn: Connection, who: Person) -> None:
+        """The same, within a transaction that the test leads."""
+        assert who.phone is not None
+        choices.opt_out(
+            conn,
+            organisation_id=self.organisation,
+            contact_point_id=who.phone,
+            source="reply",
+            at=NOW,
+            now=NOW,
+        )
 
     def change_zones(self, point: int | None, zones: str) -> None:
         """Where a number's own area code says that its owner may be."""

@@ -10,7 +10,7 @@ from dramatiq import Actor, Broker
 from sqlalchemy import Engine
 
 from domain.jobs import RECEIPTS
-from domain.ledger import receipts
+from domain.ledger import settling
 from domain.ledger.transactions import transact
 from ops.runtime import metrics
 from ops.runtime.clock import Clock
@@ -22,7 +22,7 @@ def register(broker: Broker, engine: Engine, clock: Clock) -> Actor[Any, Any]:
     """Serve the receipts queue."""
 
     def apply_receipts(ids: list[int]) -> None:
-        applied = transact(engine, lambda conn: receipts.apply(conn, ids, clock.now()))
+        applied = transact(engine, lambda conn: settling.apply(conn, ids, clock.now()))
         for (channel, status), count in applied.statuses.items():
             metrics.receipts_total.labels(channel, status).inc(count)
         if applied.unknown or applied.orphaned:

@@ -56,12 +56,14 @@ class Environment:
             raise ChannelSettingsError(f"{name}: expected one of {', '.join(choices)}")
         return value
 
-    def number(self, name: str, *, above: float = 0.0, at_most: float = 1e6) -> float:
-        """A number greater than `above` and not greater than `at_most`.
+    def number(self, name: str, *, above: float = 0.0, at_most: float = 1e6, otherwise: float | None = None) -> float:
+        """A number greater than `above` and not greater than `at_most`; where it is empty, `otherwise` if given.
 
         Raises:
             ChannelSettingsError: it is no such number.
         """
+        if otherwise is not None and not self.text(name):
+            return otherwise
         try:
             value = float(self.text(name))
         except ValueError:

@@ -14,8 +14,10 @@ from types import SimpleNamespace
 from urllib.parse import urlencode
 
 import aiohttp
+import orjson
 
 from channels.kit.contract import Outcome, OutcomeKind, SideEffect
+from channels.kit.errors import ProviderError
 
 #: Idle connections are dropped sooner than servers drop them (uvicorn: 5 s), so that a request hardly ever meets one
 #: that is just being closed, which would make its outcome uncertain.
@@ -41,6 +43,14 @@ class Answer:
     headers: Mapping[str, str]
     """Names in any case."""
     body: bytes
+
+    def json_object(self) -> Mapping[str, object]:
+        """The JSON object that the body holds; empty where it holds none."""
+        try:
+            said = orjson.loads(self.body)
+        except orjson.JSONDecodeError:
+            return {}
+        return said if isinstance(said, dict) else {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +130,14 @@ def outcome_of_status(answer: Answer, now: datetime, code: str | None = None) ->
     if 400 <= status < 500 and status not in _UNCLEAR:
         return Outcome(OutcomeKind.REJECTED, code=code)
     return Outcome(OutcomeKind.UNCERTAIN, code=code)
+
+
+def outcome_of_code(answer: Answer, now: datetime, code: str, errors: Mapping[str, ProviderError]) -> Outcome:
+    """What the provider's own error code says by its table `errors`, or the status where the table lacks it."""
+    known = errors.get(code)
+    if known is None:
+        return outcome_of_status(answer, now, code)
+    return known.outcome(retry_after(answer, now) if known.kind is OutcomeKind.THROTTLED else None)
 
 
 def retry_after(answer: Answer, now: datetime) -> timedelta | None:

@@ -11,8 +11,9 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Connection, Select, literal_column, select
 
 from domain.ledger import dispatching, enrolling, finishes, outbox, touches
+from domain.ledger.attempts import attempt
 from domain.ledger.lapses import lapse
-from domain.ledger.touches import attempt, touch
+from domain.ledger.touches import touch
 
 
 @dataclass(frozen=True, slots=True)

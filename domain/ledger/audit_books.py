@@ -9,12 +9,13 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, exists, or_, select
 
-from domain.ledger.choices import choice_event, suppression
+from domain.ledger.attempts import attempt
+from domain.ledger.choice_history import choice_event, suppression
 from domain.ledger.enrolments import enrolment
 from domain.ledger.findings import Finding, finding, tally
 from domain.ledger.inbound import receipt, reply
 from domain.ledger.lapses import lapse
-from domain.ledger.touches import attempt, touch, touch_event
+from domain.ledger.touches import touch, touch_event
 from domain.rules.vocabulary import LIVE, AttemptState, EnrolmentState, TouchState
 
 #: A receipt nobody can place is given up after a week; a day more for the sweep that does it.

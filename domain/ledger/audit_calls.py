@@ -9,13 +9,14 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, Connection, Float, Null, Row, Select, and_, cast, exists, func, null, or_, select
 
-from domain.ledger.choices import choice_event, suppression
+from domain.ledger.attempts import attempt
+from domain.ledger.choice_history import choice_event, suppression
 from domain.ledger.columns import Instant
 from domain.ledger.findings import Finding, finding, listed
 from domain.ledger.inbound import reply
 from domain.ledger.organisations import site
 from domain.ledger.patients import contact_point, patient
-from domain.ledger.touches import attempt, touch
+from domain.ledger.touches import touch
 from domain.rules.vocabulary import AttemptState, TouchKind
 
 AnyRow = Row[*tuple[Any, ...]]

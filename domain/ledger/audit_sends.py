@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, exists, func, or_, select
 
+from domain.ledger.attempts import attempt
 from domain.ledger.campaigns import campaign, template
 from domain.ledger.enrolments import enrolment
 from domain.ledger.findings import Finding, finding, listed, tally
-from domain.ledger.touches import attempt, touch
+from domain.ledger.touches import touch
 from domain.rules.neutral_text import phi_in
 from domain.rules.vocabulary import Arm, AttemptState
 

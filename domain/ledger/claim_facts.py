@@ -15,13 +15,15 @@ from sqlalchemy import Connection, Row, Select, String, and_, bindparam, func, o
 
 from domain.ledger import pauses
 from domain.ledger.appointments import care
-from domain.ledger.choices import consent, suppression
+from domain.ledger.attempts import MAY_HAVE_REACHED, attempt
+from domain.ledger.choice_history import suppression
 from domain.ledger.columns import Id, Instant
+from domain.ledger.consents import consent
 from domain.ledger.enrolments import enrolment
 from domain.ledger.inbound import reply
 from domain.ledger.organisations import organisation, site
 from domain.ledger.patients import contact_point, patient, patient_contact
-from domain.ledger.touches import IS_PLANNED, MAY_HAVE_REACHED, attempt, touch
+from domain.ledger.touches import IS_PLANNED, touch
 from domain.rules import caps
 from domain.rules.guard import Facts, held_by
 from domain.rules.vocabulary import LIVE, Arm, TouchKind

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, update
 
+from domain.ledger.attempts import attempt
 from domain.ledger.claim_facts import (
     LEASE,
     AnyRow,
@@ -23,7 +24,7 @@ from domain.ledger.claim_facts import (
     suppressed,
 )
 from domain.ledger.columns import Id
-from domain.ledger.touches import IS_PLANNED, attempt, tell, touch
+from domain.ledger.touches import IS_PLANNED, tell, touch
 from domain.rules.guard import Facts, decide, may_answer_suppressed, with_sent
 from domain.rules.vocabulary import AttemptState, Decision, Never, Send, TouchKind, TouchState, Wait
 

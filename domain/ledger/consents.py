@@ -4,10 +4,25 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, insert, or_
+from sqlalchemy import Column, Connection, String, Table, UniqueConstraint, and_, insert, or_
 
 from domain.ledger import choices, store
-from domain.ledger.choices import choice_event, consent
+from domain.ledger.choice_history import choice_event
+from domain.ledger.columns import Instant, id_column, metadata, ref
+
+#: Current state of consent; absence means the organisation's default for that channel.
+consent = Table(
+    "consent",
+    metadata,
+    id_column(),
+    ref("organisation_id", "organisation"),
+    ref("contact_point_id", "contact_point"),
+    Column("channel", String(16), nullable=False),
+    Column("purpose", String(32), nullable=False, default="outreach"),
+    Column("status", String(16), nullable=False),
+    Column("since", Instant, nullable=False),
+    UniqueConstraint("contact_point_id", "channel", "purpose"),
+)
 
 
 def record(

@@ -25,9 +25,10 @@ from sqlalchemy import (
     values,
 )
 
+from domain.ledger.attempts import IS_SENDING, attempt
 from domain.ledger.columns import Id, Instant
 from domain.ledger.organisations import site
-from domain.ledger.touches import IS_ANSWER, IS_PLANNED, IS_SENDING, REMINDER_PRIORITY, attempt, touch
+from domain.ledger.touches import IS_ANSWER, IS_PLANNED, REMINDER_PRIORITY, touch
 from domain.rules.fairness import DeficitRoundRobin
 from domain.rules.segments import PRIORITY
 

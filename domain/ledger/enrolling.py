@@ -13,7 +13,6 @@ from sqlalchemy import (
     Row,
     and_,
     bindparam,
-    exists,
     func,
     insert,
     literal_column,
@@ -24,12 +23,12 @@ from sqlalchemy import (
 
 from domain.ledger import campaigns, outbox, touches
 from domain.ledger.campaigns import Running
-from domain.ledger.choices import suppression
 from domain.ledger.columns import Id, Instant
 from domain.ledger.enrolments import enrolment
 from domain.ledger.lapses import lapse
 from domain.ledger.organisations import site
-from domain.ledger.patients import contact_point, patient, patient_contact
+from domain.ledger.patients import patient
+from domain.ledger.reach import is_reachable, reachable_channels
 from domain.ledger.store import chunks
 from domain.rules import cadence
 from domain.rules.holdout import arm, draw
@@ -69,19 +68,6 @@ def undecided(conn: Connection, before: datetime) -> Sequence[int]:
     return conn.scalars(_UNDECIDED, {"before": before}).all()
 
 
-_in_force = suppression.c.lifted_at.is_(None) & suppression.c.channel.is_(None)
-_REACHED = (
-    select(patient_contact.c.id)
-    .join(contact_point, contact_point.c.id == patient_contact.c.contact_point_id)
-    .where(
-        patient_contact.c.patient_id == lapse.c.patient_id,
-        patient_contact.c.detached_at.is_(None),
-        contact_point.c.quality != "bad",
-        contact_point.c.system.in_(bindparam("reached", expanding=True)),
-        ~exists().where(_in_force, suppression.c.contact_point_id == contact_point.c.id),
-    )
-)
-_STOPPED = select(suppression.c.id).where(_in_force, suppression.c.patient_id == lapse.c.patient_id)
 # by their letter: the planner then walks the index of just these rows
 _IS_UNREACHABLE = and_(lapse.c.declined == literal_column("'unreachable'"), lapse.c.closed_at.is_(None))
 _UNREACHABLE = (
@@ -91,7 +77,7 @@ _UNREACHABLE = (
         lapse.c.patient_id,
         lapse.c.service_line,
         lapse.c.segment,
-        and_(_REACHED.exists(), ~_STOPPED.exists()).label("is_reached"),
+        is_reachable(lapse.c.patient_id).label("is_reachable"),
     )
     .where(_IS_UNREACHABLE, lapse.c.id > bindparam("after", type_=Id))
     .order_by(lapse.c.id)
@@ -114,7 +100,7 @@ def reconsider(conn: Connection, systems: Mapping[str, str], after: int) -> int 
     rows = conn.execute(_UNREACHABLE, {"after": after, "reached": sorted(set(systems.values()))}).all()
     if not rows:
         return None
-    maybe = [row for row in rows if row.is_reached]
+    maybe = [row for row in rows if row.is_reachable]
     if maybe:
         running = campaigns.running(conn)
         reachable = reachable_channels(conn, {row.patient_id for row in maybe}, systems)
@@ -184,32 +170,6 @@ def _campaign_for(row: AnyRow, running: Sequence[Running]) -> Running | None:
 
 def _is_reached(campaign: Running | None, channels: Collection[str]) -> bool:
     return campaign is not None and not set(channels).isdisjoint(campaign.definition["channels"])
-
-
-def reachable_channels(
-    conn: Connection, patient_ids: Collection[int], systems: Mapping[str, str]
-) -> dict[int, list[str]]:
-    """Channels on which each patient has a working, unsuppressed contact point; absent = none."""
-    found: defaultdict[int, set[str]] = defaultdict(set)
-    for ids in chunks(sorted(patient_ids)):
-        stopped = set(
-            conn.scalars(select(suppression.c.patient_id).where(_in_force, suppression.c.patient_id.in_(ids)))
-        )
-        rows = conn.execute(
-            select(patient_contact.c.patient_id, contact_point.c.system)
-            .join(contact_point, contact_point.c.id == patient_contact.c.contact_point_id)
-            .outerjoin(suppression, (suppression.c.contact_point_id == contact_point.c.id) & _in_force)
-            .where(
-                patient_contact.c.patient_id.in_(ids),
-                patient_contact.c.detached_at.is_(None),
-                contact_point.c.quality != "bad",
-                suppression.c.id.is_(None),
-            )
-        )
-        for row in rows:
-            if row.patient_id not in stopped:
-                found[row.patient_id] |= {name for name, system in systems.items() if system == row.system}
-    return {patient_id: sorted(channels) for patient_id, channels in found.items() if channels}
 
 
 def _engaged(conn: Connection, rows: Sequence[AnyRow]) -> dict[tuple[int, str], str]:

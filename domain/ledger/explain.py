@@ -10,14 +10,15 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Row, func, or_, select
 
-from domain.ledger.choices import choice_event, suppression
+from domain.ledger.attempts import attempt
+from domain.ledger.choice_history import choice_event, suppression
 from domain.ledger.enrolments import enrolment
 from domain.ledger.inbound import reply
 from domain.ledger.lapses import lapse
 from domain.ledger.organisations import site
 from domain.ledger.outcomes import outcome
 from domain.ledger.patients import contact_point, patient, patient_contact, registration
-from domain.ledger.touches import attempt, touch, touch_event
+from domain.ledger.touches import touch, touch_event
 from domain.rules.reasons import WAITS, sentence
 from domain.rules.vocabulary import Arm, AttemptState, TouchKind, TouchState
 

@@ -12,9 +12,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Update, and_, bindparam, exists, select, update
 
 from domain.ledger import outbox
+from domain.ledger.attempts import IS_SENDING, IS_UNCERTAIN, attempt
 from domain.ledger.columns import Id, Instant
 from domain.ledger.patients import patient
-from domain.ledger.touches import IS_SENDING, IS_UNCERTAIN, attempt, tell, touch
+from domain.ledger.touches import tell, touch
 from domain.rules.vocabulary import AttemptState, TouchState
 
 #: Tries of one touch that surely did not reach the provider, before it is given up.

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
+from domain.ledger.attempts import IS_UNCERTAIN, attempt
 from domain.ledger.columns import Instant
 from domain.ledger.enrolments import enrolment
 from domain.ledger.inbound import receipt, reply
@@ -16,7 +17,7 @@ from domain.ledger.lapses import lapse
 from domain.ledger.outbox import outbox
 from domain.ledger.outcomes import outcome
 from domain.ledger.quarantine import quarantine
-from domain.ledger.touches import IS_PLANNED, IS_UNCERTAIN, attempt, touch
+from domain.ledger.touches import IS_PLANNED, touch
 
 
 @dataclass(frozen=True, slots=True)

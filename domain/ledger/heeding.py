@@ -9,10 +9,11 @@ from typing import Final
 from sqlalchemy import Connection, bindparam, func, select, update
 
 from domain.ledger import choices, outbox, touches
+from domain.ledger.attempts import MAY_HAVE_REACHED, attempt
 from domain.ledger.columns import Id, Instant
 from domain.ledger.inbound import reply
 from domain.ledger.patients import patient, patient_contact
-from domain.ledger.touches import MAY_HAVE_REACHED, attempt, touch
+from domain.ledger.touches import touch
 from domain.rules.intent import Keyword
 from domain.rules.vocabulary import Intent
 

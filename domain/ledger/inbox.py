@@ -7,11 +7,11 @@ from datetime import datetime
 
 from sqlalchemy import Connection, select, update
 
+from domain.ledger.attempts import attempt
 from domain.ledger.heeding import patients_of
 from domain.ledger.inbound import IS_HUMAN, reply
 from domain.ledger.patients import patient
 from domain.ledger.replies import open_body
-from domain.ledger.touches import attempt
 from domain.ledger.vault import Vault
 
 

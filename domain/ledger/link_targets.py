@@ -8,10 +8,11 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Select, bindparam, exists, func, select
 
+from domain.ledger.attempts import attempt
 from domain.ledger.columns import Id
 from domain.ledger.organisations import organisation, site
 from domain.ledger.patients import patient, patient_contact
-from domain.ledger.touches import attempt, tell, touch, touch_event
+from domain.ledger.touches import tell, touch, touch_event
 
 _CLICKED = "clicked"
 

@@ -8,10 +8,10 @@ from sqlalchemy import Connection, and_, delete, exists, func, insert, literal, 
 
 from domain.ledger import store
 from domain.ledger.appointments import appointment, care, care_gap
-from domain.ledger.choices import choice_event, suppression
+from domain.ledger.attempts import attempt
+from domain.ledger.choice_history import choice_event, suppression
 from domain.ledger.columns import Id, Instant
 from domain.ledger.patients import patient, patient_contact, registration
-from domain.ledger.touches import attempt
 
 
 def merge(conn: Connection, gone: int, survivor: int, now: datetime) -> None:

@@ -18,11 +18,12 @@ from sqlalchemy import (
 )
 
 from domain.ledger import lapses
+from domain.ledger.attempts import IS_SENDING, attempt
 from domain.ledger.columns import Instant
 from domain.ledger.inbound import receipt, reply
 from domain.ledger.lapses import lapse
 from domain.ledger.outbox import IS_UNPUBLISHED, outbox
-from domain.ledger.touches import IS_PLANNED, IS_SENDING, attempt, touch
+from domain.ledger.touches import IS_PLANNED, touch
 
 _NOW = bindparam("now", type_=Instant)
 

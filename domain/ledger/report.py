@@ -13,15 +13,16 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Subquery, and_, func, select
 
+from domain.ledger.attempts import attempt
 from domain.ledger.audit import audit
-from domain.ledger.choices import OPTED_OUT, suppression
+from domain.ledger.choice_history import OPTED_OUT, suppression
 from domain.ledger.enrolments import enrolment
 from domain.ledger.inbound import reply
 from domain.ledger.lapses import lapse
 from domain.ledger.organisations import site
 from domain.ledger.outcomes import outcome
 from domain.ledger.patients import patient
-from domain.ledger.touches import attempt, touch, touch_event
+from domain.ledger.touches import touch, touch_event
 from domain.rules.experiment import Share, lift, median_days
 from domain.rules.vocabulary import Arm, AttemptState, Delivery, TouchKind, TouchState
 

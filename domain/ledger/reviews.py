@@ -11,10 +11,10 @@ from sqlalchemy import Connection, Row, and_, bindparam, func, select, update
 
 from domain.ledger import campaigns, enrolments, following, touches
 from domain.ledger.appointments import care
-from domain.ledger.enrolling import reachable_channels
 from domain.ledger.enrolments import enrolment
 from domain.ledger.organisations import site
 from domain.ledger.patients import patient
+from domain.ledger.reach import reachable_channels
 from domain.ledger.touches import touch
 from domain.rules import cadence
 from domain.rules.cadence import Cadence, Planned

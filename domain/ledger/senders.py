@@ -9,10 +9,10 @@ from typing import Any, Final
 from sqlalchemy import Connection, String, and_, bindparam, func, select
 
 from domain.ledger import store
+from domain.ledger.attempts import MAY_HAVE_REACHED, attempt
 from domain.ledger.columns import Id
 from domain.ledger.organisations import organisation
 from domain.ledger.patients import CONTACT_VALUE, contact_index, contact_point
-from domain.ledger.touches import MAY_HAVE_REACHED, attempt
 from domain.ledger.vault import Vault
 from domain.rules.identity import Problem, normalise_email, normalise_phone
 from domain.rules.vocabulary import ContactSystem

@@ -2,8 +2,10 @@
 
 from domain.ledger import (
     appointments,
+    attempts,
     campaigns,
-    choices,
+    choice_history,
+    consents,
     disclosures,
     enrolments,
     heartbeat,
@@ -22,8 +24,10 @@ from domain.ledger.columns import metadata
 
 __all__ = [
     "appointments",
+    "attempts",
     "campaigns",
-    "choices",
+    "choice_history",
+    "consents",
     "disclosures",
     "enrolments",
     "heartbeat",

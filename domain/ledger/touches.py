@@ -1,4 +1,4 @@
-"""Touches (one planned message to one patient), the attempts to send them, and why each one waited."""
+"""Touches: one planned message to one patient each, and the history of why it waited and how it ended."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
-    Boolean,
     Column,
     ColumnElement,
     Connection,
@@ -91,50 +90,6 @@ Index(
 Index("ix_touch_enrolment_id", touch.c.enrolment_id)
 Index("ix_touch_patient_id", touch.c.patient_id)
 
-attempt = Table(
-    "attempt",
-    metadata,
-    id_column(),
-    ref("touch_id", "touch", index=True),
-    #: Travels with the send (callback address, Message-ID), so that a receipt finds it. Fences the finish.
-    Column("token", String(32), nullable=False, unique=True),
-    Column("channel", String(16), nullable=False),
-    Column("kind", String(16), nullable=False),
-    ref("patient_id", "patient", nullable=True),
-    ref("contact_point_id", "contact_point"),
-    Column("state", String(16), nullable=False),
-    Column("claimed_at", Instant, nullable=False),
-    Column("lease_until", Instant, nullable=False),
-    Column("called_at", Instant),
-    Column("finished_at", Instant),
-    Column("provider_ref", String(128)),
-    Column("error_code", String(32)),
-    #: For the audit: the zones judged, in which the call's hour was allowed.
-    Column("zones", String(2000), nullable=False, default=""),
-    #: A person must look: nobody could tell whether it was accepted.
-    Column("needs_person", Boolean, nullable=False, default=False),
-)
-_counting = attempt.c.state.in_(("sending", "accepted", "uncertain"))
-Index(
-    "ix_attempt_patient_caps",
-    attempt.c.patient_id,
-    attempt.c.claimed_at,
-    sqlite_where=_counting,
-    postgresql_where=_counting,
-)
-Index(
-    "ix_attempt_contact_caps",
-    attempt.c.contact_point_id,
-    attempt.c.claimed_at,
-    sqlite_where=_counting,
-    postgresql_where=_counting,
-)
-_leased = attempt.c.state == "sending"
-Index("ix_attempt_lease", attempt.c.lease_until, sqlite_where=_leased, postgresql_where=_leased)
-_uncertain = and_(attempt.c.state == "uncertain")
-Index("ix_attempt_uncertain", attempt.c.claimed_at, sqlite_where=_uncertain, postgresql_where=_uncertain)
-Index("ix_attempt_provider_ref", attempt.c.provider_ref)
-
 #: Append-only: every wait, revocation and ending of a touch, with the reason `explain` reads out.
 touch_event = Table(
     "touch_event",
@@ -150,11 +105,6 @@ touch_event = Table(
 # Spelt out in statements, never bound: the planners match a partial index only by the letter of its condition.
 IS_PLANNED: ColumnElement[bool] = touch.c.state == literal_column("'planned'")
 IS_ANSWER: ColumnElement[bool] = touch.c.kind == literal_column("'answer'")
-IS_SENDING: ColumnElement[bool] = attempt.c.state == literal_column("'sending'")
-IS_UNCERTAIN: ColumnElement[bool] = attempt.c.state == literal_column("'uncertain'")
-MAY_HAVE_REACHED: ColumnElement[bool] = attempt.c.state.in_(
-    [literal_column(f"'{state}'") for state in ("sending", "accepted", "uncertain")]
-)
 
 #: Planned, and past their time at `now`.
 IS_LATE: ColumnElement[bool] = and_(

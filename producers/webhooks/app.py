@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,10 +27,9 @@ from producers.webhooks.event_intake import EventIntake, TakeEvent
 from producers.webhooks.handover import LINGER, Handover
 from producers.webhooks.health import Health
 from producers.webhooks.keeper import STORE_SECONDS, Keeper
+from producers.webhooks.lanes import Lanes
 from producers.webhooks.link_pages import LinkPages
 from producers.webhooks.providers import ProviderWebhooks
-from producers.webhooks.replay import Replay
-from producers.webhooks.spool import Spool
 
 #: Twilio waits fifteen seconds for an answer; after ten, neither ledger nor disk took it, and it is told 503.
 REQUEST_SECONDS: Final = 10.0
@@ -39,82 +39,99 @@ CLOSING_SECONDS: Final = 5.0
 LEDGER_THREADS: Final = 12
 
 
-def create_app(
-    *,
-    engine: Engine,
-    vault: Vault,
-    clock: Clock,
-    channels: Mapping[str, tuple[Channel, Any]],
-    public_url: str,
-    link_key: bytes,
-    jobs: Callable[[Job], None],
-    take_event: TakeEvent,
-    spool_directory: Path,
-    events_token: str = "",
-    observe_opt_out: Callable[[float], None] = metrics.opt_out_seconds.observe,
-    expected_revision: str | None = None,
-    registry: CollectorRegistry = REGISTRY,
-    request_seconds: float = REQUEST_SECONDS,
-    store_seconds: float = STORE_SECONDS,
-    others_at_once: int = OTHERS_AT_ONCE,
-    linger: float = LINGER,
-) -> Starlette:
-    """The ASGI application. It closes nothing it was given; run it with `lifespan="on"` and without an access log.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebParts:
+    """What the application is assembled from. It closes none of it."""
 
-    Args:
-        channels: by name, each with its configuration; their webhooks are `/webhooks/<name>/<kind>`.
-        public_url: how the world reaches us; providers sign addresses that start with it.
-        link_key: signs and checks the links in messages.
-        jobs: enqueues a hint; called from one thread of our own, may block or raise.
-        observe_opt_out: is told the seconds from an opt-out's arrival to its commit.
-        spool_directory: where arrivals are kept while the ledger is away; several processes may share it.
-        store_seconds: what the ledger has for one arrival, before it is kept there.
-        others_at_once: requests under way of those who can ask again.
-        linger: seconds a stored row's hint waits for company before it is handed to the broker.
-        expected_revision: the migration `/ready` insists on; None = any schema that has our tables.
-    """
-    threads = Threads(LEDGER_THREADS)
-    handover = Handover(jobs, linger=linger)
-    store = ArrivalStore(engine=engine, vault=vault, clock=clock, handover=handover, observe_opt_out=observe_opt_out)
-    choices, receipts = Spool(spool_directory, vault), Spool(spool_directory / "receipts", vault, lane="receipts")
-    replays = [Replay(spool, store, clock) for spool in (choices, receipts)]
-    keeper = Keeper(choices, receipts, seconds=store_seconds)
+    engine: Engine
+    vault: Vault
+    clock: Clock
+    channels: Mapping[str, tuple[Channel, Any]]
+    """By name, each with its configuration; their webhooks are `/webhooks/<name>/<kind>`."""
+    public_url: str
+    """How the world reaches us; providers sign addresses that start with it."""
+    link_key: bytes
+    """Signs and checks the links in messages."""
+    jobs: Callable[[Job], None]
+    """Enqueues a hint; called from one thread of our own, may block or raise."""
+    take_event: TakeEvent
+    spool_directory: Path
+    """Where arrivals are kept while the ledger is away; several processes may share it."""
+    events_token: str = ""
+    observe_opt_out: Callable[[float], None] = metrics.opt_out_seconds.observe
+    """Is told the seconds from an opt-out's arrival to its commit."""
+    expected_revision: str | None = None
+    """The migration `/ready` insists on; None = any schema that has our tables."""
+    registry: CollectorRegistry = REGISTRY
+    request_seconds: float = REQUEST_SECONDS
+    store_seconds: float = STORE_SECONDS
+    """What the ledger has for one arrival, before it is kept in the spool."""
+    others_at_once: int = OTHERS_AT_ONCE
+    """Requests under way of those who can ask again."""
+    linger: float = LINGER
+    """Seconds a stored row's hint waits for company before it is handed to the broker."""
+
+
+def create_app(parts: WebParts) -> Starlette:
+    """The ASGI application; run it with `lifespan="on"` and without an access log."""
+    engine, clock, threads = parts.engine, parts.clock, Threads(LEDGER_THREADS)
+    handover = Handover(parts.jobs, linger=parts.linger)
+    store = ArrivalStore(
+        engine=engine, vault=parts.vault, clock=clock, handover=handover, observe_opt_out=parts.observe_opt_out
+    )
+    lanes = Lanes(parts.spool_directory, parts.vault, store, clock)
+    keeper = Keeper(lanes.choices, lanes.receipts, seconds=parts.store_seconds)
     webhooks = ProviderWebhooks(
-        store=store, keeper=keeper, clock=clock, channels=channels, public_url=public_url, threads=threads
+        store=store,
+        keeper=keeper,
+        clock=clock,
+        channels=parts.channels,
+        public_url=parts.public_url,
+        threads=threads,
     )
-    pages = LinkPages(engine=engine, store=store, keeper=keeper, clock=clock, link_key=link_key, threads=threads)
-    events = EventIntake(take_event, events_token, threads)
+    pages = LinkPages(engine=engine, store=store, keeper=keeper, clock=clock, link_key=parts.link_key, threads=threads)
+    events = EventIntake(parts.take_event, parts.events_token, threads)
     health = Health(
-        engine=engine, spool=choices, threads=threads, registry=registry, expected_revision=expected_revision
+        engine=engine,
+        spool=lanes.choices,
+        threads=threads,
+        registry=parts.registry,
+        expected_revision=parts.expected_revision,
+    )
+    return Starlette(
+        routes=_routes(webhooks, pages, events, health),
+        middleware=[
+            Middleware(Edge, seconds=parts.request_seconds, is_https=parts.public_url.startswith("https://")),
+            Middleware(Admission, others=parts.others_at_once),
+        ],
+        lifespan=_lifespan(handover, lanes, webhooks, threads),
     )
 
+
+def _routes(webhooks: ProviderWebhooks, pages: LinkPages, events: EventIntake, health: Health) -> list[Route]:
+    return [
+        Route("/webhooks/{channel}/{kind}", webhooks.take, methods=["POST"]),
+        Route("/u/{token}", pages.ask, methods=["GET"]),
+        Route("/u/{token}", pages.unsubscribe, methods=["POST"]),
+        Route("/b/{token}", pages.book, methods=["GET"]),
+        Route("/events", events.take, methods=["POST"]),
+        Route("/live", health.live, methods=["GET"]),
+        Route("/ready", health.ready, methods=["GET"]),
+        Route("/metrics", health.metrics, methods=["GET"]),
+    ]
+
+
+def _lifespan(
+    handover: Handover, lanes: Lanes, webhooks: ProviderWebhooks, threads: Threads
+) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         handover.start()
-        for spool in (choices, receipts):
-            spool.start()
-        for replay in replays:
-            replay.start()
+        lanes.start()
         yield
         with anyio.move_on_after(CLOSING_SECONDS):
             await webhooks.close()
-        for close in (*(each.close for each in replays), choices.close, receipts.close, handover.close):
+        for close in (lanes.close, handover.close):
             await threads.run(close)
 
-    return Starlette(
-        routes=[
-            Route("/webhooks/{channel}/{kind}", webhooks.take, methods=["POST"]),
-            Route("/u/{token}", pages.ask, methods=["GET"]),
-            Route("/u/{token}", pages.unsubscribe, methods=["POST"]),
-            Route("/b/{token}", pages.book, methods=["GET"]),
-            Route("/events", events.take, methods=["POST"]),
-            Route("/live", health.live, methods=["GET"]),
-            Route("/ready", health.ready, methods=["GET"]),
-            Route("/metrics", health.metrics, methods=["GET"]),
-        ],
-        middleware=[
-            Middleware(Edge, seconds=request_seconds, is_https=public_url.startswith("https://")),
-            Middleware(Admission, others=others_at_once),
-        ],
-        lifespan=lifespan,
-    )
+    return lifespan

@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine
 
 from domain.jobs import apply_receipts, read_replies, send_answers
-from domain.ledger import choices, link_targets, receipts, replies
+from domain.ledger import choice_history, choices, link_targets, receipts, replies
 from domain.ledger.link_targets import LinkTarget
 from domain.ledger.replies import Taken
 from domain.ledger.transactions import transact
@@ -108,7 +108,7 @@ class ArrivalStore:
             target = link_targets.find(conn, arrival.touch_id)
             if target is None or target.contact_point_id is None:
                 raise LinkLostError(str(LinkLostError.__doc__))
-            if choices.is_known(conn, target.contact_point_id, _ONE_CLICK, arrival.at):
+            if choice_history.is_known(conn, target.contact_point_id, _ONE_CLICK, arrival.at):
                 # replayed after it took effect: a START since then must stand
                 return target, False
             choices.opt_out(

@@ -6,11 +6,9 @@ the future is done; what is taken is taken from the front. docs/decisions/11-one
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -22,13 +20,13 @@ import structlog
 from domain.ledger.vault import Vault, VaultError
 from ops.runtime import metrics
 from producers.webhooks.arrivals import Arrival, pack
-from producers.webhooks.spool_file import SUFFIX, NoSpoolFileError, Record, SpoolFile, keep_aside, make_directory, move
+from producers.webhooks.spool_directory import SpoolDirectory
+from producers.webhooks.spool_file import NoSpoolFileError, Record, SpoolFile
 
 _log = structlog.get_logger(__name__)
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _CONTEXT: Final = "spool.record"
-_FAILED: Final = "failed"
 #: Bytes after which a new file is begun, so that a long outage gives its disk back piece by piece.
 _FULL: Final = 64 * 1024 * 1024
 
@@ -47,8 +45,7 @@ class Spool:
     """First in, first out, on disk. `append` from any thread; the front (`peek`, `advance`, …) from one thread only."""
 
     def __init__(self, directory: Path, vault: Vault, *, lane: str = "choices") -> None:
-        self._directory = directory
-        self._failed = directory / _FAILED
+        self._directory = SpoolDirectory(directory)
         self._lane = lane
         self._vault = vault
         self._changed = threading.Condition()
@@ -77,12 +74,12 @@ class Spool:
         """Files set aside, of this process and of others in the same directory, and those that will be."""
         with self._changed:
             kept = sum(file.is_kept for file in self._files)
-        return kept + len(list(self._failed.glob(f"*{SUFFIX}")))
+        return kept + len(self._directory.set_aside)
 
     def start(self) -> None:
         """Begin to take. What dead processes left is not read here, but by `adopt`, however much it is."""
         # without a file there is nothing to be adopted before the first arrival
-        self._is_adopted = not any(self._directory.glob(f"*{SUFFIX}")) and not any(self._failed.glob(f"*{SUFFIX}"))
+        self._is_adopted = not self._directory.files and not self._directory.set_aside
         self._writer.start()
 
     def close(self, timeout: float = 5.0) -> None:
@@ -158,27 +155,19 @@ class Spool:
         Without room for it there its whole file is moved there, once all others in it were taken. Raises OSError.
         """
         file = self._files[0]
-        try:
-            keep_aside(self._failed, record)
-        except OSError as error:
-            _log.error("spool_not_set_aside", code=error.errno)
+        if not self._directory.keep_aside(record):
             file.is_kept = True
         self.advance([record])
 
     def take_back(self) -> int:
         """Move what was set aside back, to be tried again; how many files."""
-        found = sorted(self._failed.glob(f"*{SUFFIX}"))
-        for path in found:
-            with suppress(FileNotFoundError):
-                # not there any more: a neighbour has moved it
-                move(path, self._directory)
-        return len(found)
+        return self._directory.take_back()
 
     def adopt(self) -> int:
         """Take over the files that dead processes left here, oldest first; how many records they hold."""
         found = 0
         mine = {file.path for file in self._files}
-        for path in sorted(self._directory.glob(f"*{SUFFIX}")):
+        for path in self._directory.files:
             if path not in mine:
                 found += self._adopt(path)
         self._is_adopted = True
@@ -186,16 +175,7 @@ class Spool:
 
     def trouble(self) -> str | None:
         """Why nothing could be kept now, or None. It tries to write."""
-        probe = self._directory / f".probe-{os.getpid()}-{threading.get_ident()}"
-        try:
-            make_directory(self._directory)
-            try:
-                probe.write_bytes(b"x" * 4096)
-            finally:
-                probe.unlink(missing_ok=True)
-        except OSError as error:
-            return f"the spool cannot be written ({error.strerror})"
-        return None
+        return self._directory.trouble()
 
     def show(self, now: datetime) -> None:
         """Set the gauges."""
@@ -212,7 +192,7 @@ class Spool:
                 return 0
         except NoSpoolFileError:
             _log.error("spool_file_unreadable")
-            self._put_aside(path)
+            self._directory.put_aside(path)
             return 0
         except OSError as error:
             # it must not keep us from serving; it stays, and is tried again
@@ -252,17 +232,10 @@ class Spool:
 
     def _let_go(self, file: SpoolFile) -> None:
         if file.is_kept:
-            self._put_aside(file.path)
+            self._directory.put_aside(file.path)
             file.close()
         else:
             file.remove()
-
-    def _put_aside(self, path: Path) -> None:
-        try:
-            move(path, self._failed)
-        except OSError as error:
-            # it stays where it is, and is adopted again
-            _log.error("spool_not_set_aside", code=error.errno)
 
     def _drop_drained(self) -> None:
         while self._files and self._files[0].is_drained:
@@ -307,7 +280,7 @@ class Spool:
 
     def _own_file(self) -> SpoolFile:
         if self._own is None or self._own.end > _FULL:
-            file = SpoolFile.create(self._directory)
+            file = SpoolFile.create(self._directory.path)
             with self._changed:
                 self._own = file
                 self._files.append(file)

@@ -18,21 +18,30 @@ from domain.ledger.store import reading
 from ops.runtime.yamlfile import FileProblems
 from producers.campaigns import CampaignError, read_campaign, start_campaign
 
-Write = Callable[[str, str], Path]
+Write = Callable[..., Path]
 
 
 @pytest.fixture
 def changed(tmp_path: Path) -> Write:
-    """Writes the example with one piece of text replaced."""
+    """Writes the example with pieces of text replaced: each is given before the one that takes its place."""
 
-    def write(before: str, after: str) -> Path:
-        text = EXAMPLE.read_text()
-        assert before in text
+    def write(*texts: str) -> Path:
+        written = EXAMPLE.read_text()
+        for before, after in zip(texts[::2], texts[1::2], strict=True):
+            assert before in written
+            written = written.replace(before, after, 1)
         path = tmp_path / "campaign.yaml"
-        path.write_text(text.replace(before, after, 1))
+        path.write_text(written)
         return path
 
     return write
+
+
+def told_of(path: Path) -> FileProblems:
+    """What is said of a file that cannot be used."""
+    with pytest.raises(FileProblems) as caught:
+        read_campaign(path)
+    return caught.value
 
 
 def line_of(path: Path, text: str) -> int:
@@ -73,45 +82,34 @@ def test_each_problem_is_told_with_its_line_and_field(
 ) -> None:
     path = changed(before, after)
 
-    with pytest.raises(FileProblems) as caught:
-        read_campaign(path)
+    found = told_of(path)
 
-    (problem,) = [each for each in caught.value.problems if told in each.reason]
+    (problem,) = [each for each in found.problems if told in each.reason]
     assert problem.field == field
     assert problem.line > 1 or "campaign:" in before
-    assert f"{path}:{problem.line}: {field}: " in str(caught.value)
+    assert f"{path}:{problem.line}: {field}: " in str(found)
 
 
 def test_the_line_told_is_the_one_to_mend(changed: Write) -> None:
     path = changed("graduate_after_days: 30", "graduate_after_days: 1")
 
-    with pytest.raises(FileProblems) as caught:
-        read_campaign(path)
+    found = told_of(path)
 
-    assert [each.line for each in caught.value.problems] == [line_of(path, "graduate_after_days: 1")]
-
-
-def test_several_problems_are_told_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "campaign.yaml"
-    path.write_text(EXAMPLE.read_text().replace("holdout: 0.10", "holdout: 2").replace("at_most: 3", "at_most: 99"))
-
-    with pytest.raises(FileProblems) as caught:
-        read_campaign(path)
-
-    assert [each.field for each in caught.value.problems] == ["holdout", "reminder.at_most"]
+    assert [each.line for each in found.problems] == [line_of(path, "graduate_after_days: 1")]
 
 
-def test_a_segment_without_words_for_it_is_a_problem(tmp_path: Path) -> None:
-    text = EXAMPLE.read_text()
-    path = tmp_path / "campaign.yaml"
-    path.write_text(
-        text.replace(
-            'language: en\n    body: "{organisation}: we miss', 'language: fr\n    body: "{organisation}: we miss'
-        )
-    )
+def test_several_problems_are_told_at_once_in_the_order_of_the_file(changed: Write) -> None:
+    found = told_of(changed("at_most: 3", "at_most: 99", "holdout: 0.10", "holdout: 2"))
 
-    with pytest.raises(FileProblems, match="no English template for sms, segment 6_12_months, outreach"):
-        read_campaign(path)
+    assert [each.field for each in found.problems] == ["holdout", "reminder.at_most"]
+
+
+def test_a_segment_without_words_for_it_is_a_problem(changed: Write) -> None:
+    words = 'body: "{organisation}: we miss'
+
+    found = told_of(changed(f"language: en\n    {words}", f"language: fr\n    {words}"))
+
+    assert "no English template for sms, segment 6_12_months, outreach" in str(found)
 
 
 def test_the_same_file_again_changes_nothing(health: Lakeside) -> None:

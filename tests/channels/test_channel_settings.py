@@ -140,6 +140,11 @@ def test_a_text_passes_the_account_then_its_destinations_then_its_sender() -> No
     assert at_home[1].key != abroad[1].key
     assert at_home[2] == abroad[2]
 
+    # what is not set is as fast as what it is wider than
+    alone = SMS.configure({**SMS_ENVIRON, "REACTIVATE_SMS_RATE_PER_SECOND": "2.5"}, PUBLIC)
+    assert alone is not None
+    assert [rate.per_second for rate in SMS.rates(alone, "+12125550123")] == [2.5] * 3
+
 
 def test_no_message_costs_more_than_its_cells_hold() -> None:
     config = SMS.configure(SMS_ENVIRON, PUBLIC)

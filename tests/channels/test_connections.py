@@ -10,6 +10,7 @@ import cases_sms
 import pytest
 from certificates import ca_file, server_context
 from channel_harness import Provider, outgoing, sender_of
+from scripted_relay import HANG, Relay
 
 from channels.email import CHANNEL as EMAIL
 from channels.kit.contract import Outcome, OutcomeKind, SideEffect
@@ -18,14 +19,14 @@ ENCRYPTED = {"REACTIVATE_SMTP_TLS": "starttls"}
 LOGIN = {"REACTIVATE_SMTP_USERNAME": "care", "REACTIVATE_SMTP_PASSWORD": "open-sesame"}
 
 
-async def mail(relay: cases_email.Relay, number: int, environ: dict[str, str]) -> tuple[list[Outcome], Provider]:
+async def mail(relay: Relay, number: int, environ: dict[str, str]) -> tuple[list[Outcome], Provider]:
     """Send so many mails at once over a relay."""
     async with cases_email.provider(relay) as up, sender_of("email", up, environ) as sender:
         messages = [outgoing(to=f"pat{n}@example.com", reference=f"r{n}") for n in range(number)]
         return list(await asyncio.gather(*map(sender.send, messages))), up
 
 
-async def mail_one_by_one(relay: cases_email.Relay, number: int) -> tuple[list[Outcome], Provider]:
+async def mail_one_by_one(relay: Relay, number: int) -> tuple[list[Outcome], Provider]:
     """Send so many mails, each after the last."""
     async with cases_email.provider(relay) as up, sender_of("email", up) as sender:
         return [await sender.send(outgoing(to="pat@example.com", reference=f"r{n}")) for n in range(number)], up
@@ -36,7 +37,7 @@ def taken(number: int) -> list[Outcome]:
 
 
 def test_mails_share_a_bounded_number_of_connections() -> None:
-    outcomes, relay = asyncio.run(mail(cases_email.Relay(), 40, {"REACTIVATE_SMTP_CONNECTIONS": "3"}))
+    outcomes, relay = asyncio.run(mail(Relay(), 40, {"REACTIVATE_SMTP_CONNECTIONS": "3"}))
 
     assert outcomes == taken(40)
     assert relay.connections == 3
@@ -44,14 +45,14 @@ def test_mails_share_a_bounded_number_of_connections() -> None:
 
 
 def test_a_relay_that_ends_a_connection_between_mails_costs_none() -> None:
-    outcomes, relay = asyncio.run(mail_one_by_one(cases_email.Relay(messages_per_connection=2), 5))
+    outcomes, relay = asyncio.run(mail_one_by_one(Relay(messages_per_connection=2), 5))
 
     assert outcomes == taken(5)
     assert relay.connections == 3
 
 
 def test_a_refused_mail_leaves_the_connection_usable() -> None:
-    refusal = cases_email.Relay({"dot": "552 5.3.4 too big"})
+    refusal = Relay({"dot": "552 5.3.4 too big"})
 
     outcomes, relay = asyncio.run(mail_one_by_one(refusal, 3))
 
@@ -60,14 +61,14 @@ def test_a_refused_mail_leaves_the_connection_usable() -> None:
 
 
 def test_a_refused_recipient_leaves_the_connection_usable() -> None:
-    outcomes, relay = asyncio.run(mail_one_by_one(cases_email.Relay({"RCPT": "550 5.1.1 who"}), 3))
+    outcomes, relay = asyncio.run(mail_one_by_one(Relay({"RCPT": "550 5.1.1 who"}), 3))
 
     assert [outcome.effect for outcome in outcomes] == [SideEffect.BAD_ADDRESS] * 3
     assert relay.connections == 1
 
 
 def test_a_mail_goes_out_encrypted_and_proven(tmp_path: Path) -> None:
-    relay = cases_email.Relay(tls=server_context(), password="open-sesame")
+    relay = Relay(tls=server_context(), password="open-sesame")
     environ = {**ENCRYPTED, **LOGIN, "REACTIVATE_SMTP_CA_FILE": str(ca_file(tmp_path))}
 
     outcomes, up = asyncio.run(mail(relay, 1, environ))
@@ -77,7 +78,7 @@ def test_a_mail_goes_out_encrypted_and_proven(tmp_path: Path) -> None:
 
 
 def test_a_relay_with_an_unknown_certificate_gets_nothing() -> None:
-    relay = cases_email.Relay(tls=server_context())
+    relay = Relay(tls=server_context())
 
     outcomes, up = asyncio.run(mail(relay, 1, ENCRYPTED))
 
@@ -86,7 +87,7 @@ def test_a_relay_with_an_unknown_certificate_gets_nothing() -> None:
 
 
 def test_a_wrong_password_pauses_the_channel(tmp_path: Path) -> None:
-    relay = cases_email.Relay(tls=server_context(), password="open-sesame")
+    relay = Relay(tls=server_context(), password="open-sesame")
     environ = {**ENCRYPTED, **LOGIN, "REACTIVATE_SMTP_PASSWORD": "wrong"}
     environ["REACTIVATE_SMTP_CA_FILE"] = str(ca_file(tmp_path))
 
@@ -98,7 +99,7 @@ def test_a_wrong_password_pauses_the_channel(tmp_path: Path) -> None:
 
 
 def test_mails_that_wait_too_long_for_a_connection_were_not_sent() -> None:
-    slow = cases_email.Relay({"dot": cases_email.HANG})
+    slow = Relay({"dot": HANG})
     environ = {"REACTIVATE_SMTP_CONNECTIONS": "1", **cases_email.REACHING}
 
     outcomes, up = asyncio.run(mail(slow, 3, environ))

@@ -13,8 +13,8 @@ from click.testing import Result
 from household import row
 
 from domain.ledger import quarantine
+from domain.ledger.attempts import attempt
 from domain.ledger.store import open_ledger
-from domain.ledger.touches import attempt
 from domain.ledger.vault import Vault
 from tests.measuring.books import NOON, VAULT, Books, Person
 

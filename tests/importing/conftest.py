@@ -1,12 +1,15 @@
-"""Lakeside Health in the ledger, and its organisation file."""
+"""Lakeside Health in the ledger, its organisation file, and a ledger for tests of files."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from lakeside import ORGANISATION, settle
 from sqlalchemy import Engine
+
+from domain.ledger.store import open_ledger
 
 
 @pytest.fixture
@@ -21,3 +24,11 @@ def organisation_file(tmp_path: Path) -> Path:
 def lakeside(ledger: Engine) -> int:
     """The id of Lakeside Health, on each store."""
     return settle(ledger)
+
+
+@pytest.fixture
+def engine(sqlite_url: str) -> Iterator[Engine]:
+    """SQLite alone, where the files are what matters."""
+    engine = open_ledger(sqlite_url)
+    yield engine
+    engine.dispose()

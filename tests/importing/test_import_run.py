@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from exports import take
 from lakeside import NOW, a_patient, an_encounter, write_export, write_lines
 from sqlalchemy import Engine, func, select
 
@@ -21,17 +22,10 @@ from domain.ledger.intake_log import import_reject
 from domain.ledger.patients import GIVEN_NAME, contact_point, patient, patient_contact, registration
 from domain.ledger.store import open_ledger, reading
 from domain.ledger.vault import Vault
-from producers.importing.result import ImportResult, Progress
-from producers.importing.run import run_import
+from producers.importing.result import Progress
 from producers.importing.source_file import ImportProblem
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def take(engine: Engine, vault: Vault, organisation_file: Path, *sources: Path, **more: Any) -> ImportResult:
-    return run_import(
-        engine, vault, organisation_file=organisation_file, sources=sources, now=more.pop("now", NOW), **more
-    )
 
 
 def contents(engine: Engine, vault: Vault) -> dict[str, Any]:
@@ -230,7 +224,7 @@ def test_every_rejected_line_is_listed_with_line_field_and_reason_and_the_rest_g
 @pytest.mark.parametrize("kind", ["Patient", "Encounter", "Appointment", "Condition", "CarePlan"])
 @pytest.mark.parametrize("shape", [None, 7, "text", [], [[]], [None], {}, [{}], {"coding": 3}, True])
 def test_a_resource_of_any_shape_is_taken_or_rejected_never_an_error(
-    sqlite_url: str, vault: Vault, organisation_file: Path, tmp_path: Path, kind: str, shape: Any
+    engine: Engine, vault: Vault, organisation_file: Path, tmp_path: Path, kind: str, shape: Any
 ) -> None:
     names = "meta identifier name telecom address communication link managingOrganization extension subject period type"
     names += " class serviceType serviceProvider location status start participant code category clinicalStatus active"
@@ -238,12 +232,10 @@ def test_a_resource_of_any_shape_is_taken_or_rejected_never_an_error(
     lines = [{"resourceType": kind, "id": f"r{n}", name: shape} for n, name in enumerate(names.split())]
     lines += [{"resourceType": kind, "id": shape}, {"resourceType": kind} | dict.fromkeys(names.split(), shape)]
     path = write_lines(tmp_path / "export" / "odd.ndjson", lines)
-    engine = open_ledger(sqlite_url)
 
     (file,) = take(engine, vault, organisation_file, path).files
 
     assert file.lines == len(lines)
-    engine.dispose()
 
 
 def test_names_of_any_characters_survive(ledger: Engine, vault: Vault, organisation_file: Path, tmp_path: Path) -> None:
@@ -271,19 +263,17 @@ def test_names_of_any_characters_survive(ledger: Engine, vault: Vault, organisat
 
 
 def test_a_line_without_end_is_rejected_without_being_kept(
-    sqlite_url: str, vault: Vault, organisation_file: Path, tmp_path: Path
+    engine: Engine, vault: Vault, organisation_file: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "Patient.ndjson"
     path.write_bytes(b'{"resourceType": "Patient", "id": "' + b"x" * (17 * 1024 * 1024) + b'"}\n')
     with path.open("ab") as file:
         file.write(json.dumps(a_patient("p1")).encode() + b"\n")
-    engine = open_ledger(sqlite_url)
 
     (result,) = take(engine, vault, organisation_file, path).files
 
     assert (result.lines, result.taken, result.rejected) == (2, 1, 1)
     assert result.rejects[0].reason == "longer than 16 MiB"
-    engine.dispose()
 
 
 def test_what_came_before_the_damage_of_a_gzip_file_is_taken(

@@ -12,11 +12,12 @@ from lakeside import NOW, gap_of, news_of, take, visit_of
 from sqlalchemy import Engine, insert, select, text, update
 
 from domain.ledger.appointments import appointment, care, care_gap
-from domain.ledger.choices import choice_event, suppression
+from domain.ledger.attempts import attempt
+from domain.ledger.choice_history import choice_event, suppression
 from domain.ledger.lookup import step_by_step
 from domain.ledger.patients import FAMILY_NAME, GIVEN_NAME, contact_point, patient, patient_contact, registration
 from domain.ledger.store import open_ledger, reading
-from domain.ledger.touches import attempt, touch
+from domain.ledger.touches import touch
 from domain.ledger.vault import Vault
 from domain.rules.calendar import add_months
 from domain.rules.news import Contact, Registration

@@ -10,15 +10,16 @@ from typing import Any
 from sqlalchemy import Connection, Table, insert, update
 
 from domain.ledger.appointments import appointment, care
+from domain.ledger.attempts import attempt
 from domain.ledger.campaigns import campaign, template
-from domain.ledger.choices import choice_event, suppression
+from domain.ledger.choice_history import choice_event, suppression
 from domain.ledger.enrolments import enrolment
 from domain.ledger.inbound import reply
 from domain.ledger.lapses import lapse
 from domain.ledger.organisations import organisation, site
 from domain.ledger.outcomes import outcome
 from domain.ledger.patients import CONTACT_VALUE, contact_index, contact_point, patient, patient_contact, registration
-from domain.ledger.touches import attempt, touch, touch_event
+from domain.ledger.touches import touch, touch_event
 from domain.ledger.vault import Vault
 
 #: A Tuesday, 17:00 UTC: midday in New York, morning in Phoenix.
@@ -185,12 +186,25 @@ class Books:
 
     def stop(self, at: datetime, *, lifted_at: datetime | None = None, in_force: bool = True, **subject: int) -> None:
         """An opt-out as the ledger writes it: history and, unless told otherwise, the state in force."""
-        base = {"organisation_id": self.org, **subject}
-        self.add(choice_event, kind="suppressed", source="reply", at=at, recorded_at=at, **base)
+        self.choice("suppressed", at, **subject)
         if lifted_at is not None:
-            self.add(choice_event, kind="restored", source="reply", at=lifted_at, recorded_at=lifted_at, **base)
+            self.choice("restored", lifted_at, **subject)
         if in_force:
-            self.add(suppression, reason="opt_out", since=at, lifted_at=lifted_at, **base)
+            self.add(suppression, organisation_id=self.org, reason="opt_out", since=at, lifted_at=lifted_at, **subject)
+
+    def choice(self, kind: str, at: datetime, *, recorded_at: datetime | None = None, **values: Any) -> int:
+        """One line of the history, by a reply unless told otherwise; `recorded_at` is when we heard of it, at once."""
+        return self.add(
+            choice_event,
+            **{
+                "organisation_id": self.org,
+                "kind": kind,
+                "source": "reply",
+                "at": at,
+                "recorded_at": recorded_at or at,
+                **values,
+            },
+        )
 
     def reply(self, who: Person, intent: str | None, state: str = "handled", at: datetime = NOON, **values: Any) -> int:
         return self.add(

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from domain.ledger.choices import choice_event
 from domain.ledger.explain import UnknownPatientError, explain
 from domain.rules.caps import CONTACT_CAPS, PATIENT_CAPS
 from domain.rules.guard import Facts, decide
@@ -118,15 +117,7 @@ def test_a_lapse_that_was_not_enrolled_says_why(books: Books) -> None:
 def test_facts_tell_death_merging_and_dead_ends(books: Books) -> None:
     survivor = books.person()
     merged = books.person(merged_into_id=survivor.id, deceased_at=NOON)
-    books.add(
-        choice_event,
-        organisation_id=books.org,
-        contact_point_id=merged.phone,
-        kind="bad_address",
-        source="provider",
-        at=NOON,
-        recorded_at=NOON,
-    )
+    books.choice("bad_address", NOON, source="provider", contact_point_id=merged.phone)
 
     text = "\n".join(told(books, merged.ref))
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, update
 
 from domain.ledger import gauges, store
-from domain.ledger.choices import choice_event
+from domain.ledger.choice_history import choice_event
 from domain.ledger.inbound import receipt
 from domain.ledger.organisations import organisation
 from domain.ledger.outbox import outbox

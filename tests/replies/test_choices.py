@@ -10,7 +10,7 @@ from sqlalchemy import Engine, select
 
 from domain.ledger import choices
 from domain.ledger.audit_books import suppression_disagrees
-from domain.ledger.choices import choice_event, suppression
+from domain.ledger.choice_history import choice_event, suppression
 from domain.ledger.enrolments import enrolment
 from domain.ledger.outbox import outbox
 from domain.ledger.patients import contact_point

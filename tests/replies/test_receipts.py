@@ -12,16 +12,18 @@ import pytest
 from household import NOW, Household, add, count, plan_touch, row, rows, send, settle_in
 from sqlalchemy import Engine, event
 
-from domain.ledger import finishes, receipts
-from domain.ledger.choices import suppression
+from domain.ledger import finishes, receipts, settling
+from domain.ledger.attempts import attempt
+from domain.ledger.choice_history import suppression
 from domain.ledger.claims import claim
 from domain.ledger.finishes import Finish
 from domain.ledger.inbound import receipt
 from domain.ledger.outbox import outbox
 from domain.ledger.patients import contact_point
 from domain.ledger.pauses import paused
-from domain.ledger.receipts import Applied, ReceiptNews
-from domain.ledger.touches import attempt, touch, touch_event
+from domain.ledger.receipts import ReceiptNews
+from domain.ledger.settling import Applied
+from domain.ledger.touches import touch, touch_event
 from domain.ledger.transactions import transact
 from domain.ledger.vault import Vault
 from domain.rules.vocabulary import AttemptState
@@ -46,7 +48,7 @@ def _take(ledger: Engine, *news: ReceiptNews, now: datetime = NOW) -> list[int]:
 
 
 def _apply(ledger: Engine, ids: list[int], now: datetime = NOW) -> Applied:
-    return transact(ledger, lambda conn: receipts.apply(conn, ids, now))
+    return transact(ledger, lambda conn: settling.apply(conn, ids, now))
 
 
 def _send(
@@ -294,7 +296,7 @@ def test_many_receipts_are_applied_in_few_statements(ledger: Engine, household: 
 
     with ledger.begin() as conn:
         event.listen(conn, "before_cursor_execute", lambda *args: statements.append(args[2]))
-        done = receipts.apply(conn, ids, NOW)
+        done = settling.apply(conn, ids, NOW)
 
     assert done.settled == 300
     assert len(statements) < 20

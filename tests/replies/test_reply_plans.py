@@ -10,7 +10,7 @@ import pytest
 from household import NOW, PHONE, Household, send, settle_in
 from sqlalchemy import Connection, Engine, event, text
 
-from domain.ledger import inbox, link_targets, receipts, replies
+from domain.ledger import inbox, link_targets, receipts, replies, settling
 from domain.ledger.receipts import ReceiptNews
 from domain.ledger.store import open_ledger
 from domain.ledger.vault import Vault
@@ -42,7 +42,7 @@ def _read(conn: Connection, vault: Vault, household: Household) -> None:
 def _apply(conn: Connection, vault: Vault, household: Household) -> None:
     _, token = send(conn, household, state="uncertain")
     ids = receipts.take(conn, [ReceiptNews("sms", "SM1", "delivered", token), ReceiptNews("sms", "SM2", "sent")], NOW)
-    receipts.apply(conn, ids, NOW)
+    settling.apply(conn, ids, NOW)
     receipts.waiting(conn, NOW, 100)
 
 

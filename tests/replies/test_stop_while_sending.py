@@ -9,10 +9,11 @@ from household import NOW, Household, add, enrol, meet, plan_touch, rows, send
 from sqlalchemy import Engine, select
 
 from domain.ledger import replies
+from domain.ledger.attempts import attempt
 from domain.ledger.campaigns import campaign
 from domain.ledger.claims import claim
 from domain.ledger.patients import patient, patient_contact
-from domain.ledger.touches import attempt, touch
+from domain.ledger.touches import touch
 from domain.ledger.transactions import transact
 from domain.ledger.vault import Vault
 

@@ -11,7 +11,7 @@ from household import EMAIL, NOW, PHONE, STRANGER, Household, count, row, rows, 
 from sqlalchemy import Connection, Engine, update
 
 from domain.ledger import intake, replies, senders
-from domain.ledger.choices import choice_event, suppression
+from domain.ledger.choice_history import choice_event, suppression
 from domain.ledger.heeding import ANSWERS_PER_DAY
 from domain.ledger.inbound import reply
 from domain.ledger.outbox import outbox

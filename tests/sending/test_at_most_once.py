@@ -12,11 +12,12 @@ from practice import SYSTEMS, Desk, Person, Practice, Provider
 from sqlalchemy import Engine
 
 from channels.kit.contract import Outcome, OutcomeKind, Outgoing
-from domain.ledger import claims, finishes, receipts, touches
+from domain.ledger import claims, finishes, receipts, settling, touches
+from domain.ledger.attempts import attempt
 from domain.ledger.claims import LEASE, Claimed
 from domain.ledger.finishes import PATIENCE, Finish
 from domain.ledger.receipts import ReceiptNews
-from domain.ledger.touches import attempt, touch
+from domain.ledger.touches import touch
 from domain.rules.vocabulary import AttemptState
 
 SECOND = timedelta(seconds=1)
@@ -164,7 +165,7 @@ def test_a_receipt_settles_what_nobody_knew(ledger: Engine, practice: Practice, 
 
     with ledger.begin() as conn:
         news = [ReceiptNews("sms", "SM1", "delivered", reference=claimed.token)]
-        applied = receipts.apply(conn, receipts.take(conn, news, NOW + 2 * LEASE), NOW + 2 * LEASE)
+        applied = settling.apply(conn, receipts.take(conn, news, NOW + 2 * LEASE), NOW + 2 * LEASE)
 
     assert applied.settled == 1
     assert states(ledger, who) == ("accepted", "accepted")

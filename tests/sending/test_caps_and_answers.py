@@ -10,9 +10,10 @@ from practice import Desk, Elapsed, Person, Practice, Provider, Unpaced
 from sqlalchemy import Engine
 
 from channels.kit.contract import Rate
-from domain.ledger import choices, pauses, touches
+from domain.ledger import pauses, touches
+from domain.ledger.attempts import attempt
 from domain.ledger.inbound import reply
-from domain.ledger.touches import attempt, touch
+from domain.ledger.touches import touch
 from ops.runtime.pacing import Grant
 from ops.runtime.pacing_local import LocalPacer
 
@@ -172,16 +173,7 @@ def test_whoever_opted_out_still_gets_the_confirmation_and_help_and_nothing_else
     ledger: Engine, practice: Practice, desk: Desk, provider: Provider, name: str, goes: bool
 ) -> None:
     who = practice.person()
-    assert who.phone is not None
-    with ledger.begin() as conn:
-        choices.opt_out(
-            conn,
-            organisation_id=practice.organisation,
-            contact_point_id=who.phone,
-            source="reply",
-            at=NOW,
-            now=NOW,
-        )
+    practice.stop(who)
     planned = answer(practice, who, name, NOW)
 
     desk.worker(provider).send([planned, who.touch])
@@ -198,19 +190,7 @@ def test_of_the_answers_an_opt_out_overtook_only_the_allowed_ones_still_go(
     planned = {name: answer(practice, who, name, NOW) for name in ("opt_out_confirmation", "help", "booking_link")}
     monkeypatch.setattr("workers.send.time", Elapsed(1.5))
 
-    def stop() -> None:
-        assert who.phone is not None
-        with ledger.begin() as conn:
-            choices.opt_out(
-                conn,
-                organisation_id=practice.organisation,
-                contact_point_id=who.phone,
-                source="reply",
-                at=NOW,
-                now=NOW,
-            )
-
-    desk.worker(provider, Unpaced(before=stop)).send(list(planned.values()))
+    desk.worker(provider, Unpaced(before=lambda: practice.stop(who))).send(list(planned.values()))
 
     standings = {name: waiting(ledger, id_)[:2] for name, id_ in planned.items()}
     assert standings.pop("booking_link") == ("planned", "opted_out")

@@ -16,13 +16,14 @@ from practice import SYSTEMS, Person, Practice
 from sqlalchemy import Connection, Engine
 from waiting import DEADLINE
 
-from domain.ledger import choices, claims, finishes, receipts, touches
+from domain.ledger import choices, claims, finishes, receipts, settling, touches
+from domain.ledger.attempts import attempt
 from domain.ledger.claims import Claim, Claimed
 from domain.ledger.finishes import Finish
 from domain.ledger.merging import merge
 from domain.ledger.patients import lock
 from domain.ledger.receipts import ReceiptNews
-from domain.ledger.touches import attempt, touch, touch_event
+from domain.ledger.touches import touch, touch_event
 from domain.ledger.vault import Vault
 from domain.rules.vocabulary import AttemptState
 
@@ -60,18 +61,6 @@ def end(conn: Connection, claimed: Claimed, state: AttemptState, retry_at: datet
         conn, [Finish(claimed.touch_id, claimed.token, state, called_at=NOW, retry_at=retry_at)], NOW
     )
     assert ended == 1
-
-
-def stop(conn: Connection, practice: Practice, who: Person) -> None:
-    assert who.phone is not None
-    choices.opt_out(
-        conn,
-        organisation_id=practice.organisation,
-        contact_point_id=who.phone,
-        source="reply",
-        at=NOW,
-        now=NOW,
-    )
 
 
 def hold(conn: Connection, who: Person) -> None:
@@ -139,7 +128,7 @@ def test_what_came_back_too_late_for_its_patient_to_be_locked_is_left_for_the_ne
         hold(first, held)
         with behind(ledger, first, lambda: claim(ledger, held.touch, back.touch)) as second:
             # sending, so that the STOP finds nothing to revoke; then planned, while the STOP is not committed yet
-            stop(stopping, practice, back)
+            practice.stop_on(stopping, back)
             with ledger.begin() as conn:
                 end(conn, before, AttemptState.RELEASED, NOW)
             first.commit()
@@ -160,7 +149,7 @@ def test_what_a_receipt_settled_while_this_one_waited_is_not_sent_again(ledger: 
         stored = receipts.take(conn, news, NOW)
 
     with ledger.begin() as first:
-        receipts.apply(first, stored, NOW)
+        settling.apply(first, stored, NOW)
         with behind(ledger, first, lambda: claim(ledger, who.touch)) as second:
             first.commit()
             made = second.result(timeout=DEADLINE)
@@ -192,7 +181,7 @@ def test_an_opt_out_committed_while_the_claim_waited_is_seen(ledger: Engine, pra
     housemate = practice.person(number=who.number)
 
     with ledger.begin() as first:
-        stop(first, practice, who)
+        practice.stop_on(first, who)
         with behind(ledger, first, lambda: claim(ledger, who.touch, housemate.touch)) as second:
             first.commit()
             made = second.result(timeout=DEADLINE)
@@ -208,7 +197,7 @@ def test_an_opt_out_committed_while_the_claim_waited_is_seen_although_the_touch_
     (before,) = claim(ledger, who.touch).claimed
 
     with ledger.begin() as first:
-        stop(first, practice, who)
+        practice.stop_on(first, who)
         with ledger.begin() as conn:
             end(conn, before, AttemptState.RELEASED, NOW)
         with behind(ledger, first, lambda: claim(ledger, who.touch)) as second:
@@ -266,7 +255,7 @@ def test_a_stop_that_waited_for_a_merge_reaches_the_survivor(ledger: Engine, pra
 
     def stop_gone() -> None:
         with ledger.begin() as conn:
-            stop(conn, practice, gone)
+            practice.stop_on(conn, gone)
 
     with ledger.begin() as first:
         lock(first, [survivor.id, gone.id])

@@ -15,8 +15,9 @@ from sqlalchemy.exc import OperationalError
 
 from channels.kit.contract import Outcome, OutcomeKind, Outgoing, SideEffect
 from domain.ledger import choices, claims, finishes
+from domain.ledger.attempts import attempt
 from domain.ledger.finishes import Finish
-from domain.ledger.touches import attempt, touch
+from domain.ledger.touches import touch
 from workers.send import AFTER_ERROR
 
 

@@ -13,12 +13,13 @@ from sqlalchemy import Engine
 from channels.kit.contract import Outcome, OutcomeKind, Outgoing, SideEffect
 from channels.kit.errors import WINDOW_CLOSED
 from domain.ledger import pauses
-from domain.ledger.choices import suppression
+from domain.ledger.attempts import attempt
+from domain.ledger.choice_history import suppression
 from domain.ledger.finishes import MOST_ATTEMPTS
 from domain.ledger.outbox import outbox
 from domain.ledger.patients import contact_point
 from domain.ledger.store import reading
-from domain.ledger.touches import attempt, touch
+from domain.ledger.touches import touch
 from ops.runtime.pacing import Ask, Grant
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)

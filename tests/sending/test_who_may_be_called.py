@@ -7,31 +7,20 @@ from typing import Any
 
 import pytest
 from household import NOW, StoppedClock, add, row, rows
-from practice import Desk, Elapsed, Person, Practice, Provider, Unpaced
+from practice import Desk, Elapsed, Practice, Provider, Unpaced
 from sqlalchemy import Engine, update
 
 from channels.kit.contract import Outcome, OutcomeKind, Outgoing
 from domain.ledger import choices, consents, pauses
 from domain.ledger.appointments import care
-from domain.ledger.choices import consent, suppression
+from domain.ledger.attempts import attempt
+from domain.ledger.choice_history import suppression
+from domain.ledger.consents import consent
 from domain.ledger.enrolments import enrolment
 from domain.ledger.patients import contact_point, patient
-from domain.ledger.touches import attempt, touch, touch_event
+from domain.ledger.touches import touch, touch_event
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-
-
-def stop(practice: Practice, who: Person) -> None:
-    assert who.phone is not None
-    with practice.engine.begin() as conn:
-        choices.opt_out(
-            conn,
-            organisation_id=practice.organisation,
-            contact_point_id=who.phone,
-            source="reply",
-            at=NOW,
-            now=NOW,
-        )
 
 
 def standing(ledger: Engine, touch_id: int) -> tuple[str, str | None]:
@@ -74,7 +63,7 @@ def test_an_opt_out_committed_before_the_claim_means_no_call(
     ledger: Engine, practice: Practice, desk: Desk, provider: Provider
 ) -> None:
     who = practice.person()
-    stop(practice, who)
+    practice.stop(who)
 
     desk.worker(provider).send([who.touch])
 
@@ -116,7 +105,7 @@ def test_an_opt_out_after_the_claim_is_seen_right_before_the_call_once_the_claim
 ) -> None:
     who, other = practice.person(), practice.person()
     monkeypatch.setattr("workers.send.time", Elapsed(age))
-    worker = desk.worker(provider, Unpaced(before=lambda: stop(practice, who)))
+    worker = desk.worker(provider, Unpaced(before=lambda: practice.stop(who)))
 
     worker.send([who.touch, other.touch])
 
@@ -179,7 +168,7 @@ def test_an_opt_out_during_a_wave_is_seen_by_what_could_not_start_with_it(
     monkeypatch.setattr("workers.send.time", Elapsed(1.5))
 
     def answer(_message: Outgoing) -> Outcome:
-        stop(practice, second)
+        practice.stop(second)
         return Outcome(OutcomeKind.ACCEPTED)
 
     provider = Provider(answer=answer, at_once=1)

@@ -10,7 +10,7 @@ from household import Household, plan_touch, rows, send
 from sqlalchemy import Engine, update
 from webserver import LINK_KEY, Web
 
-from domain.ledger.choices import choice_event, suppression
+from domain.ledger.choice_history import choice_event, suppression
 from domain.ledger.enrolments import enrolment
 from domain.ledger.organisations import site
 from domain.ledger.patients import patient

@@ -16,7 +16,7 @@ from webserver import Serve, Web, start_web
 from channels.kit import twilio_signature
 from channels.kit.contract import WebhookRequest
 from domain.jobs import Job, apply_receipts, read_replies, send_answers
-from domain.ledger.choices import suppression
+from domain.ledger.choice_history import suppression
 from domain.ledger.inbound import receipt, reply
 from domain.ledger.touches import touch
 from domain.ledger.vault import Vault

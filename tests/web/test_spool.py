@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from waiting import wait_until
 from webserver import Serve, start_web
 
-from domain.ledger.choices import choice_event, suppression
+from domain.ledger.choice_history import choice_event, suppression
 from domain.ledger.inbound import receipt, reply
 from domain.ledger.organisations import organisation
 from domain.ledger.store import open_ledger

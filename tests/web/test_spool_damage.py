@@ -17,11 +17,11 @@ from outage import sid
 from sqlalchemy import Engine
 from waiting import wait_until
 
-from domain.ledger.choices import suppression
+from domain.ledger.choice_history import suppression
 from domain.ledger.inbound import reply
 from domain.ledger.vault import Vault
 from ops.runtime import metrics
-from producers.webhooks import spool as spools
+from producers.webhooks import spool_directory
 from producers.webhooks.arrival_store import ArrivalStore
 from producers.webhooks.arrivals import Arrival, ReplyArrival, UnsubscribeArrival, unpack
 from producers.webhooks.handover import Handover
@@ -186,7 +186,7 @@ def test_on_a_full_disk_an_arrival_that_is_refused_keeps_nobody_behind_it_waitin
     with _spool(directory, vault) as spool:
         _keep(spool, nobody, _reply(1))
         with monkeypatch.context() as broken:
-            broken.setattr(spools, "keep_aside", full)
+            broken.setattr(spool_directory, "keep_aside", full)
             with _replaying(spool, ledger, vault):
                 wait_until(lambda: rows(ledger, suppression, lifted_at=None))
                 wait_until(lambda: not spool.waiting)
@@ -208,7 +208,7 @@ def test_a_refused_arrival_that_found_no_room_is_still_there_after_a_kill(
     with _spool(directory, vault) as spool:
         _keep(spool, *map(_reply, range(3)))
         with monkeypatch.context() as broken:
-            broken.setattr(spools, "keep_aside", full)
+            broken.setattr(spool_directory, "keep_aside", full)
             spool.set_aside(spool.peek(1)[0])
         spool.advance(spool.peek(1))
         assert spool.aside == 1

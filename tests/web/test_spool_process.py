@@ -21,7 +21,7 @@ from sqlalchemy import Engine
 from waiting import wait_until
 from webserver import AUTH_TOKEN, NOBODY, PUBLIC_URL, Web
 
-from domain.ledger.choices import suppression
+from domain.ledger.choice_history import suppression
 from domain.ledger.inbound import receipt, reply
 from domain.ledger.store import open_ledger
 from domain.ledger.touches import touch

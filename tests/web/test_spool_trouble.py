@@ -15,7 +15,7 @@ from waiting import wait_until
 from webserver import Serve
 
 from domain.jobs import send_answers
-from domain.ledger.choices import suppression
+from domain.ledger.choice_history import suppression
 from domain.ledger.inbound import receipt, reply
 from domain.ledger.organisations import organisation
 from domain.ledger.store import open_ledger

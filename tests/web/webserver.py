@@ -25,7 +25,7 @@ from channels.sms import CHANNEL
 from domain.jobs import Job
 from domain.ledger.vault import Vault
 from domain.rules import links
-from producers.webhooks.app import create_app
+from producers.webhooks.app import WebParts, create_app
 
 PUBLIC_URL = "https://reach.example.org/hooks"
 AUTH_TOKEN = "a-token-of-the-simulated-provider"
@@ -136,5 +136,5 @@ def start_web(ledger: Engine, vault: Vault, serve: Serve, *, settles: bool = Tru
         "events_token": EVENTS_TOKEN,
         "observe_opt_out": made.opt_out_seconds.append,
     }
-    made.client = serve(create_app(**(given | changes)))
+    made.client = serve(create_app(WebParts(**(given | changes))))
     return made

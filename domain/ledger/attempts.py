@@ -1,0 +1,58 @@
+"""Attempts: one provider call of a touch each, under a token and a lease; and which may have reached the patient."""
+
+from __future__ import annotations
+
+from sqlalchemy import Boolean, Column, ColumnElement, Index, String, Table, literal_column
+
+from domain.ledger.columns import Instant, id_column, metadata, ref
+
+attempt = Table(
+    "attempt",
+    metadata,
+    id_column(),
+    ref("touch_id", "touch", index=True),
+    #: Travels with the send (callback address, Message-ID), so that a receipt finds it. Fences the finish.
+    Column("token", String(32), nullable=False, unique=True),
+    Column("channel", String(16), nullable=False),
+    Column("kind", String(16), nullable=False),
+    ref("patient_id", "patient", nullable=True),
+    ref("contact_point_id", "contact_point"),
+    Column("state", String(16), nullable=False),
+    Column("claimed_at", Instant, nullable=False),
+    Column("lease_until", Instant, nullable=False),
+    Column("called_at", Instant),
+    Column("finished_at", Instant),
+    Column("provider_ref", String(128)),
+    Column("error_code", String(32)),
+    #: For the audit: the zones judged, in which the call's hour was allowed.
+    Column("zones", String(2000), nullable=False, default=""),
+    #: A person must look: nobody could tell whether it was accepted.
+    Column("needs_person", Boolean, nullable=False, default=False),
+)
+_counting = attempt.c.state.in_(("sending", "accepted", "uncertain"))
+Index(
+    "ix_attempt_patient_caps",
+    attempt.c.patient_id,
+    attempt.c.claimed_at,
+    sqlite_where=_counting,
+    postgresql_where=_counting,
+)
+Index(
+    "ix_attempt_contact_caps",
+    attempt.c.contact_point_id,
+    attempt.c.claimed_at,
+    sqlite_where=_counting,
+    postgresql_where=_counting,
+)
+_leased = attempt.c.state == "sending"
+Index("ix_attempt_lease", attempt.c.lease_until, sqlite_where=_leased, postgresql_where=_leased)
+_uncertain = attempt.c.state == "uncertain"
+Index("ix_attempt_uncertain", attempt.c.claimed_at, sqlite_where=_uncertain, postgresql_where=_uncertain)
+Index("ix_attempt_provider_ref", attempt.c.provider_ref)
+
+# Spelt out in statements, never bound: the planners match a partial index only by the letter of its condition.
+IS_SENDING: ColumnElement[bool] = attempt.c.state == literal_column("'sending'")
+IS_UNCERTAIN: ColumnElement[bool] = attempt.c.state == literal_column("'uncertain'")
+MAY_HAVE_REACHED: ColumnElement[bool] = attempt.c.state.in_(
+    [literal_column(f"'{state}'") for state in ("sending", "accepted", "uncertain")]
+)

@@ -1,0 +1,57 @@
+"""Reach: whom outreach can reach at all, by a contact point that works and that no suppression covers."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, select
+
+from domain.ledger.choice_history import suppression
+from domain.ledger.patients import contact_point, patient_contact
+from domain.ledger.store import chunks
+
+_in_force = suppression.c.lifted_at.is_(None) & suppression.c.channel.is_(None)
+
+
+def reachable_channels(
+    conn: Connection, patient_ids: Collection[int], systems: Mapping[str, str]
+) -> dict[int, list[str]]:
+    """Channels on which each patient has a working, unsuppressed contact point; absent = none."""
+    found: defaultdict[int, set[str]] = defaultdict(set)
+    for ids in chunks(sorted(patient_ids)):
+        stopped = set(
+            conn.scalars(select(suppression.c.patient_id).where(_in_force, suppression.c.patient_id.in_(ids)))
+        )
+        rows = conn.execute(
+            select(patient_contact.c.patient_id, contact_point.c.system)
+            .join(contact_point, contact_point.c.id == patient_contact.c.contact_point_id)
+            .outerjoin(suppression, (suppression.c.contact_point_id == contact_point.c.id) & _in_force)
+            .where(
+                patient_contact.c.patient_id.in_(ids),
+                patient_contact.c.detached_at.is_(None),
+                contact_point.c.quality != "bad",
+                suppression.c.id.is_(None),
+            )
+        )
+        for row in rows:
+            if row.patient_id not in stopped:
+                found[row.patient_id] |= {name for name, system in systems.items() if system == row.system}
+    return {patient_id: sorted(channels) for patient_id, channels in found.items() if channels}
+
+
+def is_reachable(patient_id: ColumnElement[int]) -> ColumnElement[bool]:
+    """Whether the patient of this column has such a contact point in one of the systems bound to `reached`."""
+    reached = (
+        select(patient_contact.c.id)
+        .join(contact_point, contact_point.c.id == patient_contact.c.contact_point_id)
+        .where(
+            patient_contact.c.patient_id == patient_id,
+            patient_contact.c.detached_at.is_(None),
+            contact_point.c.quality != "bad",
+            contact_point.c.system.in_(bindparam("reached", expanding=True)),
+            ~exists().where(_in_force, suppression.c.contact_point_id == contact_point.c.id),
+        )
+    )
+    stopped = select(suppression.c.id).where(_in_force, suppression.c.patient_id == patient_id)
+    return and_(reached.exists(), ~stopped.exists())
