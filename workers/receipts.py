@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import dramatiq
 import structlog
 from dramatiq import Actor, Broker
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from domain.jobs import RECEIPTS
-from domain.ledger import settling
+from domain.jobs import BATCH, RECEIPTS
+from domain.ledger import receipts, settling
 from domain.ledger.transactions import transact
 from ops.runtime import metrics
 from ops.runtime.clock import Clock
@@ -22,7 +23,7 @@ def register(broker: Broker, engine: Engine, clock: Clock) -> Actor[Any, Any]:
     """Serve the receipts queue."""
 
     def apply_receipts(ids: list[int]) -> None:
-        applied = transact(engine, lambda conn: settling.apply(conn, ids, clock.now()))
+        applied = transact(engine, lambda conn: settling.apply(conn, [*ids, *_company(conn, ids)], clock.now()))
         for (channel, status), count in applied.statuses.items():
             metrics.receipts_total.labels(channel, status).inc(count)
         if applied.unknown or applied.orphaned:
@@ -30,3 +31,8 @@ def register(broker: Broker, engine: Engine, clock: Clock) -> Actor[Any, Any]:
             _log.info("receipts_unmatched", waiting=applied.unknown, orphaned=applied.orphaned)
 
     return dramatiq.actor(actor_name="apply_receipts", queue_name=RECEIPTS, broker=broker)(apply_receipts)
+
+
+def _company(conn: Connection, ids: Sequence[int]) -> list[int]:
+    """What was stored since these: while we are behind, jobs of a receipt or two would each cost what a batch costs."""
+    return receipts.since(conn, max(ids), BATCH - len(ids)) if ids and len(ids) < BATCH else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -24,6 +24,13 @@ _WAITING: Final = (
     .order_by(receipt.c.received_at, receipt.c.id)
     .limit(bindparam("most"))
     .offset(bindparam("skip"))
+)
+_SINCE: Final = (
+    select(receipt.c.id)
+    .where(receipt.c.id > bindparam("last"), receipt.c.applied_at.is_(None))
+    .order_by(receipt.c.id)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
 )
 
 
@@ -54,6 +61,14 @@ class ReceiptNews:
 
 def take(conn: Connection, news: Sequence[ReceiptNews], now: datetime) -> list[int]:
     """Store what was not stored before, and say which rows are new; a repeat changes nothing."""
+    return take_dated(conn, [(each, now) for each in news])
+
+
+def take_dated(conn: Connection, news: Iterable[tuple[ReceiptNews, datetime]]) -> list[int]:
+    """The same for receipts of several calls, each with the instant of its reception (UTC)."""
+    firsts: dict[tuple[str, str, str], tuple[ReceiptNews, datetime]] = {}
+    for each, at in news:
+        firsts.setdefault((each.channel, each.provider_ref, each.status), (each, at))
     rows = [
         {
             "channel": each.channel,
@@ -62,9 +77,9 @@ def take(conn: Connection, news: Sequence[ReceiptNews], now: datetime) -> list[i
             "status": each.status,
             "error_code": each.error_code,
             "effect": each.effect,
-            "received_at": now,
+            "received_at": at,
         }
-        for each in {(each.channel, each.provider_ref, each.status): each for each in news}.values()
+        for each, at in firsts.values()
     ]
     return sorted(conn.scalars(_taking(conn.dialect.name), rows)) if rows else []
 
@@ -77,3 +92,8 @@ def _taking(dialect: str) -> Any:
 def waiting(conn: Connection, received_before: datetime, limit: int, skip: int = 0) -> list[int]:
     """Receipts received before `received_before` that nobody applied yet, oldest first, less the first `skip`."""
     return list(conn.scalars(_WAITING, {"before": received_before, "most": limit, "skip": skip}))
+
+
+def since(conn: Connection, receipt_id: int, limit: int) -> list[int]:
+    """Receipts stored after that one which nobody applied or has in hand, oldest first; they are locked."""
+    return list(conn.scalars(_SINCE, {"last": receipt_id, "most": limit}))

@@ -67,7 +67,7 @@ class ArrivalStore:
         """Commit the receipts of several calls at once. Raises SQLAlchemyError."""
 
         def take(conn: Connection) -> list[int]:
-            return [number for each in arrivals for number in receipts.take(conn, each.news, each.at)]
+            return receipts.take_dated(conn, [(news, each.at) for each in arrivals for news in each.news])
 
         ids = transact(self._engine, take)
         if ids:

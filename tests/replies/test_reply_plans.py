@@ -44,6 +44,7 @@ def _apply(conn: Connection, vault: Vault, household: Household) -> None:
     ids = receipts.take(conn, [ReceiptNews("sms", "SM1", "delivered", token), ReceiptNews("sms", "SM2", "sent")], NOW)
     settling.apply(conn, ids, NOW)
     receipts.waiting(conn, NOW, 100)
+    receipts.since(conn, ids[0], 100)
 
 
 def _open_link(conn: Connection, vault: Vault, household: Household) -> None:

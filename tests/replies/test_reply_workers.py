@@ -10,7 +10,7 @@ from sqlalchemy import Engine, update
 
 from domain.jobs import Job, apply_receipts, read_replies, send_answers
 from domain.ledger import receipts, replies
-from domain.ledger.inbound import reply
+from domain.ledger.inbound import receipt, reply
 from domain.ledger.outbox import outbox
 from domain.ledger.receipts import ReceiptNews
 from domain.ledger.touches import touch
@@ -108,3 +108,20 @@ def test_receipts_are_applied_however_often_the_broker_says_so(
 
     assert row(ledger, touch, household.touches[0])["delivery"] == "delivered"
     assert count(ledger, outbox) == 1
+
+
+def test_receipts_stored_since_are_applied_along_and_older_ones_left_to_the_sweep(
+    ledger: Engine, household: Household, broker: InProcessBroker
+) -> None:
+    with ledger.begin() as conn:
+        tokens = [send(conn, household, state="accepted")[1] for _ in range(3)]
+        first, second, third = (
+            receipts.take(conn, [ReceiptNews("sms", f"SM{nth}", "delivered", token)], NOW)[0]
+            for nth, token in enumerate(tokens)
+        )
+
+    enqueue(broker, apply_receipts((second,)))
+    broker.join_all()
+
+    applied = {each: row(ledger, receipt, each)["result"] for each in (first, second, third)}
+    assert applied == {first: None, second: "applied", third: "applied"}
