@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from household import NOW, PHONE, StoppedClock, count, rows
-from outage import is_drained, on_disk, sid, start_before
-from relay import Relay
+from outage import Outage, is_drained, on_disk, sid, start_before
 from sqlalchemy import Engine
 from waiting import wait_until
 from webserver import Serve, start_web
@@ -25,73 +23,59 @@ _TEXT = "my knee hurts so much"
 _ONE_CLICK = {"List-Unsubscribe": "One-Click"}
 
 
-def test_a_stop_while_the_ledger_is_away_is_answered_kept_and_in_force_once_it_is_back(
-    away: tuple[Relay, Engine], vault: Vault, serve: Serve, directory: Path
-) -> None:
-    relay, engine = away
-    web = start_before(engine, vault, serve, directory)
-    relay.cut()
+def test_a_stop_while_the_ledger_is_away_is_answered_kept_and_in_force_once_it_is_back(outage: Outage) -> None:
+    web = outage.start()
+    outage.begin()
 
     answers = [web.inbound("STOP"), web.inbound(_TEXT, sid=sid(2)), web.status("delivered")]
 
     assert [each.status_code for each in answers] == [200, 200, 204]
     assert answers[0].text.endswith("<Response/>")
-    kept = on_disk(directory)
+    kept = on_disk(outage.directory)
     assert len(kept) > 300
     assert _TEXT.encode() not in kept
     assert PHONE.encode() not in kept
     assert PHONE[2:].encode() not in kept
 
-    relay.mend()
+    outage.end()
 
-    wait_until(lambda: is_drained(directory))
-    assert len(rows(engine, suppression, lifted_at=None)) == 3
-    assert (count(engine, reply), count(engine, receipt)) == (2, 1)
+    assert len(rows(outage.ledger, suppression, lifted_at=None)) == 3
+    assert (count(outage.ledger, reply), count(outage.ledger, receipt)) == (2, 1)
     assert len(web.opt_out_seconds) == 1
 
 
-def test_what_waits_is_readable_by_us_alone(
-    away: tuple[Relay, Engine], vault: Vault, serve: Serve, directory: Path
-) -> None:
-    relay, engine = away
-    web = start_before(engine, vault, serve, directory)
-    relay.cut()
+def test_what_waits_is_readable_by_us_alone(outage: Outage) -> None:
+    web = outage.start()
+    outage.begin()
     web.inbound("STOP")
 
-    (path,) = directory.glob("*.spool")
+    (path,) = outage.directory.glob("*.spool")
 
-    assert (directory.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o700, 0o600)
+    assert (outage.directory.stat().st_mode & 0o777, path.stat().st_mode & 0o777) == (0o700, 0o600)
 
 
-def test_a_start_does_not_overtake_the_stop_that_waits(
-    away: tuple[Relay, Engine], vault: Vault, serve: Serve, directory: Path
-) -> None:
-    relay, engine = away
+def test_a_start_does_not_overtake_the_stop_that_waits(outage: Outage) -> None:
     clock = StoppedClock()
-    web = start_before(engine, vault, serve, directory, clock=clock)
-    relay.cut()
+    web = outage.start(clock=clock)
+    outage.begin()
     for number, text in enumerate(("STOP", "START", "STOP", "START")):
         clock.at = NOW + timedelta(seconds=number)
         assert web.inbound(text, sid=sid(number)).status_code == 200
 
-    relay.mend()
+    outage.end()
 
-    wait_until(lambda: is_drained(directory))
-    assert [each["provider_id"] for each in rows(engine, reply)] == [sid(number) for number in range(4)]
-    assert rows(engine, suppression, lifted_at=None) == []
-    assert len(rows(engine, choice_event, kind="restored")) == 6
+    assert [each["provider_id"] for each in rows(outage.ledger, reply)] == [sid(number) for number in range(4)]
+    assert rows(outage.ledger, suppression, lifted_at=None) == []
+    assert len(rows(outage.ledger, choice_event, kind="restored")) == 6
 
 
-def test_what_comes_while_others_wait_goes_behind_them_even_if_the_ledger_is_back(
-    away: tuple[Relay, Engine], vault: Vault, serve: Serve, directory: Path
-) -> None:
-    relay, engine = away
+def test_what_comes_while_others_wait_goes_behind_them_even_if_the_ledger_is_back(outage: Outage) -> None:
     clock = StoppedClock()
-    web = start_before(engine, vault, serve, directory, clock=clock)
-    other = open_ledger(str(engine.url.render_as_string(hide_password=False)))
-    relay.cut()
+    web = outage.start(clock=clock)
+    other = open_ledger(str(outage.ledger.url.render_as_string(hide_password=False)))
+    outage.begin()
     web.inbound("STOP")
-    relay.mend()
+    outage.relay.mend()
     with other.begin() as conn:
         # the ledger is there, and the replay cannot go on yet
         conn.execute(organisation.update().values(name="Lakeside"))
@@ -100,108 +84,93 @@ def test_what_comes_while_others_wait_goes_behind_them_even_if_the_ledger_is_bac
         behind = web.inbound("START", sid=sid(2))
 
         assert behind.status_code == 200
-        assert not is_drained(directory)
+        assert not is_drained(outage.directory)
 
-    wait_until(lambda: is_drained(directory))
+    wait_until(lambda: is_drained(outage.directory))
     other.dispose()
-    assert [each["intent"] for each in rows(engine, reply)] == ["opt_out", "opt_in"]
-    assert rows(engine, suppression, lifted_at=None) == []
+    assert [each["intent"] for each in rows(outage.ledger, reply)] == ["opt_out", "opt_in"]
+    assert rows(outage.ledger, suppression, lifted_at=None) == []
 
 
-def test_a_message_is_dated_by_its_reception_and_written_when_it_is(
-    away: tuple[Relay, Engine], vault: Vault, serve: Serve, directory: Path
-) -> None:
-    relay, engine = away
+def test_a_message_is_dated_by_its_reception_and_written_when_it_is(outage: Outage) -> None:
     clock = StoppedClock()
-    web = start_before(engine, vault, serve, directory, clock=clock)
-    relay.cut()
+    web = outage.start(clock=clock)
+    outage.begin()
     web.inbound("STOP")
     web.status("delivered")
     clock.at = NOW + timedelta(hours=2)
 
-    relay.mend()
+    outage.end()
 
-    wait_until(lambda: is_drained(directory))
-    assert [each["received_at"] for each in (*rows(engine, reply), *rows(engine, receipt))] == [NOW, NOW]
-    assert {each["since"] for each in rows(engine, suppression)} == {NOW}
-    events = rows(engine, choice_event, kind="suppressed")
+    assert [each["received_at"] for each in (*rows(outage.ledger, reply), *rows(outage.ledger, receipt))] == [NOW, NOW]
+    assert {each["since"] for each in rows(outage.ledger, suppression)} == {NOW}
+    events = rows(outage.ledger, choice_event, kind="suppressed")
     # the audit judges calls by when it was written: before, no claim could see it
     assert {(each["at"], each["recorded_at"]) for each in events} == {(NOW, clock.at)}
     assert web.opt_out_seconds == [7200.0]
 
 
 def test_an_opt_out_is_confirmed_within_five_minutes_of_its_reception_and_help_is_answered_whenever_it_can_be(
-    away: tuple[Relay, Engine], vault: Vault, serve: Serve, directory: Path
+    outage: Outage,
 ) -> None:
-    relay, engine = away
     clock = StoppedClock()
-    web = start_before(engine, vault, serve, directory, clock=clock)
-    relay.cut()
+    web = outage.start(clock=clock)
+    outage.begin()
     web.inbound("STOP")
     web.inbound("HELP", sid=sid(2))
     clock.at = later = NOW + timedelta(hours=2)
 
-    relay.mend()
+    outage.end()
 
-    wait_until(lambda: is_drained(directory))
-    due = {each["answer"]: (each["due_at"], each["expires_at"]) for each in rows(engine, touch, kind="answer")}
+    due = {each["answer"]: (each["due_at"], each["expires_at"]) for each in rows(outage.ledger, touch, kind="answer")}
     assert due["opt_out_confirmation"] == (NOW, NOW + timedelta(minutes=5))
     assert due["help"] == (later, later + timedelta(minutes=5))
 
 
-def test_a_late_start_does_not_lift_an_opt_out_made_after_it(
-    away: tuple[Relay, Engine], vault: Vault, serve: Serve, directory: Path
-) -> None:
-    relay, engine = away
+def test_a_late_start_does_not_lift_an_opt_out_made_after_it(outage: Outage) -> None:
     clock = StoppedClock(NOW + timedelta(minutes=2))
-    web = start_before(engine, vault, serve, directory, clock=clock)
+    web = outage.start(clock=clock)
     web.inbound("STOP")
-    relay.cut()
+    outage.begin()
     # as by another process, which received it before and could not store it
     clock.at = NOW + timedelta(minutes=1)
     web.inbound("START", sid=sid(2))
 
-    relay.mend()
+    outage.end()
 
-    wait_until(lambda: is_drained(directory))
-    assert count(engine, reply) == 2
-    assert len(rows(engine, suppression, lifted_at=None)) == 3
+    assert count(outage.ledger, reply) == 2
+    assert len(rows(outage.ledger, suppression, lifted_at=None)) == 3
     # kept all the same, and nothing of it reached the patients
-    assert [each["patient_id"] for each in rows(engine, choice_event, kind="restored")] == [None]
+    assert [each["patient_id"] for each in rows(outage.ledger, choice_event, kind="restored")] == [None]
 
 
 def test_a_start_that_waited_at_one_process_does_not_lift_the_second_stop_taken_by_another(
-    away: tuple[Relay, Engine], postgres_url: str, vault: Vault, serve: Serve, directory: Path
+    outage: Outage, postgres_url: str, vault: Vault, serve: Serve
 ) -> None:
-    relay, engine = away
     clock = StoppedClock()
-    cut_off = start_before(engine, vault, serve, directory, clock=clock)
+    cut_off = outage.start(clock=clock)
     other = open_ledger(postgres_url)
-    connected = start_web(other, vault, serve, settles=False, spool_directory=directory, clock=clock)
+    connected = start_before(other, vault, serve, outage.directory, settles=False, clock=clock)
     connected.inbound("STOP")
-    relay.cut()
+    outage.begin()
     clock.at = NOW + timedelta(minutes=10)
     cut_off.inbound("START", sid=sid(2))
     clock.at = NOW + timedelta(minutes=20)
     connected.inbound("STOP", sid=sid(3))
 
-    relay.mend()
+    outage.end()
 
-    wait_until(lambda: is_drained(directory))
     assert count(other, reply) == 3
     assert len(rows(other, suppression, lifted_at=None)) == 3
     other.dispose()
 
 
-def test_a_one_click_unsubscribe_is_kept_too_and_the_patient_is_told_that_it_is_done(
-    away: tuple[Relay, Engine], vault: Vault, serve: Serve, directory: Path
-) -> None:
-    relay, engine = away
-    web = start_before(engine, vault, serve, directory)
+def test_a_one_click_unsubscribe_is_kept_too_and_the_patient_is_told_that_it_is_done(outage: Outage) -> None:
+    web = outage.start()
     path = web.link("unsubscribe", web.household.touches[0])
-    with engine.begin() as conn:
+    with outage.ledger.begin() as conn:
         conn.execute(touch.update().values(contact_point_id=web.household.email))
-    relay.cut()
+    outage.begin()
 
     asked = web.client.get(path, headers={"accept-language": "es-US,es;q=0.9"})
     done = web.client.post(path, data=_ONE_CLICK, headers={"accept-language": "es-US"})
@@ -213,10 +182,11 @@ def test_a_one_click_unsubscribe_is_kept_too_and_the_patient_is_told_that_it_is_
     assert "<form" in asked.text
     assert "baja" in done.text
 
-    relay.mend()
+    outage.end()
 
-    wait_until(lambda: is_drained(directory))
-    stopped = {(each["contact_point_id"], each["patient_id"]) for each in rows(engine, suppression, lifted_at=None)}
+    stopped = {
+        (each["contact_point_id"], each["patient_id"]) for each in rows(outage.ledger, suppression, lifted_at=None)
+    }
     assert stopped == {(web.household.email, None), (None, web.household.jane)}
 
 
@@ -241,12 +211,9 @@ def test_an_unsubscribe_taken_twice_does_not_undo_the_start_that_followed(
     assert len(rows(ledger, choice_event, kind="suppressed")) == 3
 
 
-def test_a_booking_link_asks_for_patience_while_the_ledger_is_away(
-    away: tuple[Relay, Engine], vault: Vault, serve: Serve, directory: Path
-) -> None:
-    relay, engine = away
-    web = start_before(engine, vault, serve, directory)
-    relay.cut()
+def test_a_booking_link_asks_for_patience_while_the_ledger_is_away(outage: Outage) -> None:
+    web = outage.start()
+    outage.begin()
 
     answer = web.client.get(web.link("book", web.household.touches[0]), headers={"accept-language": "fr"})
 
@@ -271,12 +238,9 @@ def test_a_publisher_of_events_can_ask_again_and_is_told_to(vault: Vault, serve:
     engine.dispose()
 
 
-def test_a_process_stays_ready_while_only_the_ledger_is_away(
-    away: tuple[Relay, Engine], vault: Vault, serve: Serve, directory: Path
-) -> None:
-    relay, engine = away
-    web = start_before(engine, vault, serve, directory)
-    relay.cut()
+def test_a_process_stays_ready_while_only_the_ledger_is_away(outage: Outage) -> None:
+    web = outage.start()
+    outage.begin()
 
     answer = web.client.get("/ready")
 
@@ -284,19 +248,14 @@ def test_a_process_stays_ready_while_only_the_ledger_is_away(
 
 
 def test_where_neither_ledger_nor_disk_takes_it_nothing_is_claimed(
-    away: tuple[Relay, Engine],
-    vault: Vault,
-    serve: Serve,
-    tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
+    outage: Outage, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    relay, engine = away
     # root may write everywhere, but not below a file
-    (tmp_path / "home").write_text("no directory")
+    outage.directory.parent.write_text("no directory")
     unkept = metrics.webhook_rejected_total.labels("sms", "unkept")
     before = unkept._value.get()
-    web = start_before(engine, vault, serve, tmp_path / "home" / "spool")
-    relay.cut()
+    web = outage.start()
+    outage.begin()
 
     answers = [web.inbound(_TEXT), web.status("sent"), web.client.get("/ready")]
 
@@ -305,5 +264,5 @@ def test_where_neither_ledger_nor_disk_takes_it_nothing_is_claimed(
     assert unkept._value.get() == before + 2
     said = capfd.readouterr()
     assert "knee" not in said.out + said.err + "".join(each.text for each in answers)
-    relay.mend()
+    outage.relay.mend()
     assert web.inbound(_TEXT).status_code == 200

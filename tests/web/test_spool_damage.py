@@ -6,14 +6,12 @@ import errno
 import os
 import struct
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from household import NOW, PHONE, StoppedClock, rows, settle_in
+from household import NOW, rows, settle_in
 from outage import sid
+from spools import keep, opened, replaying, stop, take_all
 from sqlalchemy import Engine
 from waiting import wait_until
 
@@ -22,49 +20,17 @@ from domain.ledger.inbound import reply
 from domain.ledger.vault import Vault
 from ops.runtime import metrics
 from producers.webhooks import spool_directory
-from producers.webhooks.arrival_store import ArrivalStore
-from producers.webhooks.arrivals import Arrival, ReplyArrival, UnsubscribeArrival, unpack
-from producers.webhooks.handover import Handover
-from producers.webhooks.replay import Replay
-from producers.webhooks.spool import Spool
+from producers.webhooks.arrivals import UnsubscribeArrival, unpack
 from producers.webhooks.spool_file import Record, keep_aside
 
 _START, _HEAD = 16, 12
 
 
-def _reply(number: int, text: str = "STOP") -> ReplyArrival:
-    return ReplyArrival("sms", "phone", sid(number), PHONE, text, NOW + timedelta(seconds=number))
-
-
-@contextmanager
-def _spool(directory: Path, vault: Vault) -> Iterator[Spool]:
-    """As a process of its own would open it."""
-    spool = Spool(directory, vault)
-    spool.start()
-    spool.adopt()
-    yield spool
-    spool.close()
-
-
-def _keep(spool: Spool, *arrivals: Arrival) -> None:
-    for each in arrivals:
-        spool.append([each]).result(timeout=30)
-
-
 def _left_by_a_dead_process(directory: Path, vault: Vault, count: int) -> Path:
-    with _spool(directory, vault) as spool:
-        _keep(spool, *map(_reply, range(count)))
+    with opened(directory, vault) as spool:
+        keep(spool, *map(stop, range(count)))
     (path,) = directory.glob("*.spool")
     return path
-
-
-def _take_all(spool: Spool) -> list[str]:
-    found = []
-    while records := spool.peek(7):
-        arrivals = [unpack(spool.open(each)) for each in records]
-        found += [each.provider_id for each in arrivals if isinstance(each, ReplyArrival)]
-        spool.advance(records)
-    return found
 
 
 def _position(path: Path, number: int) -> int:
@@ -81,18 +47,6 @@ def _overwrite(path: Path, position: int, data: bytes) -> None:
         file.write(data)
 
 
-@contextmanager
-def _replaying(spool: Spool, ledger: Engine, vault: Vault) -> Iterator[None]:
-    clock = StoppedClock()
-    store = ArrivalStore(
-        engine=ledger, vault=vault, clock=clock, handover=Handover(lambda _: None), observe_opt_out=lambda _: None
-    )
-    replay = Replay(spool, store, clock, longest_pause=0.01)
-    replay.start()
-    yield
-    replay.close()
-
-
 @pytest.mark.parametrize("count", [1, 3])
 def test_another_key_under_the_same_id_costs_nothing_once_the_right_one_is_back(
     ledger: Engine, vault: Vault, directory: Path, count: int
@@ -101,12 +55,12 @@ def test_another_key_under_the_same_id_costs_nothing_once_the_right_one_is_back(
     _left_by_a_dead_process(directory, vault, count)
     wrong = Vault({1: b"another-key-of-somebody-32-bytes"}, 1, vault.index_key)
 
-    with _spool(directory, wrong) as spool, _replaying(spool, ledger, wrong):
+    with opened(directory, wrong) as spool, replaying(spool, ledger, wrong):
         wait_until(lambda: not spool.waiting)
         assert spool.aside == count
         wait_until(lambda: metrics.spool_failed.labels("choices")._value.get() == count)
     # a process with the right key tries them again by itself
-    with _spool(directory, vault) as spool, _replaying(spool, ledger, vault):
+    with opened(directory, vault) as spool, replaying(spool, ledger, vault):
         wait_until(lambda: len(rows(ledger, reply)) == count)
         wait_until(lambda: not spool.waiting)
 
@@ -123,9 +77,9 @@ def test_a_damaged_length_costs_its_own_record_a_detour_and_the_others_nothing(
     _overwrite(path, _position(path, number), struct.pack(">I", length))
     damaged = path.read_bytes()
 
-    with _spool(directory, vault) as spool:
+    with opened(directory, vault) as spool:
         assert spool.aside == 1
-        assert _take_all(spool) == [sid(each) for each in range(20) if each != number]
+        assert take_all(spool) == [sid(each) for each in range(20) if each != number]
         assert spool.aside == 1
 
     (kept,) = (directory / "failed").glob("*.spool")
@@ -138,11 +92,11 @@ def test_what_stands_behind_damage_is_taken_again_if_the_process_dies_before_the
 ) -> None:
     path = _left_by_a_dead_process(directory, vault, 6)
     _overwrite(path, _position(path, 2), b"\xff" * 40)
-    with _spool(directory, vault) as spool:
+    with opened(directory, vault) as spool:
         spool.advance(spool.peek(4))
 
-    with _spool(directory, vault) as spool:
-        assert _take_all(spool) == [sid(each) for each in (0, 1, 3, 4, 5)]
+    with opened(directory, vault) as spool:
+        assert take_all(spool) == [sid(each) for each in (0, 1, 3, 4, 5)]
 
 
 def test_a_damaged_file_whose_length_is_mended_and_moved_back_is_taken_whole(directory: Path, vault: Vault) -> None:
@@ -150,15 +104,15 @@ def test_a_damaged_file_whose_length_is_mended_and_moved_back_is_taken_whole(dir
     position = _position(path, 2)
     right = path.read_bytes()[position : position + 4]
     _overwrite(path, position, b"\0\0\0\0")
-    with _spool(directory, vault) as spool:
-        _take_all(spool)
+    with opened(directory, vault) as spool:
+        take_all(spool)
     (kept,) = (directory / "failed").glob("*.spool")
     _overwrite(kept, position, right)
 
-    with _spool(directory, vault) as spool:
+    with opened(directory, vault) as spool:
         assert spool.take_back() == 1
         spool.adopt()
-        assert _take_all(spool) == [sid(each) for each in range(5)]
+        assert take_all(spool) == [sid(each) for each in range(5)]
         assert spool.aside == 0
 
 
@@ -167,7 +121,7 @@ def test_a_file_that_is_moved_never_replaces_one_of_the_same_name(directory: Pat
     (directory / "failed" / "1.spool").write_bytes(b"what was there before")
     (directory / "1.spool").write_bytes(b"what came later and is no spool file")
 
-    with _spool(directory, vault):
+    with opened(directory, vault):
         pass
 
     kept = {path.read_bytes() for path in (directory / "failed").iterdir()}
@@ -183,17 +137,17 @@ def test_on_a_full_disk_an_arrival_that_is_refused_keeps_nobody_behind_it_waitin
         raise OSError(errno.ENOSPC, "No space left on device")
 
     nobody = UnsubscribeArrival(999_999, NOW)
-    with _spool(directory, vault) as spool:
-        _keep(spool, nobody, _reply(1))
+    with opened(directory, vault) as spool:
+        keep(spool, nobody, stop(1))
         with monkeypatch.context() as broken:
             broken.setattr(spool_directory, "keep_aside", full)
-            with _replaying(spool, ledger, vault):
+            with replaying(spool, ledger, vault):
                 wait_until(lambda: rows(ledger, suppression, lifted_at=None))
                 wait_until(lambda: not spool.waiting)
         # its whole file, for a move needs no room
         assert spool.aside == 1
 
-    with _spool(directory, vault) as spool:
+    with opened(directory, vault) as spool:
         spool.take_back()
         spool.adopt()
         assert unpack(spool.open(spool.peek(1)[0])) == nobody
@@ -205,16 +159,16 @@ def test_a_refused_arrival_that_found_no_room_is_still_there_after_a_kill(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with _spool(directory, vault) as spool:
-        _keep(spool, *map(_reply, range(3)))
+    with opened(directory, vault) as spool:
+        keep(spool, *map(stop, range(3)))
         with monkeypatch.context() as broken:
             broken.setattr(spool_directory, "keep_aside", full)
             spool.set_aside(spool.peek(1)[0])
         spool.advance(spool.peek(1))
         assert spool.aside == 1
 
-    with _spool(directory, vault) as spool:
-        assert _take_all(spool) == [sid(each) for each in range(3)]
+    with opened(directory, vault) as spool:
+        assert take_all(spool) == [sid(each) for each in range(3)]
 
 
 def test_a_file_is_not_closed_under_the_hands_of_the_thread_that_writes_it(
@@ -228,12 +182,12 @@ def test_a_file_is_not_closed_under_the_hands_of_the_thread_that_writes_it(
             assert may_go_on.wait(30)
         sync(descriptor)
 
-    with _spool(directory, vault) as spool:
-        _keep(spool, _reply(1))
+    with opened(directory, vault) as spool:
+        keep(spool, stop(1))
         (path,) = directory.glob("*.spool")
         _overwrite(path, _START, b"\0\0\0\0")
         monkeypatch.setattr(os, "fsync", slow)
-        kept = spool.append([_reply(2)])
+        kept = spool.append([stop(2)])
         assert is_writing.wait(30)
 
         gives_up = threading.Thread(target=spool.peek, args=(1,))
@@ -244,12 +198,12 @@ def test_a_file_is_not_closed_under_the_hands_of_the_thread_that_writes_it(
         gives_up.join(30)
 
         kept.result(timeout=30)
-        _keep(spool, _reply(3))
-        assert _take_all(spool) == [sid(3)]
+        keep(spool, stop(3))
+        assert take_all(spool) == [sid(3)]
     (aside,) = (directory / "failed").glob("*.spool")
     aside.rename(directory / aside.name)
-    with _spool(directory, vault) as spool:
-        assert _take_all(spool) == [sid(2)]
+    with opened(directory, vault) as spool:
+        assert take_all(spool) == [sid(2)]
 
 
 def test_the_same_arrival_set_aside_twice_is_there_once(directory: Path, vault: Vault) -> None:

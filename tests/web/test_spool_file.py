@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 from household import NOW
+from outage import sid
+from spools import keep, open_spool, stop, take_all
 
 from domain.ledger.receipts import ReceiptNews
 from domain.ledger.vault import Vault, VaultError
@@ -21,7 +23,7 @@ from producers.webhooks.arrivals import (
     pack,
     unpack,
 )
-from producers.webhooks.spool import Spool, SpoolError, received
+from producers.webhooks.spool import Spool, SpoolError
 from producers.webhooks.spool_file import SpoolFile
 
 OPEN = Callable[[], Spool]
@@ -30,39 +32,15 @@ OPEN = Callable[[], Spool]
 @pytest.fixture
 def opened(directory: Path, vault: Vault) -> Iterator[OPEN]:
     """Opens spools, each as a process of its own would, and closes them."""
-    spools: list[Spool] = []
+    running: list[Spool] = []
 
     def start() -> Spool:
-        spool = Spool(directory, vault)
-        spool.start()
-        spool.adopt()
-        spools.append(spool)
-        return spool
+        running.append(open_spool(directory, vault))
+        return running[-1]
 
     yield start
-    for spool in spools:
+    for spool in running:
         spool.close()
-
-
-def _reply(number: int) -> ReplyArrival:
-    return ReplyArrival("sms", "phone", f"SM{number}", "+13035550101", "STOP", NOW + timedelta(seconds=number))
-
-
-def _keep(spool: Spool, *numbers: int) -> None:
-    for number in numbers:
-        spool.append([_reply(number)]).result(timeout=30)
-
-
-def _take_all(spool: Spool) -> list[str]:
-    found = []
-    while records := spool.peek(2):
-        for record in records:
-            arrival = unpack(spool.open(record))
-            assert isinstance(arrival, ReplyArrival)
-            assert arrival.at == received(record)
-            found.append(arrival.provider_id)
-        spool.advance(records)
-    return found
 
 
 def _only_file(directory: Path) -> Path:
@@ -92,8 +70,8 @@ def test_what_is_no_arrival_is_said_to_be_none_without_its_content(packed: bytes
 
 
 def test_an_arrival_tells_nobody_who_wrote_what() -> None:
-    assert "0101" not in repr(_reply(1))
-    assert "STOP" not in repr(_reply(1))
+    assert "0101" not in repr(stop(1))
+    assert "STOP" not in repr(stop(1))
 
 
 def test_records_are_taken_in_the_order_they_were_kept_and_the_file_goes_with_the_last(
@@ -101,46 +79,46 @@ def test_records_are_taken_in_the_order_they_were_kept_and_the_file_goes_with_th
 ) -> None:
     spool = opened()
 
-    _keep(spool, 1, 2, 3)
+    keep(spool, stop(1), stop(2), stop(3))
 
     assert spool.waiting == 3
-    assert _take_all(spool) == ["SM1", "SM2", "SM3"]
+    assert take_all(spool) == [sid(1), sid(2), sid(3)]
     assert (spool.waiting, list(directory.glob("*.spool"))) == (0, [])
 
 
 def test_many_that_come_together_are_kept_together_in_order(opened: OPEN) -> None:
     spool = opened()
 
-    kept = [spool.append([_reply(number)]) for number in range(500)]
+    kept = [spool.append([stop(number)]) for number in range(500)]
 
     for each in kept:
         each.result(timeout=30)
-    assert _take_all(spool) == [f"SM{number}" for number in range(500)]
+    assert take_all(spool) == [sid(number) for number in range(500)]
 
 
 def test_the_next_process_takes_what_is_left_where_the_last_one_stopped_before_its_own(opened: OPEN) -> None:
     first = opened()
-    _keep(first, 1, 2, 3)
+    keep(first, stop(1), stop(2), stop(3))
     first.advance(first.peek(1))
     first.close()
 
     second = opened()
-    _keep(second, 4)
+    keep(second, stop(4))
 
     assert second.waiting == 3
-    assert _take_all(second) == ["SM2", "SM3", "SM4"]
+    assert take_all(second) == [sid(2), sid(3), sid(4)]
 
 
 def test_a_file_belongs_to_one_process_and_to_the_next_when_that_is_gone(opened: OPEN) -> None:
     first, second = opened(), opened()
-    _keep(first, 1)
-    _keep(second, 2)
+    keep(first, stop(1))
+    keep(second, stop(2))
 
     assert (first.adopt(), second.adopt()) == (0, 0)
 
     first.close()
     assert second.adopt() == 1
-    assert sorted(_take_all(second)) == ["SM1", "SM2"]
+    assert sorted(take_all(second)) == [sid(1), sid(2)]
 
 
 @pytest.mark.parametrize("cut", [1, 5, 11, 40])
@@ -148,14 +126,14 @@ def test_a_record_that_a_power_cut_tore_is_dropped_and_all_before_it_are_taken(
     opened: OPEN, directory: Path, cut: int, capfd: pytest.CaptureFixture[str]
 ) -> None:
     first = opened()
-    _keep(first, 1, 2, 3)
+    keep(first, stop(1), stop(2), stop(3))
     first.close()
     path = _only_file(directory)
     os.truncate(path, path.stat().st_size - cut)
 
     second = opened()
 
-    assert _take_all(second) == ["SM1", "SM2"]
+    assert take_all(second) == [sid(1), sid(2)]
     said = capfd.readouterr()
     assert "spool_torn_record_dropped" in said.out + said.err
 
@@ -163,22 +141,22 @@ def test_a_record_that_a_power_cut_tore_is_dropped_and_all_before_it_are_taken(
 @pytest.mark.parametrize("tail", [b"\0" * 4096, b"\xff" * 20, b"x"])
 def test_what_stands_behind_the_last_record_is_no_record(opened: OPEN, directory: Path, tail: bytes) -> None:
     first = opened()
-    _keep(first, 1)
+    keep(first, stop(1))
     first.close()
     with _only_file(directory).open("ab") as file:
         file.write(tail)
 
     second = opened()
-    _keep(second, 2)
+    keep(second, stop(2))
 
-    assert _take_all(second) == ["SM1", "SM2"]
+    assert take_all(second) == [sid(1), sid(2)]
 
 
 def test_a_last_record_whose_bytes_never_reached_the_disk_is_left_to_be_set_aside(
     opened: OPEN, directory: Path
 ) -> None:
     first = opened()
-    _keep(first, 1, 2)
+    keep(first, stop(1), stop(2))
     first.close()
     with _only_file(directory).open("r+b") as file:
         file.seek(-30, os.SEEK_END)
@@ -195,13 +173,13 @@ def test_a_last_record_whose_bytes_never_reached_the_disk_is_left_to_be_set_asid
 
 def test_a_mark_that_was_torn_costs_nothing_but_taking_everything_again(opened: OPEN, directory: Path) -> None:
     first = opened()
-    _keep(first, 1, 2)
+    keep(first, stop(1), stop(2))
     first.close()
     with _only_file(directory).open("r+b") as file:
         file.seek(8)
         file.write(b"\0\0\0\0\0\0\0\x21")
 
-    assert _take_all(opened()) == ["SM1", "SM2"]
+    assert take_all(opened()) == [sid(1), sid(2)]
 
 
 def test_a_file_whose_process_died_while_it_made_it_is_removed(opened: OPEN, directory: Path) -> None:
@@ -216,7 +194,7 @@ def test_a_file_whose_process_died_while_it_made_it_is_removed(opened: OPEN, dir
 
 def test_an_empty_file_is_let_go_at_once_for_a_neighbour_may_be_making_it(opened: OPEN, directory: Path) -> None:
     first = opened()
-    _keep(first, 1)
+    keep(first, stop(1))
     first.close()
     second = opened()
     (directory / "99999999999999999999.spool").write_bytes(b"")
@@ -231,9 +209,9 @@ def test_a_file_that_cannot_be_read_keeps_nobody_from_serving(opened: OPEN, dire
     (directory / "1.spool").mkdir(parents=True)
 
     spool = opened()
-    _keep(spool, 1)
+    keep(spool, stop(1))
 
-    assert _take_all(spool) == ["SM1"]
+    assert take_all(spool) == [sid(1)]
 
 
 def test_a_file_of_another_kind_is_set_aside_as_it_is(opened: OPEN, directory: Path) -> None:
@@ -248,9 +226,8 @@ def test_a_file_of_another_kind_is_set_aside_as_it_is(opened: OPEN, directory: P
 
 def test_what_a_missing_key_sealed_is_no_torn_record(opened: OPEN, directory: Path, vault: Vault) -> None:
     older = Vault({**vault.keys, 2: b"another-key-of-the-tests-32bytes"}, 2, vault.index_key)
-    first = Spool(directory, older)
-    first.start()
-    _keep(first, 1)
+    first = open_spool(directory, older)
+    keep(first, stop(1))
     first.close()
 
     second = opened()
@@ -260,17 +237,15 @@ def test_what_a_missing_key_sealed_is_no_torn_record(opened: OPEN, directory: Pa
     assert (second.waiting, second.aside) == (0, 1)
     (kept,) = (directory / "failed").glob("*.spool")
     kept.rename(directory / kept.name)
-    third = Spool(directory, older)
-    third.start()
-    third.adopt()
-    assert _take_all(third) == ["SM1"]
+    third = open_spool(directory, older)
+    assert take_all(third) == [sid(1)]
     third.close()
 
 
 def test_a_record_cannot_be_opened_without_the_key(opened: OPEN, directory: Path) -> None:
-    _keep(opened(), 1)
+    keep(opened(), stop(1))
 
-    assert b"SM1" not in _only_file(directory).read_bytes()
+    assert sid(1).encode() not in _only_file(directory).read_bytes()
 
 
 def test_a_disk_that_takes_nothing_is_told_at_once_and_the_next_try_may_work(opened: OPEN, directory: Path) -> None:
@@ -279,19 +254,19 @@ def test_a_disk_that_takes_nothing_is_told_at_once_and_the_next_try_may_work(ope
     spool = opened()
 
     with pytest.raises(SpoolError):
-        _keep(spool, 1)
+        keep(spool, stop(1))
     assert spool.waiting == 0
     assert spool.trouble() is not None
 
     directory.unlink()
     assert spool.trouble() is None
-    _keep(spool, 2)
-    assert _take_all(spool) == ["SM2"]
+    keep(spool, stop(2))
+    assert take_all(spool) == [sid(2)]
 
 
 def test_a_full_disk_leaves_the_file_as_it_was(opened: OPEN, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spool = opened()
-    _keep(spool, 1)
+    keep(spool, stop(1))
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -299,10 +274,10 @@ def test_a_full_disk_leaves_the_file_as_it_was(opened: OPEN, directory: Path, mo
     with monkeypatch.context() as broken:
         broken.setattr(os, "fsync", full)
         with pytest.raises(SpoolError):
-            _keep(spool, 2)
-    _keep(spool, 3)
+            keep(spool, stop(2))
+    keep(spool, stop(3))
 
-    assert _take_all(spool) == ["SM1", "SM3"]
+    assert take_all(spool) == [sid(1), sid(3)]
 
 
 def test_a_long_outage_fills_several_files_and_gives_them_back_one_by_one(
@@ -310,15 +285,15 @@ def test_a_long_outage_fills_several_files_and_gives_them_back_one_by_one(
 ) -> None:
     monkeypatch.setattr("producers.webhooks.spool._FULL", 600)
     spool = opened()
-    _keep(spool, *range(12))
+    keep(spool, *map(stop, range(12)))
     files = len(list(directory.glob("*.spool")))
 
-    spool.advance(spool.peek(2))
-    spool.advance(spool.peek(2))
+    for _ in range(4):
+        spool.advance(spool.peek(1))
 
     assert files > 2
     assert len(list(directory.glob("*.spool"))) < files
-    assert _take_all(spool) == [f"SM{number}" for number in range(4, 12)]
+    assert take_all(spool) == [sid(number) for number in range(4, 12)]
 
 
 def test_a_new_file_that_a_neighbour_took_for_a_left_one_is_made_again(

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from household import NOW, PHONE, count, rows
-from outage import is_drained, sid, start_before
-from relay import Relay
+from outage import Outage, is_drained, sid, start_before
+from spools import keep, opened
 from sqlalchemy import Engine
 from waiting import wait_until
 from webserver import Serve
@@ -22,30 +22,28 @@ from domain.ledger.store import open_ledger
 from domain.ledger.vault import Vault
 from producers.webhooks.arrival_store import ArrivalStore
 from producers.webhooks.arrivals import ReplyArrival
-from producers.webhooks.spool import Spool
 from producers.webhooks.spool_file import Record, SpoolFile
 
 
-def test_no_stop_waits_behind_receipts(away: tuple[Relay, Engine], vault: Vault, serve: Serve, directory: Path) -> None:
-    relay, engine = away
-    web = start_before(engine, vault, serve, directory)
-    locker = open_ledger(str(engine.url.render_as_string(hide_password=False)))
-    relay.cut()
+def test_no_stop_waits_behind_receipts(outage: Outage) -> None:
+    web = outage.start()
+    locker = open_ledger(str(outage.ledger.url.render_as_string(hide_password=False)))
+    outage.begin()
     for number in range(3):
         assert web.status("sent", sid=sid(number)).status_code == 204
     assert web.inbound("STOP").status_code == 200
-    relay.mend()
+    outage.relay.mend()
     with locker.begin() as conn:
         # no receipt can be stored for as long as this lasts
         conn.exec_driver_sql("LOCK TABLE receipt")
 
-        wait_until(lambda: rows(engine, suppression, lifted_at=None))
+        wait_until(lambda: rows(outage.ledger, suppression, lifted_at=None))
 
-        assert not is_drained(directory)
+        assert not is_drained(outage.directory)
 
-    wait_until(lambda: is_drained(directory))
+    wait_until(lambda: is_drained(outage.directory))
     locker.dispose()
-    assert count(engine, receipt) == 3
+    assert count(outage.ledger, receipt) == 3
 
 
 def test_a_message_does_not_overtake_the_one_of_the_same_sender_that_hangs(
@@ -87,10 +85,8 @@ def test_a_message_does_not_overtake_the_one_of_the_same_sender_that_hangs(
 def test_the_port_opens_before_what_was_left_is_read_and_what_comes_goes_behind_it(
     ledger: Engine, vault: Vault, serve: Serve, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dead = Spool(directory, vault)
-    dead.start()
-    dead.append([ReplyArrival("sms", "phone", sid(1), PHONE, "STOP", NOW - timedelta(minutes=1))]).result(timeout=30)
-    dead.close()
+    with opened(directory, vault) as dead:
+        keep(dead, ReplyArrival("sms", "phone", sid(1), PHONE, "STOP", NOW - timedelta(minutes=1)))
     adopt, may_read = SpoolFile.adopt, threading.Event()
 
     def slow(path: Path, opens: Callable[[Record], bool]) -> SpoolFile | None:

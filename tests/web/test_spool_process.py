@@ -19,7 +19,7 @@ from outage import sid
 from relay import Relay
 from sqlalchemy import Engine
 from waiting import wait_until
-from webserver import AUTH_TOKEN, NOBODY, PUBLIC_URL, Web
+from webserver import NOBODY, PUBLIC_URL, SMS_ENVIRON, Web
 
 from domain.ledger.choice_history import suppression
 from domain.ledger.inbound import receipt, reply
@@ -100,10 +100,7 @@ def start(relay: tuple[Relay, str], engine: Engine, vault: Vault, home: Path, tm
         "REACTIVATE_PUBLIC_URL": PUBLIC_URL,
         "REACTIVATE_VAULT_KEYS": "1:" + base64.b64encode(vault.keys[1]).decode(),
         "REACTIVATE_INDEX_KEY": base64.b64encode(vault.index_key).decode(),
-        "REACTIVATE_SMS_URL": "http://127.0.0.1:9",
-        "REACTIVATE_SMS_ACCOUNT_SID": "AC" + "0" * 32,
-        "REACTIVATE_SMS_AUTH_TOKEN": AUTH_TOKEN,
-        "REACTIVATE_SMS_FROM": "+13035550100",
+        **SMS_ENVIRON,
     }
     running: list[_Process] = []
 

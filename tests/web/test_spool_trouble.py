@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from household import NOW, PHONE, StoppedClock, count, rows, settle_in
-from outage import is_drained, sid, start_before
-from relay import Relay
+from household import count, rows, settle_in
+from outage import Outage, is_drained, sid, start_before
+from spools import keep, opened, replaying, stop
 from sqlalchemy import Engine
 from waiting import wait_until
-from webserver import Serve
+from webserver import Serve, Web
 
 from domain.jobs import send_answers
 from domain.ledger.choice_history import suppression
@@ -25,27 +25,21 @@ from ops.runtime import metrics
 from producers.webhooks import outage
 from producers.webhooks.arrival_store import ArrivalStore
 from producers.webhooks.arrivals import ReplyArrival
-from producers.webhooks.handover import Handover
-from producers.webhooks.replay import Replay
-from producers.webhooks.spool import Spool
 
 _TEXT = "my knee hurts so much"
 
 
-def test_a_ledger_that_hangs_is_given_its_time_and_then_the_disk_takes_over(
-    away: tuple[Relay, Engine], vault: Vault, serve: Serve, directory: Path
-) -> None:
-    relay, engine = away
-    web = start_before(engine, vault, serve, directory, store_seconds=0.3)
-    relay.silence()
+def test_a_ledger_that_hangs_is_given_its_time_and_then_the_disk_takes_over(outage: Outage) -> None:
+    web = outage.start(store_seconds=0.3)
+    outage.relay.silence()
 
     answers = [web.inbound("STOP"), web.status("sent")]
 
     assert [each.status_code for each in answers] == [200, 204]
-    relay.mend()
-    wait_until(lambda: is_drained(directory), 60)
-    assert (count(engine, reply), count(engine, receipt)) == (1, 1)
-    assert len(rows(engine, suppression, lifted_at=None)) == 3
+    outage.relay.mend()
+    wait_until(lambda: is_drained(outage.directory), 60)
+    assert (count(outage.ledger, reply), count(outage.ledger, receipt)) == (1, 1)
+    assert len(rows(outage.ledger, suppression, lifted_at=None)) == 3
 
 
 def test_storing_that_was_given_up_may_still_end_and_taking_it_again_changes_nothing(
@@ -113,60 +107,44 @@ def test_before_there_is_an_organisation_messages_wait_for_it_however_long(
     engine.dispose()
 
 
-def test_what_the_ledger_refuses_is_set_aside_and_those_behind_it_go_on(
-    away: tuple[Relay, Engine], vault: Vault, serve: Serve, directory: Path
-) -> None:
-    relay, engine = away
-    web = start_before(engine, vault, serve, directory)
-    with engine.begin() as conn:
+def test_what_the_ledger_refuses_is_set_aside_and_those_behind_it_go_on(outage: Outage) -> None:
+    web = outage.start()
+    with outage.ledger.begin() as conn:
         conn.exec_driver_sql("ALTER TABLE reply ADD CONSTRAINT bad CHECK (provider_id <> 'SM" + "a" * 32 + "')")
-    relay.cut()
+    outage.begin()
     web.inbound(_TEXT)
     web.inbound("STOP", sid=sid(2))
 
-    relay.mend()
+    outage.end()
 
-    wait_until(lambda: is_drained(directory))
-    assert len(rows(engine, suppression, lifted_at=None)) == 3
-    (kept,) = (directory / "failed").glob("*.spool")
+    assert len(rows(outage.ledger, suppression, lifted_at=None)) == 3
+    (kept,) = (outage.directory / "failed").glob("*.spool")
     assert _TEXT.encode() not in kept.read_bytes()
     wait_until(lambda: metrics.spool_failed.labels("choices")._value.get() == 1)
     assert metrics.spool.labels("choices")._value.get() == 0
 
 
+def refusing(code: str) -> tuple[str, str]:
+    """Statements that make the ledger fail at a reply with this SQLSTATE, and that put it right."""
+    trigger = f"CREATE TRIGGER broken BEFORE INSERT ON reply EXECUTE FUNCTION fails('{code}')"
+    return trigger, "DROP TRIGGER broken ON reply"
+
+
 @pytest.mark.parametrize(
     ("breaks", "mends"),
     [
-        (
+        pytest.param(
             "ALTER TABLE choice_event RENAME TO choice_event_moving",
             "ALTER TABLE choice_event_moving RENAME TO choice_event",
+            id="no table",
         ),
-        (
-            "CREATE TRIGGER broken BEFORE INSERT ON reply EXECUTE FUNCTION fails('53100')",
-            "DROP TRIGGER broken ON reply",
-        ),
-        (
-            "CREATE TRIGGER broken BEFORE INSERT ON reply EXECUTE FUNCTION fails('25006')",
-            "DROP TRIGGER broken ON reply",
-        ),
-        (
-            "CREATE TRIGGER broken BEFORE INSERT ON reply EXECUTE FUNCTION fails('42501')",
-            "DROP TRIGGER broken ON reply",
-        ),
-        (
-            "CREATE TRIGGER broken BEFORE INSERT ON reply EXECUTE FUNCTION fails('55P03')",
-            "DROP TRIGGER broken ON reply",
-        ),
-        (
-            "CREATE TRIGGER broken BEFORE INSERT ON reply EXECUTE FUNCTION fails('57014')",
-            "DROP TRIGGER broken ON reply",
-        ),
-        (
-            "CREATE TRIGGER broken BEFORE INSERT ON reply EXECUTE FUNCTION fails('40P01')",
-            "DROP TRIGGER broken ON reply",
-        ),
+        pytest.param(*refusing("53100"), id="disk full"),
+        pytest.param(*refusing("25006"), id="read only"),
+        pytest.param(*refusing("42501"), id="no permission"),
+        pytest.param(*refusing("55P03"), id="locked"),
+        pytest.param(*refusing("57014"), id="too slow"),
+        pytest.param(*refusing("40P01"), id="deadlock"),
     ],
-    ids=["no table", "disk full", "read only", "no permission", "locked", "too slow", "deadlock"],
 )
 def test_trouble_of_the_ledger_is_waited_for_in_order_however_long_and_nothing_is_set_aside(
     postgres_url: str, vault: Vault, directory: Path, monkeypatch: pytest.MonkeyPatch, breaks: str, mends: str
@@ -180,98 +158,79 @@ def test_trouble_of_the_ledger_is_waited_for_in_order_however_long_and_nothing_i
         )
         conn.exec_driver_sql(breaks)
     tried: list[str] = []
-    clock, spool = StoppedClock(), Spool(directory, vault)
-    store = ArrivalStore(
-        engine=engine, vault=vault, clock=clock, handover=Handover(lambda _: None), observe_opt_out=lambda _: None
-    )
-    take = store.take
+    take = ArrivalStore.take
 
-    def watched(arrival: ReplyArrival) -> object:
+    def watched(self: ArrivalStore, arrival: ReplyArrival) -> object:
         tried.append(arrival.provider_id)
-        return take(arrival)
+        return take(self, arrival)
 
-    monkeypatch.setattr(store, "take", watched)
-    replay = Replay(spool, store, clock, longest_pause=0.01)
-    spool.start()
-    for number in (1, 2):
-        spool.append([ReplyArrival("sms", "phone", sid(number), PHONE, "STOP", NOW)]).result(timeout=30)
+    monkeypatch.setattr(ArrivalStore, "take", watched)
+    with opened(directory, vault) as spool:
+        keep(spool, stop(1), stop(2))
 
-    replay.start()
-    wait_until(lambda: len(tried) > 40)
+        with replaying(spool, engine, vault):
+            wait_until(lambda: len(tried) > 40)
 
-    assert set(tried) == {sid(1)}
-    assert (spool.waiting, spool.aside) == (2, 0)
-    with engine.begin() as conn:
-        conn.exec_driver_sql(mends)
-    wait_until(lambda: not spool.waiting)
-    replay.close()
-    spool.close()
+            assert set(tried) == {sid(1)}
+            assert (spool.waiting, spool.aside) == (2, 0)
+            with engine.begin() as conn:
+                conn.exec_driver_sql(mends)
+            wait_until(lambda: not spool.waiting)
     assert [each["provider_id"] for each in rows(engine, reply)] == [sid(1), sid(2)]
     assert len(rows(engine, suppression, lifted_at=None)) == 3
     engine.dispose()
 
 
-def test_what_was_set_aside_is_tried_again_by_the_next_process_once(
-    away: tuple[Relay, Engine], vault: Vault, serve: Serve, directory: Path
-) -> None:
-    _, engine = away
-    web = start_before(engine, vault, serve, directory)
-    with engine.begin() as conn:
+def a_stop_set_aside(outage: Outage) -> Web:
+    """A process that took a STOP, and set it aside since the ledger refused it; now it would be taken."""
+    web = outage.start()
+    with outage.ledger.begin() as conn:
         conn.exec_driver_sql("ALTER TABLE reply ADD CONSTRAINT bad CHECK (id < 0)")
     # a refusal that is no outage is kept as well: nobody writes twice
     assert web.inbound("STOP").status_code == 200
-    wait_until(lambda: list((directory / "failed").glob("*.spool")))
-    wait_until(lambda: is_drained(directory))
-    with engine.begin() as conn:
+    wait_until(lambda: list((outage.directory / "failed").glob("*.spool")))
+    wait_until(lambda: is_drained(outage.directory))
+    with outage.ledger.begin() as conn:
         conn.exec_driver_sql("ALTER TABLE reply DROP CONSTRAINT bad")
-
-    start_before(engine, vault, serve, directory, settles=False)
-
-    wait_until(lambda: rows(engine, suppression, lifted_at=None))
-    wait_until(lambda: is_drained(directory))
-    assert list(directory.rglob("*.spool")) == []
+    return web
 
 
-def test_what_was_set_aside_is_taken_once_it_is_moved_back(
-    away: tuple[Relay, Engine], vault: Vault, serve: Serve, directory: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    _, engine = away
+def test_what_was_set_aside_is_tried_again_by_the_next_process_once(outage: Outage) -> None:
+    a_stop_set_aside(outage)
+
+    outage.start(settles=False)
+
+    wait_until(lambda: rows(outage.ledger, suppression, lifted_at=None))
+    wait_until(lambda: is_drained(outage.directory))
+    assert list(outage.directory.rglob("*.spool")) == []
+
+
+def test_what_was_set_aside_is_taken_once_it_is_moved_back(outage: Outage, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("producers.webhooks.replay._LOOK_ROUND", 0.05)
-    web = start_before(engine, vault, serve, directory)
-    with engine.begin() as conn:
-        conn.exec_driver_sql("ALTER TABLE reply ADD CONSTRAINT bad CHECK (id < 0)")
-    # a refusal that is no outage is kept as well: nobody writes twice
-    assert web.inbound("STOP").status_code == 200
-    wait_until(lambda: list((directory / "failed").glob("*.spool")))
-    wait_until(lambda: is_drained(directory))
-    with engine.begin() as conn:
-        conn.exec_driver_sql("ALTER TABLE reply DROP CONSTRAINT bad")
+    web = a_stop_set_aside(outage)
 
-    (kept,) = (directory / "failed").glob("*.spool")
-    kept.rename(directory / kept.name)
+    (kept,) = (outage.directory / "failed").glob("*.spool")
+    kept.rename(outage.directory / kept.name)
 
-    wait_until(lambda: is_drained(directory))
-    assert len(rows(engine, suppression, lifted_at=None)) == 3
+    wait_until(lambda: is_drained(outage.directory))
+    assert len(rows(outage.ledger, suppression, lifted_at=None)) == 3
     assert web.opt_out_seconds
 
 
-def test_one_bad_receipt_does_not_take_its_neighbours_with_it(
-    away: tuple[Relay, Engine], vault: Vault, serve: Serve, directory: Path
-) -> None:
-    relay, engine = away
-    web = start_before(engine, vault, serve, directory)
-    with engine.begin() as conn:
+def test_one_bad_receipt_does_not_take_its_neighbours_with_it(outage: Outage) -> None:
+    web = outage.start()
+    with outage.ledger.begin() as conn:
         conn.exec_driver_sql(f"ALTER TABLE receipt ADD CONSTRAINT bad CHECK (provider_ref <> '{sid(7)}')")
-    relay.cut()
+    outage.begin()
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda number: web.status("sent", sid=sid(number)).status_code, range(20)))
 
-    relay.mend()
+    outage.end()
 
-    wait_until(lambda: is_drained(directory))
     assert answers == [204] * 20
-    assert {each["provider_ref"] for each in rows(engine, receipt)} == {sid(each) for each in range(20)} - {sid(7)}
-    assert len(list((directory / "receipts" / "failed").glob("*.spool"))) == 1
+    stored = {each["provider_ref"] for each in rows(outage.ledger, receipt)}
+    assert stored == {sid(each) for each in range(20)} - {sid(7)}
+    assert len(list((outage.directory / "receipts" / "failed").glob("*.spool"))) == 1
 
 
 def test_a_thousand_stops_at_once_are_all_taken_and_only_others_are_turned_away(

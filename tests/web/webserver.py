@@ -31,6 +31,13 @@ PUBLIC_URL = "https://reach.example.org/hooks"
 AUTH_TOKEN = "a-token-of-the-simulated-provider"
 EVENTS_TOKEN = "a-token-of-a-publisher"
 LINK_KEY = b"a-link-key-of-the-tests-32-bytes"
+#: The SMS channel's settings; nothing is sent here, so nobody listens at its address.
+SMS_ENVIRON = {
+    "REACTIVATE_SMS_URL": "http://127.0.0.1:9",
+    "REACTIVATE_SMS_ACCOUNT_SID": "AC" + "0" * 32,
+    "REACTIVATE_SMS_AUTH_TOKEN": AUTH_TOKEN,
+    "REACTIVATE_SMS_FROM": "+13035550100",
+}
 
 
 @dataclass
@@ -117,17 +124,11 @@ def start_web(ledger: Engine, vault: Vault, serve: Serve, *, settles: bool = Tru
     household = settle_in(ledger, vault) if settles else NOBODY
     made = Web(client=httpx.Client(), household=household)
     made.client.close()
-    environ = {
-        "REACTIVATE_SMS_URL": "http://127.0.0.1:9",
-        "REACTIVATE_SMS_ACCOUNT_SID": "AC" + "0" * 32,
-        "REACTIVATE_SMS_AUTH_TOKEN": AUTH_TOKEN,
-        "REACTIVATE_SMS_FROM": "+13035550100",
-    }
     given: dict[str, Any] = {
         "engine": ledger,
         "vault": vault,
         "clock": StoppedClock(),
-        "channels": {"sms": (CHANNEL, CHANNEL.configure(environ, PUBLIC_URL))},
+        "channels": {"sms": (CHANNEL, CHANNEL.configure(SMS_ENVIRON, PUBLIC_URL))},
         "public_url": PUBLIC_URL,
         "link_key": LINK_KEY,
         "jobs": made.jobs.append,
