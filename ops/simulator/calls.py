@@ -12,7 +12,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 from ops.simulator.agenda import Agenda, Kind
 
 #: Calls at once; also the connections kept open.
-AT_ONCE = 16
+AT_ONCE = 64
 #: A failed call is tried again at the next step of time so often, then every simulated hour.
 PROMPT_TRIES = 3
 MOST_TRIES = 72
