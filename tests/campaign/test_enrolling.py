@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from lakeside import NOW, news_of, take, visit_of
-from sqlalchemy import update
+from sqlalchemy import delete, update
 from welcome_back import AWAY, SYSTEMS, Lakeside
 
 from domain.ledger import choices, enrolling
 from domain.ledger.campaigns import campaign
+from domain.ledger.choice_history import suppression
 from domain.ledger.enrolments import enrolment
 from domain.ledger.lapses import lapse
 from domain.ledger.outbox import outbox
@@ -105,6 +106,14 @@ def opt_out(health: Lakeside) -> None:
         )
 
 
+def get_a_number_that_was_stopped_before(health: Lakeside) -> None:
+    """What was said on the number holds for whoever is reached by it; of this patient nothing is known."""
+    opt_out(health)
+    with health.engine.begin() as conn:
+        conn.execute(delete(suppression).where(suppression.c.patient_id.is_not(None)))
+    assert [each["patient_id"] for each in health.rows(suppression)] == [None]
+
+
 def die(health: Lakeside) -> None:
     health.change(deceased_at=NOW)
 
@@ -120,6 +129,7 @@ def close(health: Lakeside) -> None:
         (end_campaign, "no_campaign"),
         (break_number, "unreachable"),
         (opt_out, "unreachable"),
+        (get_a_number_that_was_stopped_before, "unreachable"),
         (die, "deceased"),
         (close, "closed"),
     ],
