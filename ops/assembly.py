@@ -23,6 +23,7 @@ from domain.jobs import Job
 from domain.ledger import keyring
 from domain.ledger.store import open_ledger, reading
 from domain.ledger.vault import Vault
+from domain.rules.rulebook import Rulebook
 from ops.runtime.broker import enqueue, open_broker
 from ops.runtime.broker_local import InProcessBroker
 from ops.runtime.broker_rabbitmq import QuorumBroker
@@ -36,6 +37,7 @@ from ops.runtime.settings import Settings, SettingsError
 from producers import relay
 from producers.clock import Rounds
 from producers.dispatch import Dispatcher
+from producers.rule_files import read_rules
 from producers.scan import scan
 from producers.sweep import Sweep
 from workers import receipts, replies, send
@@ -60,6 +62,8 @@ class Parts:
     bus: AmqpBus | LocalBus
     channels: Mapping[str, tuple[Channel, Any]]
     """Every channel that is configured, by name."""
+    rules: Rulebook
+    """What is in force, for every organisation."""
 
     @property
     def systems(self) -> dict[str, str]:
@@ -77,6 +81,7 @@ def assemble(settings: Settings) -> Iterator[Parts]:
 
     Raises:
         SettingsError, ChannelSettingsError: which variable is wrong and what it should be.
+        FileProblems: the tables of rules, or the organisations' own files, are not right.
     """
     spare_the_collector()
     with ExitStack() as closing:
@@ -98,6 +103,7 @@ def assemble(settings: Settings) -> Iterator[Parts]:
             broker=broker,
             bus=bus,
             channels=configured_channels(settings),
+            rules=read_rules(settings.rules),
         )
 
 
@@ -150,7 +156,7 @@ def event_handlers(parts: Parts) -> dict[str, Callable[[Any], None]]:
     """The consumers of the topic exchange, by queue."""
     return {
         jobs.INTAKE: intake(parts).take,
-        jobs.ENROL: Enrol(parts.engine, parts.clock, parts.systems).take,
+        jobs.ENROL: Enrol(parts.engine, parts.clock, parts.systems, parts.rules).take,
     }
 
 
@@ -198,7 +204,7 @@ def rounds(parts: Parts, scan_every: timedelta = SCAN_EVERY) -> Rounds:
     return Rounds(
         engine=parts.engine,
         dispatcher=Dispatcher(parts.engine, parts.channels, parts.enqueue),
-        sweep=Sweep(parts.engine, parts.systems, parts.enqueue),
+        sweep=Sweep(parts.engine, parts.systems, parts.rules, parts.enqueue),
         scan=partial(scan, parts.engine),
         relay=partial(relay.relay, parts.engine, parts.bus),
         scan_every=scan_every,
@@ -232,6 +238,7 @@ def _send_worker(
         channel=channel,
         config=config,
         systems=parts.systems,
+        rules=parts.rules,
         pacer=pacer,
         renderer=Renderer(parts.engine, parts.vault, parts.settings.public_url, parts.settings.index_key),
         loop=loop,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from lakeside import NOW
+from rulebooks import STANDARD
 from sqlalchemy import Engine
 from welcome_back import EXAMPLE, Lakeside
 
@@ -40,7 +41,7 @@ def line_of(path: Path, text: str) -> int:
 
 
 def test_the_example_is_fine() -> None:
-    found = read_campaign(EXAMPLE)
+    found = read_campaign(EXAMPLE, STANDARD)
 
     assert (found.campaign, found.cadence, found.holdout) == ("welcome-back", (0, 10, 30, 90, 180), 0.1)
 
@@ -74,7 +75,7 @@ def test_each_problem_is_told_with_its_line_and_field(
     path = changed(before, after)
 
     with pytest.raises(FileProblems) as caught:
-        read_campaign(path)
+        read_campaign(path, STANDARD)
 
     (problem,) = [each for each in caught.value.problems if told in each.reason]
     assert problem.field == field
@@ -86,7 +87,7 @@ def test_the_line_told_is_the_one_to_mend(changed: Write) -> None:
     path = changed("graduate_after_days: 30", "graduate_after_days: 1")
 
     with pytest.raises(FileProblems) as caught:
-        read_campaign(path)
+        read_campaign(path, STANDARD)
 
     assert [each.line for each in caught.value.problems] == [line_of(path, "graduate_after_days: 1")]
 
@@ -96,7 +97,7 @@ def test_several_problems_are_told_at_once_in_the_order_of_the_file(tmp_path: Pa
     path.write_text(EXAMPLE.read_text().replace("holdout: 0.10", "holdout: 2").replace("at_most: 3", "at_most: 99"))
 
     with pytest.raises(FileProblems) as caught:
-        read_campaign(path)
+        read_campaign(path, STANDARD)
 
     assert [each.field for each in caught.value.problems] == ["holdout", "reminder.at_most"]
 
@@ -111,7 +112,7 @@ def test_a_segment_without_words_for_it_is_a_problem(tmp_path: Path) -> None:
     )
 
     with pytest.raises(FileProblems, match="no English template for sms, segment 6_12_months, outreach"):
-        read_campaign(path)
+        read_campaign(path, STANDARD)
 
 
 def test_the_same_file_again_changes_nothing(health: Lakeside) -> None:
@@ -167,13 +168,13 @@ def test_a_bad_file_starts_nothing(health: Lakeside, changed: Write) -> None:
 
 def test_the_organisation_must_be_named_where_there_are_several(ledger: Engine) -> None:
     with pytest.raises(CampaignError, match="none yet: import an organisation first"):
-        start_campaign(ledger, EXAMPLE, None, NOW)
+        start_campaign(ledger, EXAMPLE, None, STANDARD, NOW)
     with ledger.begin() as conn:
         for key in ("a", "b"):
             upsert(conn, OrganisationNews(key, key.upper(), "+1 303 555 0100", "1 Road"), [SiteNews("s", "S", "UTC")])
 
     with pytest.raises(CampaignError, match="there are: a, b"):
-        start_campaign(ledger, EXAMPLE, None, NOW)
+        start_campaign(ledger, EXAMPLE, None, STANDARD, NOW)
     with pytest.raises(CampaignError, match="there are: a, b"):
-        start_campaign(ledger, EXAMPLE, "c", NOW)
-    assert start_campaign(ledger, EXAMPLE, "b", NOW)[1] is True
+        start_campaign(ledger, EXAMPLE, "c", STANDARD, NOW)
+    assert start_campaign(ledger, EXAMPLE, "b", STANDARD, NOW)[1] is True
