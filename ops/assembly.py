@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
+import structlog
 from sqlalchemy import Engine, inspect
 
 from channels.kit.contract import Channel
@@ -45,6 +46,8 @@ from workers.enrol import Enrol
 from workers.intake import Intake
 from workers.rendering import Renderer
 from workers.send import SendWorker
+
+log = structlog.get_logger(__name__)
 
 #: How often the inactivity scan runs on the system clock; a simulation may make it coarser.
 SCAN_EVERY = timedelta(minutes=15)
@@ -105,6 +108,15 @@ def assemble(settings: Settings) -> Iterator[Parts]:
             channels=configured_channels(settings),
             rules=read_rules(settings.rules),
         )
+
+
+def log_loosened(rules: Rulebook) -> None:
+    """Say in the log of every process which rules are laxer than the law, and whose file acknowledges it.
+
+    `reactivate rules` tells the rest: by whom, when and why.
+    """
+    for organisation, row in rules.loosened():
+        log.warning("rule_laxer_than_law", rule=row.id, organisation=organisation or "every other")
 
 
 def check_keys(engine: Engine, vault: Vault) -> None:

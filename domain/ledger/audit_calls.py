@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import datetime, time, timedelta
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, Connection, Float, Null, Row, Select, and_, cast, exists, func, null, or_, select
 
+from domain.ledger.audit_terms import CAPS, Declared, Terms, cap, of_organisation, terms
 from domain.ledger.choices import choice_event, suppression
 from domain.ledger.columns import Instant
 from domain.ledger.findings import Finding, finding, listed
 from domain.ledger.inbound import reply
-from domain.ledger.organisations import site
+from domain.ledger.organisations import organisation, site
 from domain.ledger.patients import contact_point, patient
 from domain.ledger.touches import attempt, touch
 from domain.rules.vocabulary import AttemptState, TouchKind
@@ -24,11 +25,6 @@ AnyRow = Row[*tuple[Any, ...]]
 _BLIND = timedelta(seconds=1)
 #: One confirmation and the answer to HELP may follow an opt-out (47 CFR 64.1200(a)(12); CTIA short code rules).
 _ANSWERS_ALLOWED = ("opt_out_confirmation", "help")
-#: Mon-Sat 9-20, Sun 12-20, local: restated on purpose.
-_WEEK = (time(9), time(20))
-_SUNDAY = (time(12), time(20))
-#: One in any 24 hours, three in any 7 days: (how many calls back, how far apart they must be).
-_CAPS = ((1, timedelta(hours=24)), (3, timedelta(days=7)))
 
 #: States in which the patient was, or may have been, reached.
 _REACHED = [AttemptState.SENDING.value, AttemptState.ACCEPTED.value, AttemptState.UNCERTAIN.value]
@@ -56,8 +52,8 @@ def sent_after_opt_out(conn: Connection) -> Finding:
     )
 
 
-def outside_hours(conn: Connection) -> Finding:
-    """Outreach whose call fell outside Mon-Sat 9-20, Sun 12-20 in some zone the person may have been in."""
+def outside_hours(conn: Connection, declared: Declared) -> Finding:
+    """Outreach whose call fell outside the hours of its organisation and states in some zone the person may be in."""
     zones = func.coalesce(patient.c.zone, site.c.zone)
     calls = (
         select(
@@ -66,28 +62,43 @@ def outside_hours(conn: Connection) -> Finding:
             attempt.c.zones,
             contact_point.c.zones.label("number"),
             zones.label("home"),
+            attempt.c.states,
+            organisation.c.key.label("organisation"),
         )
         .join(contact_point, contact_point.c.id == attempt.c.contact_point_id)
+        .join(organisation, organisation.c.id == contact_point.c.organisation_id)
         .outerjoin(patient, patient.c.id == attempt.c.patient_id)
         .outerjoin(site, site.c.id == patient.c.home_site_id)
         .where(_made, _unasked)
     )
-    wrong = [row.id for row in _stream(conn, calls) if not all(_is_open(row.at, zone) for zone in _zones(row))]
+    known: dict[tuple[str, str | None], Terms] = {}
+    wrong = []
+    for row in _stream(conn, calls):
+        key = (row.organisation, row.states)
+        judged = known.get(key) or known.setdefault(key, terms(declared, *key))
+        if not all(judged.is_open(row.at, zone) for zone in _zones(row)):
+            wrong.append(row.id)
     return finding(
         "outside_hours",
-        "Outreach is sent Mon-Sat 9-20 and Sun 12-20 only, in every zone the person may be in.",
+        "Outreach is sent Mon-Sat 9-20 and Sun 12-20 only, in every zone the person may be in, within the hours of "
+        "their state, and on no federal holiday.",
         [listed("attempt", "called outside the allowed hours", wrong)],
     )
 
 
-def over_cap(conn: Connection) -> Finding:
-    """Outreach beyond one in 24 hours or three in 7 days, per person and per contact point."""
+def over_cap(conn: Connection, declared: Declared) -> Finding:
+    """Outreach beyond one in 24 hours or three in 7 days (or an organisation's own caps), per person and contact."""
     tallies = []
-    for subject, whose in (("patient_id", "patient"), ("contact_point_id", "contact point")):
-        for back, window in _CAPS:
+    ids = {row.key: row.id for row in conn.execute(select(organisation.c.key, organisation.c.id))}
+    for rule, (subject, _, _) in CAPS.items():
+        alike: defaultdict[tuple[int, timedelta], list[int]] = defaultdict(list)
+        for key, id_ in ids.items():
+            alike[cap(rule, of_organisation(declared, key))].append(id_)
+        whose = "patient" if subject == "patient_id" else "contact point"
+        for (back, window), theirs in alike.items():
             wrong = [
                 row.id
-                for row in conn.execute(_too_close(conn, _meant_for[subject], back, window))
+                for row in conn.execute(_too_close(conn, _meant_for[subject], back, window, theirs))
                 if row.at - row.before < window
             ]
             hours = int(window.total_seconds() // 3600)
@@ -188,14 +199,13 @@ def _zones(row: AnyRow) -> set[str]:
     return judged or {zone for zone in (row.home,) if zone} or {"UTC"}
 
 
-def _is_open(at: datetime, zone: str) -> bool:
-    local = at.astimezone(ZoneInfo(zone))
-    opens, closes = _SUNDAY if local.weekday() == 6 else _WEEK
-    return opens <= local.time() < closes
+def _too_close(
+    conn: Connection, subject: ColumnElement[int], back: int, window: timedelta, organisations: Sequence[int]
+) -> Select[Any]:
+    """Calls of these organisations that came no later than about a window after the `back`th before them.
 
-
-def _too_close(conn: Connection, subject: ColumnElement[int], back: int, window: timedelta) -> Select[Any]:
-    """Calls that came no later than about a window after the `back`th before them; the exact test is the caller's."""
+    The exact test is the caller's.
+    """
     calls = (
         select(
             attempt.c.id,
@@ -205,7 +215,7 @@ def _too_close(conn: Connection, subject: ColumnElement[int], back: int, window:
             .label("before"),
         )
         .join(touch, touch.c.id == attempt.c.touch_id)
-        .where(_reached, _unasked, subject.is_not(None))
+        .where(_reached, _unasked, subject.is_not(None), touch.c.organisation_id.in_(organisations))
         .subquery()
     )
     apart = _seconds(conn, calls.c.at) - _seconds(conn, calls.c.before)

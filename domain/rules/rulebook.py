@@ -100,6 +100,8 @@ class InForce:
     """What an organisation may send to somebody who may be in certain states: the strictest of all rows concerned."""
 
     hours: Hours
+    week: Week
+    """The same without the quiet days, to be read."""
     person_caps: tuple[Cap, ...]
     contact_caps: tuple[Cap, ...]
     _alone: tuple[tuple[int, str, Hours], ...] = field(repr=False)
@@ -156,6 +158,13 @@ class Rulebook:
             found = self._in_force[key] = _combine(self.rows(organisation, states=key[1]))
         return found
 
+    @property
+    def declared(self) -> Mapping[str | None, Mapping[str, Limit]]:
+        """Organisation (None = every other) -> row id -> the limit it put in the row's place."""
+        return {
+            key: {row_id: override.limit for row_id, override in own.items()} for key, own in self._overrides.items()
+        }
+
     def loosened(self) -> list[tuple[str | None, Row]]:
         """Every acknowledged override that is laxer than the law, with its organisation (None = all others)."""
         return [
@@ -194,6 +203,7 @@ def _combine(rows: Sequence[Row]) -> InForce:
     caps = [(row, limit) for row in rows if row.kind == Kind.CAPS and isinstance(limit := row.in_force, AtMost)]
     return InForce(
         hours=Hours(windows, tuple(days for _, days in holidays), closed_by),
+        week=Week(windows),
         person_caps=_caps(caps, Per.PERSON, _CAP_REASONS, "cap_rule"),
         contact_caps=_caps(caps, Per.CONTACT, _CONTACT_REASONS, "cap_contact_rule"),
         _alone=tuple(alone),

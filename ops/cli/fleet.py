@@ -73,6 +73,7 @@ def _process(context: click.Context, *, waits: bool = True) -> Iterator[tuple[as
     """A fleet process: logs, metrics, servers waited for (unless told not to), parts, and the event that ends it."""
     with parts_of(context, migrated=False) as parts, _stopping() as stop:
         logs.configure(parts.settings.log_level)
+        assembly.log_loosened(parts.rules)
         stop_metrics: Callable[[], None] | None = None
         if parts.settings.metrics_port:
             try:

@@ -98,7 +98,7 @@ def _judge(
     script: Script, parts: assembly.Parts, simulated: Simulated, imported: ImportResult, end: datetime
 ) -> dict[str, Any]:
     with reading(parts.engine, patient=True) as conn:
-        result = report(conn, end)
+        result = report(conn, end, parts.rules.declared)
     testimony = simulated.testimony()
     provider = sum(testimony["accepted"].values())
     result["witness"] = {
