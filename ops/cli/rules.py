@@ -235,7 +235,7 @@ def _writer(reader: csv.DictReader[str], name: str) -> csv.DictWriter[str]:
     if missing:
         fail(f"{name}:1: {', '.join(missing)}: required, but not there; expected the columns {', '.join(_IN)}")
     kept = [column for column in columns if column not in _OUT]
-    writer = csv.DictWriter(click.get_text_stream("stdout"), [*kept, *_OUT], extrasaction="ignore", lineterminator="\n")
+    writer = csv.DictWriter(sys.stdout, [*kept, *_OUT], extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     return writer
 
