@@ -200,6 +200,15 @@ def test_the_tables_are_checked_at_the_start(tmp_path: Path, table: str, before:
     assert rest.startswith(told)
 
 
+def test_the_example_is_one_that_can_be_used() -> None:
+    rules = read_rules(TABLES.parents[2] / "docs" / "examples" / "rules.yaml")
+
+    assert str(rules.in_force("example-health").week) == "Mon-Fri 10:00-19:00, Sat 10:00-16:00, Sun none"
+    assert [(organisation, row.id) for organisation, row in rules.loosened()] == [
+        ("example-health", "caps.person.week")
+    ]
+
+
 def test_a_row_tells_its_state() -> None:
     rows: dict[str, Row] = {row.id: row for row in STANDARD.rows()}
 
