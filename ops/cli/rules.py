@@ -106,7 +106,7 @@ def hours(
         raise click.UsageError(f"--{str(problem).replace('instant', 'at', 1)}") from None
     found = window_at(at, places, rulebook.in_force(organisation, codes))
     if as_json:
-        print_json({**_told(found), "at": at.isoformat(), "zones": places, "states": sorted(codes)})
+        print_json({**_told(found), "at": _utc(at), "zones": places, "states": sorted(codes)})
         return
     for line in _window_lines(at, places, found):
         click.echo(line)

@@ -123,6 +123,17 @@ def test_a_file_laxer_than_the_law_lets_nothing_start(
     assert "Traceback" not in result.output
 
 
+def test_every_process_logs_at_its_start_which_rules_are_laxer_than_the_law(
+    run: Run, ledger_file: Path, own: Path
+) -> None:
+    result = run("worker", "intake")
+
+    lines = [json.loads(line) for line in result.stderr.splitlines() if line.startswith("{")]
+    assert [(line["level"], line["rule"], line["organisation"]) for line in lines if "rule" in line] == [
+        ("warning", "hours.us-fl", "lakeside")
+    ]
+
+
 def test_the_setting_is_read_with_the_others(home: Path, own: Path) -> None:
     assert read_settings().rules == own
 
@@ -142,7 +153,7 @@ def test_an_hour_that_is_not_allowed_tells_the_next_window_over_the_change_of_th
 
     assert json.loads(result.stdout) == {
         "allowed": False,
-        "at": "2026-03-08T02:30:00+00:00",
+        "at": "2026-03-08T02:30:00Z",
         "next_allowed": "2026-03-09T14:00:00Z",
         "rule": "hours.us-al",
         "states": ["AL"],

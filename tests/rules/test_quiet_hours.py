@@ -115,6 +115,9 @@ def test_an_instant_is_allowed_if_every_wall_clock_says_so(now: datetime, zones:
 )
 @example(now=autumn, zone="America/New_York", opens=60, length=30, quiet=set())
 @example(now=autumn, zone="America/New_York", opens=90, length=60, quiet=set())
+# within the hour that comes twice: its second half past one
+@example(now=autumn + timedelta(minutes=105), zone="America/New_York", opens=60, length=30, quiet=set())
+@example(now=autumn + timedelta(minutes=125), zone="America/New_York", opens=90, length=60, quiet=set())
 @example(now=spring, zone="America/New_York", opens=150, length=15, quiet=set())
 @example(now=spring, zone="America/New_York", opens=150, length=300, quiet=set())
 @example(now=datetime(2026, 3, 7, 5, tzinfo=UTC), zone="America/Havana", opens=0, length=1440, quiet={5})
