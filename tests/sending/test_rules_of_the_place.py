@@ -14,7 +14,7 @@ from sqlalchemy import Engine, update
 from domain.ledger import claims
 from domain.ledger.explain import explain
 from domain.ledger.organisations import site
-from domain.ledger.patients import patient
+from domain.ledger.patients import patient, patient_contact
 from domain.ledger.store import reading
 from domain.ledger.touches import attempt, touch, touch_event
 from domain.rules.rulebook import Rulebook
@@ -98,6 +98,18 @@ def test_the_state_of_whoever_shares_the_number_binds_too(ledger: Engine, practi
     found = claim(ledger, STANDARD, who)
 
     assert [(id_, wait.until, wait.rule) for id_, wait in found.waits] == [(who.touch, MONDAY, "hours.us-ms")]
+
+
+def test_a_number_the_patient_no_longer_has_is_still_judged_by_their_state(ledger: Engine, practice: Practice) -> None:
+    who = practice.person(state="LA")
+    with ledger.begin() as conn:
+        conn.execute(update(patient_contact).values(detached_at=SUNDAY))
+        conn.execute(update(touch).values(contact_point_id=who.phone))
+    stay(ledger, who)
+
+    found = claim(ledger, STANDARD, who)
+
+    assert [(wait.until, wait.rule) for _, wait in found.waits] == [(MONDAY, "hours.us-la")]
 
 
 def test_the_states_judged_are_kept_with_the_attempt_for_the_audit(ledger: Engine, practice: Practice) -> None:
