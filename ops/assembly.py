@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
-from sqlalchemy import Engine, inspect
+from sqlalchemy import Engine, inspect, select
 
 from channels.kit.contract import Channel
 from channels.kit.discovery import discover
@@ -22,6 +22,7 @@ from domain import jobs
 from domain.events.topology import TOPOLOGY
 from domain.jobs import Job
 from domain.ledger import keyring
+from domain.ledger.organisations import organisation
 from domain.ledger.store import open_ledger, reading
 from domain.ledger.vault import Vault
 from domain.rules.rulebook import Rulebook
@@ -115,8 +116,20 @@ def log_loosened(rules: Rulebook) -> None:
 
     `reactivate rules` tells the rest: by whom, when and why.
     """
-    for organisation, row in rules.loosened():
-        log.warning("rule_laxer_than_law", rule=row.id, organisation=organisation or "every other")
+    for key, row in rules.loosened():
+        log.warning("rule_laxer_than_law", rule=row.id, organisation=key or "every other")
+
+
+def log_unknown_organisations(engine: Engine, rules: Rulebook) -> None:
+    """Say in the log which rules are for organisations that are not in the ledger: their key may be misspelt.
+
+    Raises:
+        DBAPIError: the ledger is away.
+    """
+    with reading(engine) as conn:
+        known = set(conn.scalars(select(organisation.c.key))) if inspect(conn).has_table("organisation") else set()
+    for key in sorted(set(rules.organisations) - known):
+        log.warning("rules_of_unknown_organisation", organisation=key)
 
 
 def check_keys(engine: Engine, vault: Vault) -> None:

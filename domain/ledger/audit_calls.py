@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Float, Null, Row, Select, and_, cast, exists, func, null, or_, select
 
-from domain.ledger.audit_terms import CAPS, Declared, Terms, cap, of_organisation, terms
+from domain.ledger.audit_terms import CapTerm, Declared, Terms, cap_terms, terms
 from domain.ledger.choices import choice_event, suppression
 from domain.ledger.columns import Instant
 from domain.ledger.findings import Finding, finding, listed
@@ -88,21 +88,18 @@ def outside_hours(conn: Connection, declared: Declared) -> Finding:
 
 def over_cap(conn: Connection, declared: Declared) -> Finding:
     """Outreach beyond one in 24 hours or three in 7 days (or an organisation's own caps), per person and contact."""
+    alike: defaultdict[CapTerm, list[int]] = defaultdict(list)
+    for row in conn.execute(select(organisation.c.key, organisation.c.id)):
+        for term in cap_terms(declared, row.key):
+            alike[term].append(row.id)
     tallies = []
-    ids = {row.key: row.id for row in conn.execute(select(organisation.c.key, organisation.c.id))}
-    for rule, (subject, _, _) in CAPS.items():
-        alike: defaultdict[tuple[int, timedelta], list[int]] = defaultdict(list)
-        for key, id_ in ids.items():
-            alike[cap(rule, of_organisation(declared, key))].append(id_)
-        whose = "patient" if subject == "patient_id" else "contact point"
-        for (back, window), theirs in alike.items():
-            wrong = [
-                row.id
-                for row in conn.execute(_too_close(conn, _meant_for[subject], back, window, theirs))
-                if row.at - row.before < window
-            ]
-            hours = int(window.total_seconds() // 3600)
-            tallies.append(listed("attempt", f"more than {back} to one {whose} in {hours} h", wrong))
+    for term, theirs in alike.items():
+        calls = conn.execute(_too_close(conn, term, theirs))
+        wrong = [row.id for row in calls if row.at - row.before < term.window]
+        whose = "patient" if term.subject == "patient_id" else "contact point"
+        where = f" in {term.state}" if term.state else ""
+        hours = int(term.window.total_seconds() // 3600)
+        tallies.append(listed("attempt", f"more than {term.back} to one {whose} in {hours} h{where}", wrong))
     return finding(
         "over_cap",
         "Nobody, and no number or address, gets more than one outreach in 24 hours or three in 7 days.",
@@ -199,18 +196,18 @@ def _zones(row: AnyRow) -> set[str]:
     return judged or {zone for zone in (row.home,) if zone} or {"UTC"}
 
 
-def _too_close(
-    conn: Connection, subject: ColumnElement[int], back: int, window: timedelta, organisations: Sequence[int]
-) -> Select[Any]:
+def _too_close(conn: Connection, term: CapTerm, organisations: Sequence[int]) -> Select[Any]:
     """Calls of these organisations that came no later than about a window after the `back`th before them.
 
     The exact test is the caller's.
     """
+    subject = _meant_for[term.subject]
     calls = (
         select(
             attempt.c.id,
+            attempt.c.states,
             _called.label("at"),
-            func.lag(_called, back, type_=Instant())
+            func.lag(_called, term.back, type_=Instant())
             .over(partition_by=subject, order_by=[_called, attempt.c.id])
             .label("before"),
         )
@@ -219,9 +216,10 @@ def _too_close(
         .subquery()
     )
     apart = _seconds(conn, calls.c.at) - _seconds(conn, calls.c.before)
-    return select(calls.c.id, calls.c.at, calls.c.before).where(
-        calls.c.before.is_not(None), apart <= window.total_seconds() + 1
+    close = select(calls.c.id, calls.c.at, calls.c.before).where(
+        calls.c.before.is_not(None), apart <= term.window.total_seconds() + 1
     )
+    return close if term.state is None else close.where(calls.c.states.contains(term.state))
 
 
 def _seconds(conn: Connection, instant: ColumnElement[datetime]) -> ColumnElement[float]:

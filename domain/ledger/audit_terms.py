@@ -8,7 +8,7 @@ counts: it may be older or newer than the call.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -42,12 +42,30 @@ _HOURS: Mapping[str, _Windows] = {
     "hours.us-wa": _daily(8, 20),
 }
 
-#: Rule -> subject, how many calls back, how far apart they must be.
-CAPS: Mapping[str, tuple[str, int, timedelta]] = {
-    "caps.person.day": ("patient_id", 1, timedelta(hours=24)),
-    "caps.person.week": ("patient_id", 3, timedelta(days=7)),
-    "caps.contact.day": ("contact_point_id", 1, timedelta(hours=24)),
-    "caps.contact.week": ("contact_point_id", 3, timedelta(days=7)),
+
+@dataclass(frozen=True, slots=True)
+class CapTerm:
+    """No call may come within `window` of the call `back` before it, to one patient or one contact point."""
+
+    subject: str
+    back: int
+    window: timedelta
+    state: str | None = None
+    """Only calls to people of this state are judged."""
+
+
+_DAY, _WEEK = timedelta(hours=24), timedelta(days=7)
+#: Rule -> one in any 24 hours, three in any 7 days.
+CAPS: Mapping[str, CapTerm] = {
+    "caps.person.day": CapTerm("patient_id", 1, _DAY),
+    "caps.person.week": CapTerm("patient_id", 3, _WEEK),
+    "caps.contact.day": CapTerm("contact_point_id", 1, _DAY),
+    "caps.contact.week": CapTerm("contact_point_id", 3, _WEEK),
+}
+#: Rule -> three in any 24 hours, to people of the state.
+STATE_CAPS: Mapping[str, tuple[CapTerm, ...]] = {
+    f"caps.us-{state.lower()}": tuple(CapTerm(each, 3, _DAY, state) for each in ("patient_id", "contact_point_id"))
+    for state in ("FL", "MD", "OK")
 }
 
 
@@ -80,13 +98,23 @@ def of_organisation(declared: Declared, organisation: str) -> Mapping[str, Limit
     return declared.get(organisation, declared.get(None, {}))
 
 
-def cap(rule: str, own: Mapping[str, Limit]) -> tuple[int, timedelta]:
-    """How many calls back, and how far apart, by the rule or by what an organisation put in its place."""
-    _, count, window = CAPS[rule]
-    match own.get(rule):
-        case AtMost(count=theirs, window=their_window):
-            return max(count, theirs), min(window, their_window)
-    return count, window
+def cap_terms(declared: Declared, organisation: str) -> list[CapTerm]:
+    """The caps an organisation's calls are judged by; a state's only where it is not stricter by itself."""
+    own = of_organisation(declared, organisation)
+    found = [_cap(term, own.get(rule)) for rule, term in CAPS.items()]
+    of_states = [_cap(term, own.get(rule)) for rule, terms_ in STATE_CAPS.items() for term in terms_]
+    return found + [
+        each
+        for each in of_states
+        if not any(one.subject == each.subject and one.back <= each.back and one.window >= each.window for one in found)
+    ]
+
+
+def _cap(term: CapTerm, own: Limit | None) -> CapTerm:
+    match own:
+        case AtMost(count=count, window=window):
+            return replace(term, back=max(term.back, count), window=min(term.window, window))
+    return term
 
 
 def is_federal_holiday(day: date) -> bool:

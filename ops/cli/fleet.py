@@ -85,6 +85,7 @@ def _process(context: click.Context, *, waits: bool = True) -> Iterator[tuple[as
                 wait_for_servers(parts.engine, parts.settings.amqp_url, stop)
                 if not stop.is_set():
                     assembly.check_keys(parts.engine, parts.vault)
+                    assembly.log_unknown_organisations(parts.engine, parts.rules)
             yield parts, stop
         finally:
             if stop_metrics is not None:

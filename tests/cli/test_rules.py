@@ -129,8 +129,10 @@ def test_every_process_logs_at_its_start_which_rules_are_laxer_than_the_law(
     result = run("worker", "intake")
 
     lines = [json.loads(line) for line in result.stderr.splitlines() if line.startswith("{")]
-    assert [(line["level"], line["rule"], line["organisation"]) for line in lines if "rule" in line] == [
-        ("warning", "hours.us-fl", "lakeside")
+    assert [(line["level"], line["event"], line.get("rule"), line["organisation"]) for line in lines] == [
+        ("warning", "rule_laxer_than_law", "hours.us-fl", "lakeside"),
+        # nobody of this key was ever imported
+        ("warning", "rules_of_unknown_organisation", None, "lakeside"),
     ]
 
 

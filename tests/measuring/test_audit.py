@@ -553,6 +553,25 @@ def test_a_cap_an_organisation_raised_is_judged_by_its_own_figure(books: Books, 
     assert counts == [4, 2]
 
 
+def test_a_states_cap_is_judged_where_an_organisation_may_write_more_often(books: Books, tmp_path: Path) -> None:
+    bound, free = books.person(), books.person()
+    for who, states in ((bound, "CO,FL"), (free, "CO")):
+        enrolment_id = books.enrol(who)
+        for hours in (0, 1, 2, 3):
+            books.sent(who, enrolment_id, NOON + timedelta(hours=hours), states=states)
+    by = "acknowledged_by: Jo Doe, acknowledged_on: 2030-10-01, reason: consent"
+    rows = [f"  - {{row: {each}, {by}, limit: {{at_most: 9, hours: 24}}}}\n" for each in audit_terms.CAPS]
+    own = declared(tmp_path, "".join(rows))
+
+    (finding,) = (each for each in audit(books.conn, NOW, own) if each.promise == "over_cap")
+
+    assert finding.count == 2
+    assert {sample.partition(": ")[2] for sample in finding.samples} == {
+        "more than 3 to one patient in 24 h in FL",
+        "more than 3 to one contact point in 24 h in FL",
+    }
+
+
 def test_the_figures_of_the_audit_are_those_of_the_tables() -> None:
     """Written down twice on purpose: this says which of them somebody changed alone."""
     rows = {row.id: row.limit for row in STANDARD.rows()}
@@ -562,9 +581,10 @@ def test_the_figures_of_the_audit_are_those_of_the_tables() -> None:
     differing = [row_id for row_id, windows in weeks.items() if audit_terms._HOURS.get(row_id, law) != windows]
 
     assert differing == []
-    assert {row_id: AtMost(count, window) for row_id, (_, count, window) in audit_terms.CAPS.items()}.items() <= (
-        rows.items()
-    )
+    caps = {**audit_terms.CAPS, **{rule: term for rule, (term, _) in audit_terms.STATE_CAPS.items()}}
+    assert {row_id: AtMost(term.back, term.window) for row_id, term in caps.items()} == {
+        row_id: limit for row_id, limit in rows.items() if isinstance(limit, AtMost)
+    }
 
 
 def test_the_conservation_gap_counts_enrolments_only(books: Books) -> None:
