@@ -47,7 +47,7 @@ class WrongFieldError(ValueError):
 @JSON
 def rules(kind: str | None, state: str | None, organisation: str | None, place: Path | None, as_json: bool) -> None:
     """Print the rules in force, and why: limit, source, when it was checked, what an organisation put in its place."""
-    rulebook = read_rules(place)
+    rulebook = _rulebook(place, organisation)
     try:
         states = None if state is None else _states(state)
     except WrongFieldError as problem:
@@ -95,7 +95,7 @@ def hours(
     """Whether outreach is allowed at an instant, by which rule, when next, and when that window ends."""
     if (zones is None) == (questions is None) or (questions is not None and (as_json or state or instant)):
         raise click.UsageError("give either --zones, with --state, --at and --json as you like, or --csv alone")
-    rulebook = read_rules(place)
+    rulebook = _rulebook(place, organisation)
     if questions is not None:
         _answer_all(rulebook, organisation, questions)
         return
@@ -110,6 +110,13 @@ def hours(
         return
     for line in _window_lines(at, places, found):
         click.echo(line)
+
+
+def _rulebook(place: Path | None, organisation: str | None) -> Rulebook:
+    rulebook = read_rules(place)
+    if organisation is not None and organisation not in rulebook.organisations:
+        click.echo(f"{organisation} has no file of its own: it goes by everybody's rules", err=True)
+    return rulebook
 
 
 def _row_as_dict(organisation: str | None, row: Row) -> dict[str, Any]:

@@ -87,6 +87,12 @@ def test_without_naming_it_an_organisation_is_listed_with_what_it_changed(run: R
     ]
 
 
+def test_an_organisation_without_a_file_is_told_that_it_has_none(run: Run, own: Path) -> None:
+    result = run("rules", "--organisation", "lakesied", "--kind", "caps")
+
+    assert (result.exit_code, result.stderr) == (0, "lakesied has no file of its own: it goes by everybody's rules\n")
+
+
 def test_the_rules_are_told_to_machines(run: Run, own: Path) -> None:
     result = run("rules", "--organisation", "lakeside", "--kind", "hours", "--json")
 
