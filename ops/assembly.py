@@ -12,7 +12,8 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from sqlalchemy import Engine, inspect
+import structlog
+from sqlalchemy import Engine, inspect, select
 
 from channels.kit.contract import Channel
 from channels.kit.discovery import discover
@@ -21,8 +22,10 @@ from domain import jobs
 from domain.events.topology import TOPOLOGY
 from domain.jobs import Job
 from domain.ledger import keyring
+from domain.ledger.organisations import organisation
 from domain.ledger.store import open_ledger, reading
 from domain.ledger.vault import Vault
+from domain.rules.rulebook import Rulebook
 from ops.runtime.broker import enqueue, open_broker
 from ops.runtime.broker_local import InProcessBroker
 from ops.runtime.broker_rabbitmq import QuorumBroker
@@ -36,6 +39,7 @@ from ops.runtime.settings import Settings, SettingsError
 from producers import relay
 from producers.clock import Rounds
 from producers.dispatch import Dispatcher
+from producers.rule_files import read_rules
 from producers.scan import scan
 from producers.sweep import Sweep
 from workers import receipts, replies, send
@@ -43,6 +47,8 @@ from workers.enrol import Enrol
 from workers.intake import Intake
 from workers.rendering import Renderer
 from workers.send import SendWorker
+
+log = structlog.get_logger(__name__)
 
 #: How often the inactivity scan runs on the system clock; a simulation may make it coarser.
 SCAN_EVERY = timedelta(minutes=15)
@@ -60,6 +66,8 @@ class Parts:
     bus: AmqpBus | LocalBus
     channels: Mapping[str, tuple[Channel, Any]]
     """Every channel that is configured, by name."""
+    rules: Rulebook
+    """What is in force, for every organisation."""
 
     @property
     def systems(self) -> dict[str, str]:
@@ -77,6 +85,7 @@ def assemble(settings: Settings) -> Iterator[Parts]:
 
     Raises:
         SettingsError, ChannelSettingsError: which variable is wrong and what it should be.
+        FileProblems: the tables of rules, or the organisations' own files, are not right.
     """
     spare_the_collector()
     with ExitStack() as closing:
@@ -98,7 +107,29 @@ def assemble(settings: Settings) -> Iterator[Parts]:
             broker=broker,
             bus=bus,
             channels=configured_channels(settings),
+            rules=read_rules(settings.rules),
         )
+
+
+def log_loosened(rules: Rulebook) -> None:
+    """Say in the log of every process which rules are laxer than the law, and whose file acknowledges it.
+
+    `reactivate rules` tells the rest: by whom, when and why.
+    """
+    for key, row in rules.loosened():
+        log.warning("rule_laxer_than_law", rule=row.id, organisation=key or "every other")
+
+
+def log_unknown_organisations(engine: Engine, rules: Rulebook) -> None:
+    """Say in the log which rules are for organisations that are not in the ledger: their key may be misspelt.
+
+    Raises:
+        DBAPIError: the ledger is away.
+    """
+    with reading(engine) as conn:
+        known = set(conn.scalars(select(organisation.c.key))) if inspect(conn).has_table("organisation") else set()
+    for key in sorted(set(rules.organisations) - known):
+        log.warning("rules_of_unknown_organisation", organisation=key)
 
 
 def check_keys(engine: Engine, vault: Vault) -> None:
@@ -150,7 +181,7 @@ def event_handlers(parts: Parts) -> dict[str, Callable[[Any], None]]:
     """The consumers of the topic exchange, by queue."""
     return {
         jobs.INTAKE: intake(parts).take,
-        jobs.ENROL: Enrol(parts.engine, parts.clock, parts.systems).take,
+        jobs.ENROL: Enrol(parts.engine, parts.clock, parts.systems, parts.rules).take,
     }
 
 
@@ -198,7 +229,7 @@ def rounds(parts: Parts, scan_every: timedelta = SCAN_EVERY) -> Rounds:
     return Rounds(
         engine=parts.engine,
         dispatcher=Dispatcher(parts.engine, parts.channels, parts.enqueue),
-        sweep=Sweep(parts.engine, parts.systems, parts.enqueue),
+        sweep=Sweep(parts.engine, parts.systems, parts.rules, parts.enqueue),
         scan=partial(scan, parts.engine),
         relay=partial(relay.relay, parts.engine, parts.bus),
         scan_every=scan_every,
@@ -232,6 +263,7 @@ def _send_worker(
         channel=channel,
         config=config,
         systems=parts.systems,
+        rules=parts.rules,
         pacer=pacer,
         renderer=Renderer(parts.engine, parts.vault, parts.settings.public_url, parts.settings.index_key),
         loop=loop,

@@ -1,20 +1,25 @@
-"""The reference of settings: every environment variable there is, as a table, from the code that reads them.
+"""The reference: every environment variable there is, and every rule, as tables, from the code and data that know.
 
-`python -m ops.reference` brings docs/operations.md up to date.
+`python -m ops.reference` brings docs/operations.md and docs/rules.md up to date.
 """
 
 from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from channels.kit.discovery import discover
+from domain.rules.rulebook import Kind, Row
 from ops.runtime.settings import Settings
+from producers.rule_files import read_rules
 
-PAGE = Path(__file__).parent.parent / "docs" / "operations.md"
+_DOCS = Path(__file__).parent.parent / "docs"
+PAGE = _DOCS / "operations.md"
 BEGIN, END = "<!-- settings: made by `python -m ops.reference` -->", "<!-- end of settings -->"
+RULES_PAGE = _DOCS / "rules.md"
+RULES_BEGIN, RULES_END = "<!-- rules: made by `python -m ops.reference` -->", "<!-- end of rules -->"
 
 
 def settings_table() -> str:
@@ -29,11 +34,42 @@ def settings_table() -> str:
     return "\n\n".join(parts)
 
 
+def rules_table() -> str:
+    """Markdown: the tables of rules, as they come with the system."""
+    rulebook = read_rules()
+    return "\n\n".join(_rules_of(kind, rulebook.rows(kind=kind)) for kind in Kind)
+
+
 def with_table(page: str) -> str:
-    """The page with its table renewed."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{settings_table()}\n\n{END}{after}"
+    """The page of settings with its table renewed."""
+    return _between(page, BEGIN, settings_table(), END)
+
+
+def with_rules(page: str) -> str:
+    """The page of rules with its tables renewed."""
+    return _between(page, RULES_BEGIN, rules_table(), RULES_END)
+
+
+def _between(page: str, begin: str, made: str, end: str) -> str:
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n\n{made}\n\n{end}{after}"
+
+
+def _rules_of(kind: Kind, rows: Sequence[Row]) -> str:
+    lines = [
+        f"### {kind.value.replace('_', ' ').capitalize()}",
+        "",
+        "| rule | limit | says | source | checked |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        checked = "recalled" if row.checked_on is None else row.checked_on.isoformat()
+        counsel = ", counsel to verify" if row.counsel else ""
+        known = "" if row.enforced else " (not acted on)"
+        says = f"{row.says}{known}"
+        lines.append(f"| `{row.id}` ({row.basis}) | {row.limit} | {says} | {row.source} | {checked}{counsel} |")
+    return "\n".join(lines)
 
 
 def _docstrings(kind: type) -> Iterator[str]:
@@ -58,8 +94,9 @@ def _table(title: str, rows: list[tuple[str, str, str]]) -> str:
 
 
 def main() -> None:
-    """Write the page."""
-    PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    """Write the pages."""
+    for page, renewed in ((PAGE, with_table), (RULES_PAGE, with_rules)):
+        page.write_text(renewed(page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -9,14 +9,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from sqlalchemy import Engine, select
 
 from channels.kit.discovery import discover
 from domain.ledger import campaigns
 from domain.ledger.campaigns import Running
 from domain.ledger.organisations import organisation
-from domain.rules.quiet_hours import DEFAULT_HOURS
+from domain.rules.rulebook import Rulebook
 from domain.rules.templates import Template, problems
 from domain.rules.vocabulary import Segment, ServiceLine, TouchKind
 from ops.runtime.yamlfile import read_yaml
@@ -103,10 +103,12 @@ class CampaignFile(_Strict):
 
     @field_validator("send_at")
     @classmethod
-    def _are_waking_hours(cls, times: tuple[time, ...]) -> tuple[time, ...]:
-        opens, closes = DEFAULT_HOURS.weekdays[0]
-        if any(not opens <= each < closes for each in times):
-            raise ValueError(f"outside the allowed hours {opens:%H:%M} to {closes:%H:%M} (local time)")
+    def _are_waking_hours(cls, times: tuple[time, ...], info: ValidationInfo) -> tuple[time, ...]:
+        hours: Any = info.context
+        windows = hours.weekdays.values()
+        if any(not any(opens <= each < closes for opens, closes in windows) for each in times):
+            allowed = sorted({f"{opens:%H:%M} to {closes:%H:%M}" for opens, closes in windows})
+            raise ValueError(f"outside the allowed hours {', '.join(allowed) or '(there are none)'} (local time)")
         return times
 
     @field_validator("cadence")
@@ -142,28 +144,30 @@ class CampaignFile(_Strict):
         return self.model_dump(mode="json")
 
 
-def read_campaign(path: Path) -> CampaignFile:
-    """Read and check a campaign file.
+def read_campaign(path: Path, rules: Rulebook, organisation_key: str | None = None) -> CampaignFile:
+    """Read and check a campaign file by the rules in force for the organisation.
 
     Raises:
         FileProblems: every problem with its line, field and reason.
     """
-    return read_yaml(path, CampaignFile)
+    return read_yaml(path, CampaignFile, context=rules.in_force(organisation_key).hours)
 
 
-def start_campaign(engine: Engine, path: Path, organisation_key: str | None, now: datetime) -> tuple[Running, bool]:
+def start_campaign(
+    engine: Engine, path: Path, organisation_key: str | None, rules: Rulebook, now: datetime
+) -> tuple[Running, bool]:
     """Start a campaign file for an organisation; and whether it was new.
 
     Raises:
         FileProblems: the file is not right; nothing was changed.
         CampaignError: no such organisation, or several and none named.
     """
-    definition = read_campaign(path).definition()
-    checksum = hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()
     with engine.begin() as conn:
         found = {row.key: row.id for row in conn.execute(select(organisation.c.key, organisation.c.id))}
         key = organisation_key or (next(iter(found)) if len(found) == 1 else "")
         if key not in found:
             known = ", ".join(sorted(found)) or "none yet: import an organisation first"
             raise CampaignError(f"name the organisation of the campaign with --organisation (there are: {known})")
+        definition = read_campaign(path, rules, key).definition()
+        checksum = hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()
         return campaigns.start(conn, found[key], definition, checksum, now)

@@ -210,6 +210,6 @@ class _Watch:
 
     def _audit(self) -> None:
         try:
-            gauges.check_promises(self._rounds.engine, self._clock.now())
+            gauges.check_promises(self._rounds.engine, self._clock.now(), self._rounds.sweep.rules.declared)
         except DBAPIError as error:
             log.warning("audit_waits_for_database", error=type(error).__name__)

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from domain.ledger import gauges, store
 from domain.ledger.audit import audit
 from domain.ledger.audit_books import conservation_gap
+from domain.ledger.audit_terms import Declared
 from domain.ledger.findings import Finding
 from ops.runtime import metrics
 
@@ -34,13 +35,13 @@ def observe(engine: Engine, channels: Collection[str], now: datetime) -> None:
     metrics.quarantine_held.set(seen.quarantine_held)
 
 
-def check_promises(engine: Engine, now: datetime) -> list[Finding]:
+def check_promises(engine: Engine, now: datetime, declared: Declared | None = None) -> list[Finding]:
     """Run the whole audit and show its counts, the conservation gap and the outcomes.
 
     It reads all history, so once an hour is enough.
     """
     with store.reading(engine, patient=True) as conn:
-        findings = audit(conn, now)
+        findings = audit(conn, now, declared)
         gap = conservation_gap(conn)
         outcomes = gauges.outcomes(conn)
     metrics.conservation_gap.set(gap)

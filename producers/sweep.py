@@ -15,6 +15,7 @@ from domain.jobs import Job
 from domain.ledger import agenda, enrolling, finishes, receipts, replies, reviews, touches
 from domain.ledger.store import reading
 from domain.ledger.transactions import transact
+from domain.rules.rulebook import Rulebook
 from ops.runtime import metrics
 from ops.runtime.amqp import BrokerUnavailable
 
@@ -33,6 +34,7 @@ class Sweep:
 
     engine: Engine
     systems: Mapping[str, str]
+    rules: Rulebook
     enqueue: Callable[[Job], None]
     _receipts_passed: int = field(default=0, init=False)
     _replies_passed: int = field(default=0, init=False)
@@ -45,7 +47,7 @@ class Sweep:
 
     def review(self, now: datetime) -> int:
         """Graduate, remind and finish a batch of the enrolments whose review is due; how many, 0 when none is left."""
-        return transact(self.engine, lambda conn: reviews.review(conn, dict(self.systems), now))
+        return transact(self.engine, lambda conn: reviews.review(conn, dict(self.systems), self.rules, now))
 
     def reconsider(self, after: int) -> int | None:
         """A batch of the lapses whose patients could not be reached: those who now can are owed another decision.
@@ -69,7 +71,7 @@ class Sweep:
     def _enrol(self, conn: Connection, now: datetime) -> int:
         forgotten = enrolling.undecided(conn, now - FORGOTTEN)
         if forgotten:
-            enrolling.enrol_lapses(conn, forgotten, self.systems, now)
+            enrolling.enrol_lapses(conn, forgotten, self.systems, self.rules, now)
         return len(forgotten)
 
     def _hint_again(self, now: datetime) -> None:

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from household import NOW, add, enrol, meet, plan_touch
+from rulebooks import STANDARD
 from sqlalchemy import Connection, Engine, update
 
 from channels.kit.contract import Outcome, OutcomeKind, Outgoing, Rate
@@ -221,6 +222,7 @@ class Desk:
             channel=provider,
             config=None,
             systems=dict(systems or SYSTEMS),
+            rules=STANDARD,
             pacer=pacer or Unpaced(),
             renderer=Renderer(engine, vault, "https://reach.example.org", b"a-key-of-links"),
             loop=loop,

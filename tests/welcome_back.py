@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lakeside import NOW, news_of, take, visit_of
+from rulebooks import STANDARD
 from sqlalchemy import Engine, select, update
 
 from domain.ledger import enrolling, reviews
@@ -60,7 +61,7 @@ class Lakeside:
         """Scan, and decide about all lapses."""
         found = self.notice(now)
         with self.engine.begin() as conn:
-            return dict(enrolling.enrol_lapses(conn, found, systems, now))
+            return dict(enrolling.enrol_lapses(conn, found, systems, STANDARD, now))
 
     def into(self, arm: str) -> None:
         """Put everybody enrolled so far into one arm, as the draw might have."""
@@ -79,11 +80,11 @@ class Lakeside:
     def review(self, now: datetime) -> int:
         """One batch of reviews."""
         with self.engine.begin() as conn:
-            return reviews.review(conn, SYSTEMS, now)
+            return reviews.review(conn, SYSTEMS, STANDARD, now)
 
     def start(self, path: Path = EXAMPLE, now: datetime = NOW) -> bool:
         """Start a campaign file; whether it was new."""
-        return start_campaign(self.engine, path, None, now)[1]
+        return start_campaign(self.engine, path, None, STANDARD, now)[1]
 
     def rows(self, table: Any, **where: Any) -> Sequence[Mapping[str, Any]]:
         """Rows in id order."""

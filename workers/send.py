@@ -25,6 +25,7 @@ from domain.ledger.finishes import Finish
 from domain.ledger.store import reading
 from domain.ledger.transactions import transact
 from domain.ledger.vault import Vault
+from domain.rules.rulebook import Rulebook
 from domain.rules.vocabulary import AttemptState
 from ops.runtime import metrics
 from ops.runtime.clock import Clock
@@ -55,6 +56,7 @@ class SendWorker:
         channel: Channel,
         config: Any,
         systems: dict[str, str],
+        rules: Rulebook,
         pacer: Pacer,
         renderer: Renderer,
         loop: LoopThread,
@@ -68,6 +70,7 @@ class SendWorker:
         self._channel = channel
         self._config = config
         self._systems = systems
+        self._rules = rules
         self._renderer = renderer
         self._loop = loop
         self._stopping = stopping or threading.Event()
@@ -140,6 +143,7 @@ class SendWorker:
                 channel=self._channel.name,
                 system=self._channel.contact_system,
                 systems=self._systems,
+                rules=self._rules,
                 now=now,
             ),
         )

@@ -26,6 +26,8 @@ attempt = Table(
     Column("error_code", String(32)),
     #: For the audit: the zones judged, in which the call's hour was allowed.
     Column("zones", String(2000), nullable=False, default=""),
+    #: For the audit: the states whose rules were judged; null = none is known.
+    Column("states", String(400)),
     #: A person must look: nobody could tell whether it was accepted.
     Column("needs_person", Boolean, nullable=False, default=False),
 )

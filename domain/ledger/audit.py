@@ -12,6 +12,7 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from domain.ledger import audit_books, audit_calls, audit_sends
+from domain.ledger.audit_terms import Declared
 from domain.ledger.findings import Finding
 
 #: Every promise the audit judges: the closed set of metric label and report keys.
@@ -28,16 +29,16 @@ PROMISES = (
 )
 
 
-def audit(conn: Connection, now: datetime) -> list[Finding]:
-    """Judge every promise, in the order of PROMISES. Reads only.
+def audit(conn: Connection, now: datetime, declared: Declared | None = None) -> list[Finding]:
+    """Judge every promise, in the order of PROMISES. Reads only. `declared`: what organisations put in rules' places.
 
     Each check is one statement, so the fleet may work on meanwhile.
     """
     return [
         audit_calls.sent_after_opt_out(conn),
         audit_sends.accepted_twice(conn),
-        audit_calls.outside_hours(conn),
-        audit_calls.over_cap(conn),
+        audit_calls.outside_hours(conn, declared or {}),
+        audit_calls.over_cap(conn, declared or {}),
         audit_sends.phi_in_outreach(conn),
         audit_books.unaccounted(conn, now),
         audit_books.without_reason(conn),

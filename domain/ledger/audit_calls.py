@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from datetime import datetime, time, timedelta
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import ColumnElement, Connection, Float, Null, Row, Select, and_, cast, exists, func, null, or_, select
 
 from domain.ledger.attempts import attempt
+from domain.ledger.audit_terms import CapTerm, Declared, Terms, cap_terms, terms
 from domain.ledger.choice_history import choice_event, suppression
 from domain.ledger.columns import Instant
 from domain.ledger.findings import Finding, finding, listed
 from domain.ledger.inbound import reply
-from domain.ledger.organisations import site
+from domain.ledger.organisations import organisation, site
 from domain.ledger.patients import contact_point, patient
 from domain.ledger.touches import touch
 from domain.rules.vocabulary import AttemptState, TouchKind
@@ -25,11 +26,6 @@ AnyRow = Row[*tuple[Any, ...]]
 _BLIND = timedelta(seconds=1)
 #: One confirmation and the answer to HELP may follow an opt-out (47 CFR 64.1200(a)(12); CTIA short code rules).
 _ANSWERS_ALLOWED = ("opt_out_confirmation", "help")
-#: Mon-Sat 9-20, Sun 12-20, local: restated on purpose.
-_WEEK = (time(9), time(20))
-_SUNDAY = (time(12), time(20))
-#: One in any 24 hours, three in any 7 days: (how many calls back, how far apart they must be).
-_CAPS = ((1, timedelta(hours=24)), (3, timedelta(days=7)))
 
 #: States in which the patient was, or may have been, reached.
 _REACHED = [AttemptState.SENDING.value, AttemptState.ACCEPTED.value, AttemptState.UNCERTAIN.value]
@@ -57,8 +53,8 @@ def sent_after_opt_out(conn: Connection) -> Finding:
     )
 
 
-def outside_hours(conn: Connection) -> Finding:
-    """Outreach whose call fell outside Mon-Sat 9-20, Sun 12-20 in some zone the person may have been in."""
+def outside_hours(conn: Connection, declared: Declared) -> Finding:
+    """Outreach whose call fell outside the hours of its organisation and states in some zone the person may be in."""
     zones = func.coalesce(patient.c.zone, site.c.zone)
     calls = (
         select(
@@ -67,32 +63,44 @@ def outside_hours(conn: Connection) -> Finding:
             attempt.c.zones,
             contact_point.c.zones.label("number"),
             zones.label("home"),
+            attempt.c.states,
+            organisation.c.key.label("organisation"),
         )
         .join(contact_point, contact_point.c.id == attempt.c.contact_point_id)
+        .join(organisation, organisation.c.id == contact_point.c.organisation_id)
         .outerjoin(patient, patient.c.id == attempt.c.patient_id)
         .outerjoin(site, site.c.id == patient.c.home_site_id)
         .where(_made, _unasked)
     )
-    wrong = [row.id for row in _stream(conn, calls) if not all(_is_open(row.at, zone) for zone in _zones(row))]
+    known: dict[tuple[str, str | None], Terms] = {}
+    wrong = []
+    for row in _stream(conn, calls):
+        key = (row.organisation, row.states)
+        judged = known.get(key) or known.setdefault(key, terms(declared, *key))
+        if not all(judged.is_open(row.at, zone) for zone in _zones(row)):
+            wrong.append(row.id)
     return finding(
         "outside_hours",
-        "Outreach is sent Mon-Sat 9-20 and Sun 12-20 only, in every zone the person may be in.",
+        "Outreach is sent Mon-Sat 9-20 and Sun 12-20 only, in every zone the person may be in, within the hours of "
+        "their state, and on no federal holiday.",
         [listed("attempt", "called outside the allowed hours", wrong)],
     )
 
 
-def over_cap(conn: Connection) -> Finding:
-    """Outreach beyond one in 24 hours or three in 7 days, per person and per contact point."""
+def over_cap(conn: Connection, declared: Declared) -> Finding:
+    """Outreach beyond one in 24 hours or three in 7 days (or an organisation's own caps), per person and contact."""
+    alike: defaultdict[CapTerm, list[int]] = defaultdict(list)
+    for row in conn.execute(select(organisation.c.key, organisation.c.id)):
+        for term in cap_terms(declared, row.key):
+            alike[term].append(row.id)
     tallies = []
-    for subject, whose in (("patient_id", "patient"), ("contact_point_id", "contact point")):
-        for back, window in _CAPS:
-            wrong = [
-                row.id
-                for row in conn.execute(_too_close(conn, _meant_for[subject], back, window))
-                if row.at - row.before < window
-            ]
-            hours = int(window.total_seconds() // 3600)
-            tallies.append(listed("attempt", f"more than {back} to one {whose} in {hours} h", wrong))
+    for term, theirs in alike.items():
+        calls = conn.execute(_too_close(conn, term, theirs))
+        wrong = [row.id for row in calls if row.at - row.before < term.window]
+        whose = "patient" if term.subject == "patient_id" else "contact point"
+        where = f" in {term.state}" if term.state else ""
+        hours = int(term.window.total_seconds() // 3600)
+        tallies.append(listed("attempt", f"more than {term.back} to one {whose} in {hours} h{where}", wrong))
     return finding(
         "over_cap",
         "Nobody, and no number or address, gets more than one outreach in 24 hours or three in 7 days.",
@@ -189,30 +197,30 @@ def _zones(row: AnyRow) -> set[str]:
     return judged or {zone for zone in (row.home,) if zone} or {"UTC"}
 
 
-def _is_open(at: datetime, zone: str) -> bool:
-    local = at.astimezone(ZoneInfo(zone))
-    opens, closes = _SUNDAY if local.weekday() == 6 else _WEEK
-    return opens <= local.time() < closes
+def _too_close(conn: Connection, term: CapTerm, organisations: Sequence[int]) -> Select[Any]:
+    """Calls of these organisations that came no later than about a window after the `back`th before them.
 
-
-def _too_close(conn: Connection, subject: ColumnElement[int], back: int, window: timedelta) -> Select[Any]:
-    """Calls that came no later than about a window after the `back`th before them; the exact test is the caller's."""
+    The exact test is the caller's.
+    """
+    subject = _meant_for[term.subject]
     calls = (
         select(
             attempt.c.id,
+            attempt.c.states,
             _called.label("at"),
-            func.lag(_called, back, type_=Instant())
+            func.lag(_called, term.back, type_=Instant())
             .over(partition_by=subject, order_by=[_called, attempt.c.id])
             .label("before"),
         )
         .join(touch, touch.c.id == attempt.c.touch_id)
-        .where(_reached, _unasked, subject.is_not(None))
+        .where(_reached, _unasked, subject.is_not(None), touch.c.organisation_id.in_(organisations))
         .subquery()
     )
     apart = _seconds(conn, calls.c.at) - _seconds(conn, calls.c.before)
-    return select(calls.c.id, calls.c.at, calls.c.before).where(
-        calls.c.before.is_not(None), apart <= window.total_seconds() + 1
+    close = select(calls.c.id, calls.c.at, calls.c.before).where(
+        calls.c.before.is_not(None), apart <= term.window.total_seconds() + 1
     )
+    return close if term.state is None else close.where(calls.c.states.contains(term.state))
 
 
 def _seconds(conn: Connection, instant: ColumnElement[datetime]) -> ColumnElement[float]:

@@ -24,8 +24,8 @@ from domain.ledger.inbound import reply
 from domain.ledger.organisations import organisation, site
 from domain.ledger.patients import contact_point, patient, patient_contact
 from domain.ledger.touches import IS_PLANNED, touch
-from domain.rules import caps
 from domain.rules.guard import Facts, held_by
+from domain.rules.rulebook import Rulebook
 from domain.rules.vocabulary import LIVE, Arm, TouchKind
 
 #: A row whose columns its query names.
@@ -89,7 +89,9 @@ _DETAILS = (
         patient.c.merged_into_id,
         func.coalesce(reply.c.language, patient.c.language, "en").label("language"),
         func.coalesce(patient.c.zone, site.c.zone).label("zone"),
+        func.coalesce(patient.c.state, site.c.state).label("home_state"),
         site.c.key.label("site"),
+        organisation.c.key.label("organisation_key"),
         organisation.c.name.label("organisation"),
         organisation.c.phone,
         organisation.c.postal_address,
@@ -124,7 +126,11 @@ _ATTACHED = (
 )
 _GIVEN = select(*_POINT).where(contact_point.c.id.in_(_POINTS))
 _HOUSEMATES = (
-    select(patient_contact.c.contact_point_id, func.coalesce(patient.c.zone, site.c.zone).label("zone"))
+    select(
+        patient_contact.c.contact_point_id,
+        func.coalesce(patient.c.zone, site.c.zone).label("zone"),
+        func.coalesce(patient.c.state, site.c.state).label("home_state"),
+    )
     .join(patient, patient.c.id == patient_contact.c.patient_id)
     .join(site, site.c.id == patient.c.home_site_id)
     .where(patient_contact.c.contact_point_id.in_(_POINTS), patient_contact.c.detached_at.is_(None))
@@ -160,7 +166,7 @@ _RECENT_OF_POINTS = _recent(attempt.c.contact_point_id, _POINTS)
 
 @dataclass
 class Contacts:
-    """The working contact points of a batch, best first, and every zone somebody answering there may be in."""
+    """The working contact points of a batch, best first, and where somebody answering there may be."""
 
     best: dict[int, AnyRow] = field(default_factory=dict)
     """Patient -> contact point of the channel's system."""
@@ -168,6 +174,8 @@ class Contacts:
     """Contact points that touches name themselves (answers)."""
     channels: defaultdict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
     zones: defaultdict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
+    states: defaultdict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Contact point -> the states of everybody who may answer there."""
 
     def of(self, row: AnyRow) -> AnyRow | None:
         """Where a touch would go; None = nowhere on this channel."""
@@ -205,20 +213,26 @@ def read_contacts(conn: Connection, rows: Sequence[AnyRow], system: str, systems
     points: dict[int, AnyRow] = {row.id: row for row in (*contacts.best.values(), *contacts.given.values())}
     for point in points.values():
         contacts.zones[point.id] |= {zone for zone in point.zones.split(",") if zone}
-    for point_id, zone in conn.execute(_HOUSEMATES, {"points": sorted(points)}):
+    for point_id, zone, state in conn.execute(_HOUSEMATES, {"points": sorted(points)}):
         contacts.zones[point_id].add(zone)
+        if state:
+            contacts.states[point_id].add(state)
     return contacts
 
 
 def read_facts(
-    conn: Connection, rows: Sequence[AnyRow], contacts: Contacts, channel: str, now: datetime
+    conn: Connection, rows: Sequence[AnyRow], contacts: Contacts, channel: str, rules: Rulebook, now: datetime
 ) -> dict[int, Facts]:
-    """What the guard asks, by touch id."""
+    """What the guard asks, by touch id.
+
+    The rules are those of the state of the address, or of the site where no address is known, and of the states of
+    everybody who shares the number.
+    """
     points = sorted({point.id for row in rows if (point := contacts.of(row)) is not None})
     patients = sorted({row.patient_id for row in rows if row.patient_id is not None})
     stopped_points, stopped_patients = suppressed(conn, points, patients, channel)
     refused = revoked(conn, points, channel)
-    since = now - caps.LONGEST - LEASE
+    since = now - rules.longest_cap - LEASE
     sent_patient = _by_key(conn.execute(_RECENT_OF_PATIENTS, {"patients": patients, "since": since}))
     sent_point = _by_key(conn.execute(_RECENT_OF_POINTS, {"points": points, "since": since}))
     ahead = {row[0]: row[1] for row in conn.execute(_AHEAD, {"patients": patients, "now": now})}
@@ -228,10 +242,14 @@ def read_facts(
         point = contacts.of(row)
         point_id = None if point is None else point.id
         zones = set() if point is None else contacts.zones[point.id]
+        states = (set() if point is None else contacts.states[point.id]) | (
+            {row.home_state} if row.home_state else set()
+        )
         facts[row.id] = Facts(
             kind=row.kind,
             answer=row.answer,
             expires_at=row.expires_at,
+            rules=rules.in_force(row.organisation_key, states),
             live=row.enrolment_id is None or (row.enrolment_state in LIVE and row.arm == Arm.TREATMENT),
             deceased=row.deceased_at is not None,
             merged=row.merged_into_id is not None,
@@ -242,6 +260,7 @@ def read_facts(
             channel_paused=is_paused,
             appointment_ahead=ahead.get(row.patient_id),
             zones=tuple(sorted(zones | ({row.zone} if row.zone else set()))),
+            states=tuple(sorted(states)),
             sent_to_patient=tuple(sent_patient[row.patient_id]),
             sent_to_contact=tuple(sent_point[point_id]),
             waited_for=held_by(row.reason, row.due_at, row.expires_at),

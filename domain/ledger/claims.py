@@ -26,6 +26,7 @@ from domain.ledger.claim_facts import (
 from domain.ledger.columns import Id
 from domain.ledger.touches import IS_PLANNED, tell, touch
 from domain.rules.guard import Facts, decide, may_answer_suppressed, with_sent
+from domain.rules.rulebook import Rulebook
 from domain.rules.vocabulary import AttemptState, Decision, Never, Send, TouchKind, TouchState, Wait
 
 __all__ = ["LEASE", "Claim", "Claimed", "claim", "new_token", "still_suppressed"]
@@ -75,13 +76,22 @@ class Claim:
     nevers: list[tuple[int, str]] = field(default_factory=list)
     outwaited: dict[int, str] = field(default_factory=dict)
     """Of those that expired: what they had waited for until it was too late."""
+    rules: dict[int, str | None] = field(default_factory=dict)
+    """Of the nevers: the row of the rules that decided."""
     rerouted: list[tuple[int, str]] = field(default_factory=list)
 
 
 def claim(
-    conn: Connection, ids: Collection[int], *, channel: str, system: str, systems: Mapping[str, str], now: datetime
+    conn: Connection,
+    ids: Collection[int],
+    *,
+    channel: str,
+    system: str,
+    systems: Mapping[str, str],
+    rules: Rulebook,
+    now: datetime,
 ) -> Claim:
-    """Decide about each planned, due touch among `ids` and write the decisions.
+    """Decide about each planned, due touch among `ids`, by the `rules`, and write the decisions.
 
     Those that may go become `sending` under a fresh attempt; those that must wait get a new `due_at`; those that may
     never go end `suppressed`. A patient without a working contact point for this channel is moved to another channel
@@ -91,7 +101,7 @@ def claim(
     if not rows:
         return Claim()
     contacts = read_contacts(conn, rows, system, systems)
-    facts = read_facts(conn, rows, contacts, channel, now)
+    facts = read_facts(conn, rows, contacts, channel, rules, now)
     result = _decide(rows, contacts, facts, channel, now)
     _write(conn, result, facts, now)
     return result
@@ -141,6 +151,7 @@ def _decide(
                 sent_point[point.id].append(now)
         else:
             result.nevers.append((row.id, getattr(decision, "why", "unreachable")))
+            result.rules[row.id] = decision.rule
             if isinstance(decision, Never) and decision.waited_for is not None:
                 result.outwaited[row.id] = decision.waited_for
     return result
@@ -196,6 +207,7 @@ def _write(conn: Connection, result: Claim, facts: Mapping[int, Facts], now: dat
                     "claimed_at": now,
                     "lease_until": now + LEASE,
                     "zones": ",".join(facts[each.touch_id].zones),
+                    "states": ",".join(facts[each.touch_id].states) or None,
                 }
                 for each in result.claimed
             ],
@@ -213,7 +225,10 @@ def _write_waits(conn: Connection, waits: Sequence[tuple[int, Wait]], now: datet
         _update(conn, ids, due_at=until, reason=why, dispatched_until=None)
     tell(
         conn,
-        [{"touch_id": id_, "what": "waited", "reason": wait.why, "until": wait.until} for id_, wait in waits],
+        [
+            {"touch_id": id_, "what": "waited", "reason": wait.why, "until": wait.until, "rule": wait.rule}
+            for id_, wait in waits
+        ],
         now,
     )
 
@@ -225,7 +240,15 @@ def _write_nevers(conn: Connection, result: Claim, now: datetime) -> None:
     for why, ids in groups.items():
         state = TouchState.EXPIRED if why == "expired" else TouchState.SUPPRESSED
         _update(conn, ids, state=state.value, reason=why, ended_at=now, dispatched_until=None)
-        told = [{"touch_id": id_, "what": state.value, "reason": result.outwaited.get(id_, why)} for id_ in ids]
+        told = [
+            {
+                "touch_id": id_,
+                "what": state.value,
+                "reason": result.outwaited.get(id_, why),
+                "rule": result.rules.get(id_),
+            }
+            for id_ in ids
+        ]
         tell(conn, told, now)
 
 

@@ -26,19 +26,20 @@ from domain.ledger.campaigns import Running
 from domain.ledger.columns import Id, Instant
 from domain.ledger.enrolments import enrolment
 from domain.ledger.lapses import lapse
-from domain.ledger.organisations import site
+from domain.ledger.organisations import organisation, site
 from domain.ledger.patients import patient
 from domain.ledger.reach import is_reachable, reachable_channels
 from domain.ledger.store import chunks
 from domain.rules import cadence
 from domain.rules.holdout import arm, draw
+from domain.rules.rulebook import Rulebook
 from domain.rules.vocabulary import Arm, EnrolmentState
 
 AnyRow = Row[*tuple[Any, ...]]
 
 
 def enrol_lapses(
-    conn: Connection, lapse_ids: Collection[int], systems: Mapping[str, str], now: datetime
+    conn: Connection, lapse_ids: Collection[int], systems: Mapping[str, str], rules: Rulebook, now: datetime
 ) -> Counter[str]:
     """Decide about each undecided lapse, and the others of its patient: enrol it, or note why not; repeats do nothing.
 
@@ -47,11 +48,12 @@ def enrol_lapses(
 
     `systems` maps each channel to the contact system it reaches. While there is none nothing is decided: a fleet whose
     channels are not set up yet must not decline everybody as unreachable. The holdout is drawn among exactly those who
-    would otherwise be contacted, so that the arms are comparable. Counts per arm and per reason are returned.
+    would otherwise be contacted, so that the arms are comparable. Touches are planned into the hours that `rules` allow
+    in the patient's state (the site's where no address is known). Counts per arm and per reason are returned.
     """
     counts: Counter[str] = Counter()
     for ids in chunks(sorted(lapse_ids)) if systems else ():
-        counts += _enrol_chunk(conn, ids, systems, now)
+        counts += _enrol_chunk(conn, ids, systems, rules, now)
     return counts
 
 
@@ -109,7 +111,9 @@ def reconsider(conn: Connection, systems: Mapping[str, str], after: int) -> int 
     return int(rows[-1].id)
 
 
-def _enrol_chunk(conn: Connection, ids: Sequence[int], systems: Mapping[str, str], now: datetime) -> Counter[str]:
+def _enrol_chunk(
+    conn: Connection, ids: Sequence[int], systems: Mapping[str, str], rules: Rulebook, now: datetime
+) -> Counter[str]:
     rows = _locked(conn, ids)
     reachable = reachable_channels(conn, {row.patient_id for row in rows}, systems)
     engaged = _engaged(conn, rows)
@@ -124,7 +128,7 @@ def _enrol_chunk(conn: Connection, ids: Sequence[int], systems: Mapping[str, str
             continue
         engaged[row.patient_id, campaign.key] = "already_enrolled"
         chosen.append((row, campaign))
-    arms = _enrol(conn, chosen, reachable, now)
+    arms = _enrol(conn, chosen, reachable, rules, now)
     for reason, lapses in declined.items():
         conn.execute(update(lapse).where(lapse.c.id.in_(lapses)).values(decided_at=now, declined=reason))
     return arms + Counter({reason: len(lapses) for reason, lapses in declined.items()})
@@ -150,9 +154,12 @@ def _locked(conn: Connection, ids: Sequence[int]) -> Sequence[AnyRow]:
             patient.c.deceased_at,
             patient.c.merged_into_id,
             func.coalesce(patient.c.zone, site.c.zone).label("zone"),
+            func.coalesce(patient.c.state, site.c.state).label("home_state"),
+            organisation.c.key.label("organisation_key"),
         )
         .join(patient, patient.c.id == lapse.c.patient_id)
         .join(site, site.c.id == patient.c.home_site_id)
+        .join(organisation, organisation.c.id == lapse.c.organisation_id)
         .where(lapse.c.patient_id.in_(patients), lapse.c.decided_at.is_(None))
         .order_by(lapse.c.id)
     ).all()
@@ -205,7 +212,11 @@ def _why_not(
 
 
 def _enrol(
-    conn: Connection, chosen: Sequence[tuple[AnyRow, Running]], reachable: Mapping[int, list[str]], now: datetime
+    conn: Connection,
+    chosen: Sequence[tuple[AnyRow, Running]],
+    reachable: Mapping[int, list[str]],
+    rules: Rulebook,
+    now: datetime,
 ) -> Counter[str]:
     if not chosen:
         return Counter()
@@ -245,6 +256,7 @@ def _enrol(
                 plans[campaign.id],
                 start=now,
                 zone=row.zone,
+                hours=rules.in_force(row.organisation_key, filter(None, [row.home_state])).hours,
                 reachable=reachable[row.patient_id],
                 preferred=row.preferred_channel,
                 draw=draw("send_at", row.ref),

@@ -240,9 +240,10 @@ def _name(touch_id: int, row: AnyRow) -> str:
 
 
 def _event(row: AnyRow) -> str:
+    why = sentence(row.reason) + (f" (rule {row.rule})" if row.rule else "")
     if row.what == TouchState.EXPIRED and row.reason in WAITS:
-        return f"expired while it waited: {sentence(row.reason)}"
-    return _EVENTS.get(row.what, f"{row.what}: {{why}}").format(why=sentence(row.reason), code=row.reason or "none")
+        return f"expired while it waited: {why}"
+    return _EVENTS.get(row.what, f"{row.what}: {{why}}").format(why=why, code=row.reason or "none")
 
 
 def _choices(conn: Connection, patient_id: int, points: Mapping[int, AnyRow]) -> Iterator[Entry]:

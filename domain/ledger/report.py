@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, Subquery, and_, func, select
 
 from domain.ledger.attempts import attempt
 from domain.ledger.audit import audit
+from domain.ledger.audit_terms import Declared
 from domain.ledger.choice_history import OPTED_OUT, suppression
 from domain.ledger.enrolments import enrolment
 from domain.ledger.inbound import reply
@@ -32,7 +33,7 @@ Counts = dict[str, int]
 _outreach = touch.c.kind != TouchKind.ANSWER.value
 
 
-def report(conn: Connection, now: datetime) -> dict[str, Any]:
+def report(conn: Connection, now: datetime, declared: Declared | None = None) -> dict[str, Any]:
     """Everything a campaign is judged by, ready for JSON. Reads only (`store.reading`).
 
     Percentage points have two decimals, days one. What cannot be known yet (an empty arm's lift) is None.
@@ -57,7 +58,7 @@ def report(conn: Connection, now: datetime) -> dict[str, Any]:
         "rebooked_by_arm": {arm.value: _share(units, arm, "rebooked_at") for arm in Arm},
         "response_by_segment": _response_by_segment(units),
         "response_by_channel": _response_by_channel(conn),
-        "promises": {each.promise: each.count for each in audit(conn, now)},
+        "promises": {each.promise: each.count for each in audit(conn, now, declared)},
     }
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, and_, bindparam, func, select, update
 from domain.ledger import campaigns, enrolments, following, touches
 from domain.ledger.appointments import care
 from domain.ledger.enrolments import enrolment
-from domain.ledger.organisations import site
+from domain.ledger.organisations import organisation, site
 from domain.ledger.patients import patient
 from domain.ledger.reach import reachable_channels
 from domain.ledger.touches import touch
@@ -20,6 +20,7 @@ from domain.rules import cadence
 from domain.rules.cadence import Cadence, Planned
 from domain.rules.holdout import draw
 from domain.rules.inactivity import OUTCOME_WITHIN
+from domain.rules.rulebook import Rulebook
 from domain.rules.vocabulary import Arm, EnrolmentState, TouchKind, TouchState
 
 AnyRow = Row[*tuple[Any, ...]]
@@ -28,7 +29,7 @@ AnyRow = Row[*tuple[Any, ...]]
 _LATER = timedelta(days=7)
 
 
-def review(conn: Connection, systems: dict[str, str], now: datetime, limit: int = 500) -> int:
+def review(conn: Connection, systems: dict[str, str], rules: Rulebook, now: datetime, limit: int = 500) -> int:
     """Review the enrolments whose `review_at` has come; how many.
 
     The holdout passes the same stations at the same times, without touches.
@@ -38,7 +39,7 @@ def review(conn: Connection, systems: dict[str, str], now: datetime, limit: int 
         return 0
     booked = [row for row in rows if row.booked_at is not None]
     _put_off(conn, [(row.id, now + _LATER) for row in booked])
-    _go_on(conn, [row for row in rows if row.booked_at is None], systems, now)
+    _go_on(conn, [row for row in rows if row.booked_at is None], systems, rules, now)
     # their time passed and nobody told how it went: these enrolments go on
     passed = {row.patient_id for row in booked if row.booked_for is None or row.booked_for + OUTCOME_WITHIN <= now}
     if passed:
@@ -86,18 +87,21 @@ def _due(conn: Connection, patients: Sequence[int], now: datetime) -> Sequence[A
             patient.c.ref,
             patient.c.preferred_channel,
             func.coalesce(patient.c.zone, site.c.zone).label("zone"),
+            func.coalesce(patient.c.state, site.c.state).label("home_state"),
+            organisation.c.key.label("organisation_key"),
             on_its_way.label("on_its_way"),
             booked_for.label("booked_for"),
             reminders.label("reminders"),
         )
         .join(patient, patient.c.id == enrolment.c.patient_id)
         .join(site, site.c.id == patient.c.home_site_id)
+        .join(organisation, organisation.c.id == patient.c.organisation_id)
         .where(enrolment.c.patient_id.in_(patients), enrolment.c.review_at <= now, enrolment.c.ended_at.is_(None))
         .order_by(enrolment.c.id)
     ).all()
 
 
-def _go_on(conn: Connection, rows: Sequence[AnyRow], systems: dict[str, str], now: datetime) -> None:
+def _go_on(conn: Connection, rows: Sequence[AnyRow], systems: dict[str, str], rules: Rulebook, now: datetime) -> None:
     """Whoever has a touch on its way or the cadence ahead waits; the others get a reminder, or are finished."""
     versions = campaigns.by_ids(conn, sorted({row.campaign_id for row in rows}))
     reachable = reachable_channels(conn, {row.patient_id for row in rows}, systems)
@@ -115,7 +119,7 @@ def _go_on(conn: Connection, rows: Sequence[AnyRow], systems: dict[str, str], no
         if nth >= plan.reminders or not channels:
             over[bool(channels)].append(row.id)
         else:
-            graduates.append((row, _reminder(row, plan, nth, channels, now)))
+            graduates.append((row, _reminder(row, plan, nth, channels, rules, now)))
     _put_off(conn, waiting)
     for is_reachable, ids in over.items():
         state = EnrolmentState.FINISHED if is_reachable else EnrolmentState.INELIGIBLE
@@ -123,12 +127,13 @@ def _go_on(conn: Connection, rows: Sequence[AnyRow], systems: dict[str, str], no
     _graduate(conn, graduates)
 
 
-def _reminder(row: AnyRow, plan: Cadence, nth: int, channels: Sequence[str], now: datetime) -> Planned:
+def _reminder(row: AnyRow, plan: Cadence, nth: int, channels: Sequence[str], rules: Rulebook, now: datetime) -> Planned:
     return cadence.reminder(
         plan,
         nth,
         after=now,
         zone=row.zone,
+        hours=rules.in_force(row.organisation_key, filter(None, [row.home_state])).hours,
         reachable=channels,
         preferred=row.preferred_channel,
         draw=draw("send_at", row.ref),

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from domain.ledger.columns import Instant, id_column, metadata, ref
 from domain.ledger.store import chunks
 from domain.rules.cadence import Planned
-from domain.rules.guard import held_by
+from domain.rules.guard import RULES, held_by
 from domain.rules.vocabulary import TouchKind, TouchState
 
 #: Of light reminders: they come after all outreach. Lower is more urgent, 0 are answers.
@@ -100,6 +100,8 @@ touch_event = Table(
     Column("what", String(16), nullable=False),
     Column("reason", String(48)),
     Column("until", Instant),
+    #: The row of the rules that the guard decided by.
+    Column("rule", String(48)),
 )
 
 # Spelt out in statements, never bound: the planners match a partial index only by the letter of its condition.
@@ -219,15 +221,17 @@ def settle(
     now: datetime,
     *,
     told: str | None = None,
+    rule: str | None = None,
 ) -> int:
-    """Bring planned touches to rest in `state`, with the reason (or what is `told`) in their history; how many."""
+    """Bring planned touches to rest in `state`; how many. Their history has the reason (or what is `told`) and rule."""
     ended = conn.scalars(
         update(touch)
         .where(which)
         .values(state=state.value, reason=reason, ended_at=now, dispatched_until=None)
         .returning(touch.c.id)
     ).all()
-    tell(conn, [{"touch_id": id_, "what": state.value, "reason": told or reason} for id_ in sorted(ended)], now)
+    event = {"what": state.value, "reason": told or reason, "rule": rule}
+    tell(conn, [{"touch_id": id_, **event} for id_ in sorted(ended)], now)
     return len(ended)
 
 
@@ -240,16 +244,24 @@ def expire(conn: Connection, now: datetime) -> int:
     for row in conn.execute(_LATE, {"now": now}):
         late[held_by(row.reason, row.due_at, row.expires_at)].append(row.id)
     return sum(
-        settle(conn, and_(touch.c.id.in_(ids), IS_PLANNED), TouchState.EXPIRED, "expired", now, told=wait)
+        settle(
+            conn,
+            and_(touch.c.id.in_(ids), IS_PLANNED),
+            TouchState.EXPIRED,
+            "expired",
+            now,
+            told=wait,
+            rule=RULES["expired"],
+        )
         for wait, all_ids in late.items()
         for ids in chunks(all_ids)
     )
 
 
 def tell(conn: Connection, events: Sequence[Mapping[str, Any]], now: datetime) -> None:
-    """Append to the history of touches: each event has `touch_id`, `what`, and where it has them `reason`, `until`."""
+    """Append to the history: each event has `touch_id`, `what`, and where it has them `reason`, `until`, `rule`."""
     if events:
-        conn.execute(_TELL, [{"reason": None, "until": None, **event, "at": now} for event in events])
+        conn.execute(_TELL, [{"reason": None, "until": None, "rule": None, **event, "at": now} for event in events])
 
 
 def next_due(conn: Connection) -> datetime | None:

@@ -8,7 +8,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any
 
 from domain.rules.calendar import add_months
-from domain.rules.quiet_hours import next_allowed, zone_info
+from domain.rules.quiet_hours import Hours, next_allowed, zone_info
 from domain.rules.vocabulary import TouchKind
 
 #: After an outage a touch is worth sending only so long; later ones of the cadence follow anyway.
@@ -56,9 +56,16 @@ def from_definition(definition: Mapping[str, Any]) -> Cadence:
 
 
 def plan(
-    cadence: Cadence, *, start: datetime, zone: str, reachable: Sequence[str], preferred: str | None, draw: float
+    cadence: Cadence,
+    *,
+    start: datetime,
+    zone: str,
+    hours: Hours,
+    reachable: Sequence[str],
+    preferred: str | None,
+    draw: float,
 ) -> list[Planned]:
-    """Every touch of the cadence, from an enrolment at `start` (UTC).
+    """Every touch of the cadence, from an enrolment at `start` (UTC), within the `hours` of the patient's state.
 
     `reachable` lists the channels that have a working contact point; `draw` in [0, 1) picks the time of day.
     A first touch whose hour has passed today goes tomorrow.
@@ -66,14 +73,14 @@ def plan(
     order = _channel_order(cadence, reachable, preferred)
     at = cadence.send_at[int(draw * len(cadence.send_at))]
     first_day = start.astimezone(zone_info(zone)).date()
-    if _local(first_day, at, zone, start) < start:
+    if _local(first_day, at, zone, hours, start) < start:
         first_day += timedelta(days=1)
     return [
         _planned(
             step,
             TouchKind.OUTREACH,
             order[step % len(order)],
-            _local(first_day + timedelta(days=days), at, zone, start),
+            _local(first_day + timedelta(days=days), at, zone, hours, start),
         )
         for step, days in enumerate(cadence.offsets)
     ]
@@ -90,6 +97,7 @@ def reminder(
     *,
     after: datetime,
     zone: str,
+    hours: Hours,
     reachable: Sequence[str],
     preferred: str | None,
     draw: float,
@@ -99,7 +107,7 @@ def reminder(
     at = cadence.send_at[int(draw * len(cadence.send_at))]
     day = add_months(after.astimezone(zone_info(zone)), cadence.reminder_every_months).date()
     step = len(cadence.offsets) + nth
-    return _planned(step, TouchKind.REMINDER, order[step % len(order)], _local(day, at, zone, after))
+    return _planned(step, TouchKind.REMINDER, order[step % len(order)], _local(day, at, zone, hours, after))
 
 
 def _channel_order(cadence: Cadence, reachable: Sequence[str], preferred: str | None) -> list[str]:
@@ -114,7 +122,7 @@ def _planned(step: int, kind: TouchKind, channel: str, due_at: datetime) -> Plan
     return Planned(step=step, kind=kind, channel=channel, due_at=due_at, expires_at=due_at + _WORTH)
 
 
-def _local(day: date, at: time, zone: str, like: datetime) -> datetime:
+def _local(day: date, at: time, zone: str, hours: Hours, like: datetime) -> datetime:
     """The instant of a local time, or the first allowed one after it: a Sunday's morning becomes its noon."""
     instant = datetime.combine(day, at, zone_info(zone)).astimezone(like.tzinfo)
-    return next_allowed(instant, [zone]) or instant
+    return next_allowed(instant, [zone], hours) or instant

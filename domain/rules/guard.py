@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from domain.rules.caps import CONTACT_CAPS, PATIENT_CAPS, blocked_until
-from domain.rules.quiet_hours import next_allowed, window_end
+from domain.rules.caps import Block, blocked_until
+from domain.rules.quiet_hours import closing, next_allowed
 from domain.rules.reasons import WAITS
+from domain.rules.rulebook import InForce
 from domain.rules.vocabulary import Decision, Never, Send, TouchKind, Wait
 
 #: Answers that a person who opted out may still get: the one confirmation, and help (rules of 10DLC carriers).
 ALLOWED_WHEN_SUPPRESSED = frozenset({"opt_out_confirmation", "help"})
+
+#: Reason of a decision -> the row of the rules it goes by; hours and caps name their own.
+RULES = {
+    "expired": "house.expired",
+    "deceased": "house.deceased",
+    "merged": "house.merged",
+    "enrolment_ended": "house.enrolment",
+    "unreachable": "house.reachable",
+    "suppressed_contact": "opting_out.honour",
+    "suppressed_patient": "opting_out.scope",
+    "no_consent": "opting_out.revocation",
+    "channel_paused": "house.paused",
+    "booked": "house.booked",
+    "answer": "hours.answers",
+}
 
 #: A provider holds a text at most ten hours (Twilio); an answer is worthless sooner.
 _ANSWER_VALID = timedelta(minutes=5)
@@ -27,6 +43,8 @@ class Facts:
 
     kind: str
     expires_at: datetime
+    rules: InForce
+    """What the organisation, and the states the person may be in, allow."""
     answer: str | None = None
     live: bool = True
     """The enrolment is live and in the treatment arm (answers: always)."""
@@ -42,6 +60,8 @@ class Facts:
     """Start of the nearest appointment ahead, on any line."""
     zones: tuple[str, ...] = ()
     """Every zone the person may be in: address, and the number's own where it tells."""
+    states: tuple[str, ...] = ()
+    """Every state whose rules count."""
     sent_to_patient: tuple[datetime, ...] = ()
     sent_to_contact: tuple[datetime, ...] = ()
     waited_for: str | None = None
@@ -51,16 +71,17 @@ class Facts:
 def decide(facts: Facts, now: datetime) -> Decision:
     """Whether the touch may go at `now`.
 
-    A wait that would outlast the touch's expiry is a Never that names the wait: it would only come too late.
+    Every decision names the row of the rules it goes by. A wait that would outlast the touch's expiry is a Never that
+    names the wait and its row: it would only come too late.
     """
     refusal = _refusal(facts, now)
     if refusal is not None:
-        return Never(refusal, waited_for=facts.waited_for if refusal == "expired" else None)
+        return Never(refusal, waited_for=facts.waited_for if refusal == "expired" else None, rule=RULES[refusal])
     if facts.kind == TouchKind.ANSWER:
-        return Send(valid_until=now + _ANSWER_VALID)
+        return Send(valid_until=now + _ANSWER_VALID, rule=RULES["answer"])
     decision = _hours_and_caps(facts, now)
     if isinstance(decision, Wait) and decision.until >= facts.expires_at:
-        return Never("expired", waited_for=decision.why)
+        return Never("expired", waited_for=decision.why, rule=decision.rule)
     return decision
 
 
@@ -100,19 +121,29 @@ def _refusal(facts: Facts, now: datetime) -> str | None:
 
 def _hours_and_caps(facts: Facts, now: datetime) -> Decision:
     """The latest of what must be waited for, pushed into the next hour allowed in every zone."""
-    reasons: list[tuple[datetime, str]] = []
+    latest = max(_blocks(facts, now), default=None)
+    earliest = now if latest is None else latest.until
+    if not facts.zones:
+        return Never("no_common_hour", rule=RULES["unreachable"])
+    hours = facts.rules.hours
+    open_until = closing(now, facts.zones, hours) if latest is None else None
+    if open_until is not None:
+        return Send(*open_until)
+    allowed = next_allowed(earliest, facts.zones, hours)
+    if allowed is None:
+        return Never("no_common_hour", rule=facts.rules.deciding(earliest, facts.zones))
+    if latest is not None:
+        return Wait(until=allowed, why=latest.reason, rule=latest.rule)
+    return Wait(until=allowed, why="quiet_hours", rule=facts.rules.deciding(now, facts.zones))
+
+
+def _blocks(facts: Facts, now: datetime) -> Iterator[Block]:
     if facts.channel_paused:
-        reasons.append((now + timedelta(minutes=15), "channel_paused"))
+        yield Block(now + timedelta(minutes=15), "channel_paused", RULES["channel_paused"])
     if facts.appointment_ahead is not None and facts.appointment_ahead >= now:
-        reasons.append((facts.appointment_ahead + timedelta(days=1), "booked"))
-    for sent, caps in ((facts.sent_to_patient, PATIENT_CAPS), (facts.sent_to_contact, CONTACT_CAPS)):
+        yield Block(facts.appointment_ahead + timedelta(days=1), "booked", RULES["booked"])
+    rules = facts.rules
+    for sent, caps in ((facts.sent_to_patient, rules.person_caps), (facts.sent_to_contact, rules.contact_caps)):
         block = blocked_until(now, sent, caps)
         if block is not None:
-            reasons.append(block)
-    earliest, why = max(reasons, default=(now, ""))
-    allowed = next_allowed(earliest, facts.zones) if facts.zones else None
-    if allowed is None:
-        return Never("no_common_hour")
-    if allowed == now:
-        return Send(valid_until=window_end(now, facts.zones))
-    return Wait(until=allowed, why=why or "quiet_hours")
+            yield block

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 #: Why a touch goes out later than it was due. Written to follow "not sent yet:" or "expired while it waited:".
 WAITS: Mapping[str, str] = {
     "quiet_hours": "it was outside the hours in which this person may be contacted",
-    "cap_day": "this person had already been contacted in the last 24 hours",
-    "cap_week": "this person had already been contacted three times in the last 7 days",
-    "cap_contact_day": "this number or address had already been contacted in the last 24 hours",
-    "cap_contact_week": "this number or address had already been contacted three times in the last 7 days",
+    "cap_day": "this person had already been contacted as often as a day allows",
+    "cap_week": "this person had already been contacted as often as a week allows",
+    "cap_rule": "this person had already been contacted as often as the rule allows",
+    "cap_contact_day": "this number or address had already been contacted as often as a day allows",
+    "cap_contact_week": "this number or address had already been contacted as often as a week allows",
+    "cap_contact_rule": "this number or address had already been contacted as often as the rule allows",
     "pacing": "the sending limits of the provider or the site were used up for the moment",
     "channel_paused": "the channel is paused",
     "throttled": "the provider asked us to slow down",

@@ -147,23 +147,29 @@ class Send:
 
     valid_until: datetime
     """End of the window in which it may still reach the patient (UTC)."""
+    rule: str | None = None
+    """The row of the rules that ends it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Not yet: try again at `until`, because of `why` (a rule id)."""
+    """Not yet: try again at `until`, because of `why` (a reason id)."""
 
     until: datetime
     why: str
+    rule: str | None = None
+    """The row of the rules that says so."""
 
 
 @dataclass(frozen=True, slots=True)
 class Never:
-    """Not ever, because of `why` (a rule id)."""
+    """Not ever, because of `why` (a reason id)."""
 
     why: str
     waited_for: str | None = None
-    """Of a touch that expired: the wait (a rule id) that lasted until it was too late."""
+    """Of a touch that expired: the wait (a reason id) that lasted until it was too late."""
+    rule: str | None = None
+    """The row of the rules that says so."""
 
 
 Decision = Send | Wait | Never

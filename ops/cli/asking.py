@@ -38,7 +38,7 @@ def explain(context: click.Context, patient: str, as_json: bool) -> None:
 def audit(context: click.Context, as_json: bool) -> None:
     """Check every promise in the ledger; exits with 1 on a breach."""
     with parts_of(context) as parts, reading(parts.engine, patient=True) as conn:
-        findings = find_breaches(conn, parts.clock.now())
+        findings = find_breaches(conn, parts.clock.now(), parts.rules.declared)
     if as_json:
         print_json([{"promise": each.promise, "count": each.count, "samples": each.samples} for each in findings])
     else:
@@ -56,7 +56,7 @@ def audit(context: click.Context, as_json: bool) -> None:
 def report(context: click.Context, as_json: bool) -> None:
     """What the campaigns did: touches, replies, returns, and the lift over the holdout."""
     with parts_of(context) as parts, reading(parts.engine, patient=True) as conn:
-        found = report_of(conn, parts.clock.now())
+        found = report_of(conn, parts.clock.now(), parts.rules.declared)
     if as_json:
         print_json(found)
     else:

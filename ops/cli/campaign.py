@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -9,7 +10,9 @@ import click
 from domain.ledger import campaigns
 from domain.ledger.store import reading
 from ops.cli.base import parts_of, print_json
+from ops.runtime.settings import rules_place
 from producers.campaigns import read_campaign, start_campaign
+from producers.rule_files import read_rules
 
 _FILE = click.argument("file", type=click.Path(path_type=Path))
 
@@ -23,7 +26,7 @@ def campaign() -> None:
 @_FILE
 def check(file: Path) -> None:
     """Check a campaign file; every problem is told with its line and field."""
-    found = read_campaign(file)
+    found = read_campaign(file, read_rules(rules_place(os.environ)))
     click.echo(f"{file}: fine. {found.campaign}: {len(found.cadence)} touches, holdout {found.holdout:.0%}")
 
 
@@ -34,7 +37,7 @@ def check(file: Path) -> None:
 def start(context: click.Context, file: Path, organisation: str | None) -> None:
     """Start a campaign file as a new version; the same file again changes nothing."""
     with parts_of(context) as parts:
-        running, is_new = start_campaign(parts.engine, file, organisation, parts.clock.now())
+        running, is_new = start_campaign(parts.engine, file, organisation, parts.rules, parts.clock.now())
     click.echo(f"{running.key} version {running.version} {'started' if is_new else 'was running already'}")
 
 

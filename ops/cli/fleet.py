@@ -73,6 +73,7 @@ def _process(context: click.Context, *, waits: bool = True) -> Iterator[tuple[as
     """A fleet process: logs, metrics, servers waited for (unless told not to), parts, and the event that ends it."""
     with parts_of(context, migrated=False) as parts, _stopping() as stop:
         logs.configure(parts.settings.log_level)
+        assembly.log_loosened(parts.rules)
         stop_metrics: Callable[[], None] | None = None
         if parts.settings.metrics_port:
             try:
@@ -84,6 +85,7 @@ def _process(context: click.Context, *, waits: bool = True) -> Iterator[tuple[as
                 wait_for_servers(parts.engine, parts.settings.amqp_url, stop)
                 if not stop.is_set():
                     assembly.check_keys(parts.engine, parts.vault)
+                    assembly.log_unknown_organisations(parts.engine, parts.rules)
             yield parts, stop
         finally:
             if stop_metrics is not None:

@@ -13,7 +13,7 @@ try:
 
     import click
 
-    from ops.cli import asking, campaign, data, demo, desk, fleet, people
+    from ops.cli import asking, campaign, data, demo, desk, fleet, people, rules
     from ops.cli.base import plain_errors
 except KeyboardInterrupt:
     # reading all of this takes a second, and nothing has begun yet
@@ -74,6 +74,8 @@ for command in (
     asking.report,
     people.inbox,
     desk.find,
+    rules.rules,
+    rules.hours,
     asking.completion,
 ):
     main.add_command(command)

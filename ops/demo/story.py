@@ -58,7 +58,7 @@ def play(script: Script, listener: Listener) -> dict[str, Any]:
         migrations.upgrade(parts.engine)
         listener.stage("importing the export")
         imported = _import(script, directory, parts)
-        start_campaign(parts.engine, _campaign_file(script, directory), None, script.start)
+        start_campaign(parts.engine, _campaign_file(script, directory), None, parts.rules, script.start)
         fleet: Fleet
         if script.fleet:
             listener.stage("starting web, clock and a worker per queue")
@@ -98,7 +98,7 @@ def _judge(
     script: Script, parts: assembly.Parts, simulated: Simulated, imported: ImportResult, end: datetime
 ) -> dict[str, Any]:
     with reading(parts.engine, patient=True) as conn:
-        result = report(conn, end)
+        result = report(conn, end, parts.rules.declared)
     testimony = simulated.testimony()
     provider = sum(testimony["accepted"].values())
     result["witness"] = {

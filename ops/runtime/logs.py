@@ -45,6 +45,7 @@ ALLOWED = frozenset(
         "line",
         "logger",
         "message_id",
+        "organisation",
         "outcome",
         "patient_ref",
         "problem",

@@ -59,6 +59,8 @@ class Settings:
     """REACTIVATE_VAULT_CURRENT: id of the key to seal with (default: the highest)."""
     index_key: bytes = field(repr=False)
     """REACTIVATE_INDEX_KEY: base64 of 32 bytes, for blind indexes and links; never changes (default: as above)."""
+    rules: Path | None
+    """REACTIVATE_RULES: file, or folder of *.yaml, in which organisations override rules (default: empty = none)."""
     log_level: str
     """REACTIVATE_LOG_LEVEL: DEBUG, INFO, WARNING or ERROR (default: INFO)."""
     environ: Mapping[str, str] = field(repr=False, default_factory=dict)
@@ -106,9 +108,16 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         vault_keys=keys,
         vault_current=_vault_current(env, keys),
         index_key=index_key,
+        rules=rules_place(env),
         log_level=_log_level(env.get("REACTIVATE_LOG_LEVEL") or "INFO"),
         environ=env,
     )
+
+
+def rules_place(env: Mapping[str, str]) -> Path | None:
+    """Where the organisations' own rules are; None = there are none."""
+    text = env.get("REACTIVATE_RULES", "")
+    return Path(text) if text else None
 
 
 def _kept_settings(path: Path) -> dict[str, str]:

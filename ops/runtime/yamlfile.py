@@ -39,8 +39,8 @@ class FileProblems(Exception):  # noqa: N818 (it is the list of problems, and it
         return f"{self.path}:{problem.line}: {field}{problem.reason}"
 
 
-def read_yaml(path: Path, model: type[M]) -> M:
-    """Read `path` into `model`.
+def read_yaml(path: Path, model: type[M], context: Any = None) -> M:
+    """Read `path` into `model`; its validators are given `context`.
 
     Every scalar reaches the model as the text that was written (unquoted `null`, `~` and nothing at all as None)
     and the model says what it is, so that a record number 007, a state NO or a phone +1… stay what they are.
@@ -54,7 +54,7 @@ def read_yaml(path: Path, model: type[M]) -> M:
     if problems:
         raise FileProblems(path, problems)
     try:
-        return model.model_validate(data)
+        return model.model_validate(data, context=context)
     except ValidationError as error:
         found = [_problem(root, details) for details in error.errors(include_url=False, include_input=False)]
         raise FileProblems(path, sorted(found, key=lambda problem: problem.line)) from None

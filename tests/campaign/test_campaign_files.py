@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from lakeside import NOW
+from rulebooks import STANDARD
 from sqlalchemy import Engine
 from welcome_back import EXAMPLE, Lakeside
 
@@ -40,7 +41,7 @@ def changed(tmp_path: Path) -> Write:
 def told_of(path: Path) -> FileProblems:
     """What is said of a file that cannot be used."""
     with pytest.raises(FileProblems) as caught:
-        read_campaign(path)
+        read_campaign(path, STANDARD)
     return caught.value
 
 
@@ -49,7 +50,7 @@ def line_of(path: Path, text: str) -> int:
 
 
 def test_the_example_is_fine() -> None:
-    found = read_campaign(EXAMPLE)
+    found = read_campaign(EXAMPLE, STANDARD)
 
     assert (found.campaign, found.cadence, found.holdout) == ("welcome-back", (0, 10, 30, 90, 180), 0.1)
 
@@ -165,13 +166,13 @@ def test_a_bad_file_starts_nothing(health: Lakeside, changed: Write) -> None:
 
 def test_the_organisation_must_be_named_where_there_are_several(ledger: Engine) -> None:
     with pytest.raises(CampaignError, match="none yet: import an organisation first"):
-        start_campaign(ledger, EXAMPLE, None, NOW)
+        start_campaign(ledger, EXAMPLE, None, STANDARD, NOW)
     with ledger.begin() as conn:
         for key in ("a", "b"):
             upsert(conn, OrganisationNews(key, key.upper(), "+1 303 555 0100", "1 Road"), [SiteNews("s", "S", "UTC")])
 
     with pytest.raises(CampaignError, match="there are: a, b"):
-        start_campaign(ledger, EXAMPLE, None, NOW)
+        start_campaign(ledger, EXAMPLE, None, STANDARD, NOW)
     with pytest.raises(CampaignError, match="there are: a, b"):
-        start_campaign(ledger, EXAMPLE, "c", NOW)
-    assert start_campaign(ledger, EXAMPLE, "b", NOW)[1] is True
+        start_campaign(ledger, EXAMPLE, "c", STANDARD, NOW)
+    assert start_campaign(ledger, EXAMPLE, "b", STANDARD, NOW)[1] is True

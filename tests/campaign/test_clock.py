@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from household import NOW, StoppedClock
 from practice import SYSTEMS, Practice, Provider
+from rulebooks import STANDARD
 from sqlalchemy import Engine, update
 from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
@@ -59,7 +60,7 @@ def rounds_of(engine: Engine, log: Log, every: timedelta = DAY) -> Rounds:
     return Rounds(
         engine=engine,
         dispatcher=Dispatcher(engine, {}, lambda _job: None),
-        sweep=Sweep(engine, SYSTEMS, lambda _job: None),
+        sweep=Sweep(engine, SYSTEMS, STANDARD, lambda _job: None),
         scan=log.scan,
         relay=log.relay,
         scan_every=every,
@@ -213,7 +214,7 @@ def sending_rounds(engine: Engine, told: list[Job], scan: Callable[[datetime], i
     return Rounds(
         engine=engine,
         dispatcher=Dispatcher(engine, {"sms": (Provider(), None)}, told.append),
-        sweep=Sweep(engine, SYSTEMS, told.append),
+        sweep=Sweep(engine, SYSTEMS, STANDARD, told.append),
         scan=scan,
         relay=lambda _now: 0,
         scan_every=DAY,

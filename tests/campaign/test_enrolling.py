@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from lakeside import NOW, news_of, take, visit_of
+from rulebooks import STANDARD
 from sqlalchemy import delete, update
 from welcome_back import AWAY, SYSTEMS, Lakeside
 
@@ -78,7 +79,7 @@ def test_deciding_again_changes_nothing(health: Lakeside) -> None:
     before = health.rows(enrolment), health.rows(touch), health.rows(lapse)
 
     with health.engine.begin() as conn:
-        counts = enrolling.enrol_lapses(conn, found, SYSTEMS, NOW + DAY)
+        counts = enrolling.enrol_lapses(conn, found, SYSTEMS, STANDARD, NOW + DAY)
 
     assert counts == {}
     assert (health.rows(enrolment), health.rows(touch), health.rows(lapse)) == before
@@ -163,13 +164,13 @@ def test_the_holdout_is_drawn_only_among_those_who_would_be_contacted(health: La
 
 def look_again(health: Lakeside, systems: Mapping[str, str] = SYSTEMS) -> Counter[str]:
     """What a sweep does about lapses once a scan's hour has come."""
-    sweep = Sweep(health.engine, systems, lambda _job: None)
+    sweep = Sweep(health.engine, systems, STANDARD, lambda _job: None)
     after: int | None = 0
     while after is not None:
         after = sweep.reconsider(after)
     owed = [each["id"] for each in health.rows(lapse, decided_at=None)]
     with health.engine.begin() as conn:
-        return enrolling.enrol_lapses(conn, owed, systems, NOW + DAY)
+        return enrolling.enrol_lapses(conn, owed, systems, STANDARD, NOW + DAY)
 
 
 def test_a_patients_most_urgent_lapse_is_enrolled_however_their_events_are_cut(health: Lakeside) -> None:
@@ -185,7 +186,7 @@ def test_a_patients_most_urgent_lapse_is_enrolled_however_their_events_are_cut(h
 
     with health.engine.begin() as conn:
         for each in sorted(lapses, key=lambda each: -each["priority"]):
-            enrolling.enrol_lapses(conn, [each["id"]], SYSTEMS, NOW)
+            enrolling.enrol_lapses(conn, [each["id"]], SYSTEMS, STANDARD, NOW)
 
     most_urgent = {
         patient_id: min((each["priority"], each["id"]) for each in lapses if each["patient_id"] == patient_id)[1]
@@ -291,7 +292,7 @@ def test_a_new_lapse_after_a_return_starts_again(health: Lakeside) -> None:
 def test_the_sweep_decides_about_lapses_whose_event_was_lost(health: Lakeside) -> None:
     health.lapsed(3)
     found = health.notice()
-    sweep = Sweep(health.engine, SYSTEMS, lambda _job: None)
+    sweep = Sweep(health.engine, SYSTEMS, STANDARD, lambda _job: None)
 
     with reading(health.engine) as conn:
         early = enrolling.undecided(conn, NOW - timedelta(seconds=1))

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 from lakeside import NOW, news_of, take
+from rulebooks import STANDARD
 from welcome_back import SYSTEMS, Lakeside
 
 from domain.ledger import choices, claims
@@ -60,7 +61,9 @@ def test_after_a_booking_no_claim_takes_a_touch(health: Lakeside, number: str) -
     ids = [each["id"] for each in health.rows(touch)]
 
     with health.engine.begin() as conn:
-        result = claims.claim(conn, ids, channel="sms", system="phone", systems=SYSTEMS, now=NOW + 10 * DAY)
+        result = claims.claim(
+            conn, ids, channel="sms", system="phone", systems=SYSTEMS, rules=STANDARD, now=NOW + 10 * DAY
+        )
 
     assert result == claims.Claim()
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from household import NOW
 from practice import SYSTEMS, Practice
+from rulebooks import STANDARD
 from sqlalchemy import Connection, Engine, event, text
 
 from domain.ledger import agenda, claims, dispatching, enrolling, finishes, outbox, touches
@@ -89,7 +90,7 @@ def take_due(conn: Connection) -> None:
 
 def claim(conn: Connection) -> None:
     ids = conn.scalars(text("SELECT id FROM touch WHERE state = 'planned' AND due_at <= :now"), {"now": NOW}).all()
-    claims.claim(conn, ids, channel="sms", system="phone", systems=SYSTEMS, now=NOW)
+    claims.claim(conn, ids, channel="sms", system="phone", systems=SYSTEMS, rules=STANDARD, now=NOW)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from interleaving import behind, unhurried
 from lakeside import NOW, visit_of
+from rulebooks import STANDARD
 from sqlalchemy import Connection, Engine, select, update
 from waiting import DEADLINE
 from welcome_back import SYSTEMS, Lakeside
@@ -59,7 +60,7 @@ def returns(conn: Connection, health: Lakeside, number: str) -> None:
 
 
 def is_reviewed(conn: Connection, _health: Lakeside, _number: str) -> None:
-    assert reviews.review(conn, SYSTEMS, REVIEW) == 1
+    assert reviews.review(conn, SYSTEMS, STANDARD, REVIEW) == 1
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_an_opt_out_committed_while_an_enrolment_waited_leaves_nobody_enrolled(
 
     def enrol() -> dict[str, int]:
         with ledger.begin() as conn:
-            return dict(enrolling.enrol_lapses(conn, [found], SYSTEMS, NOW))
+            return dict(enrolling.enrol_lapses(conn, [found], SYSTEMS, STANDARD, NOW))
 
     with ledger.begin() as first:
         opts_out(first, health, "")
@@ -158,7 +159,7 @@ def test_an_enrolment_made_while_a_stop_waited_is_ended_by_it(ledger: Engine, he
             opts_out(conn, health, "")
 
     with ledger.begin() as first:
-        enrolling.enrol_lapses(first, [found], SYSTEMS, NOW)
+        enrolling.enrol_lapses(first, [found], SYSTEMS, STANDARD, NOW)
         with behind(ledger, first, stop) as stopping:
             first.commit()
             stopping.result(timeout=DEADLINE)

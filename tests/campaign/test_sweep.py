@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 from lakeside import NOW
+from rulebooks import STANDARD
 from sqlalchemy import Connection, Engine, func, select
 
 from domain.jobs import Job
@@ -35,7 +36,7 @@ def test_what_one_part_mended_is_kept_where_the_next_fails(ledger: Engine, monke
     monkeypatch.setattr(finishes, "reap", reap)
     monkeypatch.setattr(touches, "expire", expire)
     with pytest.raises(RuntimeError):
-        Sweep(ledger, {}, keep).run(NOW)
+        Sweep(ledger, {}, STANDARD, keep).run(NOW)
 
     with reading(ledger) as conn:
         assert conn.scalar(select(func.count()).select_from(events)) == 1
@@ -54,7 +55,7 @@ def test_receipts_of_unknown_attempts_do_not_hide_those_behind_them(
             )
         ]
     hinted: list[Sequence[int]] = []
-    sweep = Sweep(ledger, {}, lambda job: hinted.append(job.ids))
+    sweep = Sweep(ledger, {}, STANDARD, lambda job: hinted.append(job.ids))
 
     for _ in range(4):
         sweep.run(NOW + 2 * FORGOTTEN)

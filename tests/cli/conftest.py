@@ -28,6 +28,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "SMS_URL",
         "SMTP_HOST",
         "PUBLIC_URL",
+        "RULES",
     ):
         monkeypatch.delenv(f"REACTIVATE_{name}", raising=False)
     key = base64.b64encode(bytes(32)).decode()

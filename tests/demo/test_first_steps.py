@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from click.testing import CliRunner
+from rulebooks import STANDARD
 from sqlalchemy import func, select
 
 from domain.ledger.enrolling import enrol_lapses, undecided
@@ -60,6 +61,6 @@ def test_lapses_noticed_before_a_channel_is_set_up_are_enrolled_once_one_is(tmp_
         with parts.engine.begin() as conn:
             waiting = undecided(conn, later)
             assert len(waiting) == 1
-            enrol_lapses(conn, waiting, {"sms": "phone"}, later)
+            enrol_lapses(conn, waiting, {"sms": "phone"}, STANDARD, later)
         with reading(parts.engine) as conn:
             assert conn.scalar(select(func.count()).select_from(enrolment)) == 1

@@ -11,7 +11,7 @@ import pytest
 from channels.kit.discovery import discover
 from domain.ledger.audit import PROMISES
 from ops.cli.main import main
-from ops.reference import BEGIN, END, PAGE, with_table
+from ops.reference import BEGIN, END, PAGE, RULES_BEGIN, RULES_END, RULES_PAGE, with_rules, with_table
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
@@ -26,6 +26,14 @@ def test_the_table_of_settings_is_the_one_the_code_makes() -> None:
     assert BEGIN in page
     assert END in page
     assert with_table(page) == page, "run `python -m ops.reference`"
+
+
+def test_the_tables_of_rules_are_those_the_system_goes_by() -> None:
+    page = RULES_PAGE.read_text(encoding="utf-8")
+
+    assert RULES_BEGIN in page
+    assert RULES_END in page
+    assert with_rules(page) == page, "run `python -m ops.reference`"
 
 
 def test_every_variable_the_code_reads_is_in_the_table() -> None:

@@ -6,15 +6,19 @@ import ast
 import inspect
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+from rulebooks import STANDARD, rules_from
 from sqlalchemy import Engine, update
 
-from domain.ledger import audit_books, audit_calls, audit_sends, store
+from domain.ledger import audit_books, audit_calls, audit_sends, audit_terms, store
 from domain.ledger.attempts import attempt
 from domain.ledger.audit import PROMISES, audit, breaches
 from domain.ledger.audit_books import conservation_gap
+from domain.ledger.audit_terms import Declared
 from domain.ledger.findings import Finding
+from domain.rules.limits import AtMost, Week
 from tests.measuring.books import DAY, NOON, Books
 from tests.measuring.planted import (
     NOW,
@@ -173,6 +177,114 @@ def test_an_attempt_without_a_known_call_counts_from_its_claim(books: Books) -> 
     assert found(books) == {"outside_hours": 1}
 
 
+def declared(tmp_path: Path, text: str) -> Declared:
+    return rules_from(tmp_path, f"override:\n{text}").declared
+
+
+@pytest.mark.parametrize(
+    ("at", "states", "breaches"),
+    [
+        # in New York: Wednesday 18:30, Sunday 13:00, Wednesday 9:30, Saturday 17:30
+        (datetime(2031, 3, 5, 23, 30, tzinfo=UTC), None, 0),
+        (datetime(2031, 3, 5, 23, 30, tzinfo=UTC), "RI", 1),
+        (datetime(2031, 3, 2, 18, tzinfo=UTC), "CO,FL", 0),
+        (datetime(2031, 3, 2, 18, tzinfo=UTC), "CO,AL", 1),
+        (datetime(2031, 3, 2, 18, tzinfo=UTC), "LA", 1),
+        (datetime(2031, 3, 2, 18, tzinfo=UTC), "MS", 1),
+        (datetime(2031, 3, 5, 14, 30, tzinfo=UTC), "TX", 0),
+        (datetime(2031, 3, 5, 14, 30, tzinfo=UTC), "KY", 1),
+        (datetime(2031, 3, 1, 22, 30, tzinfo=UTC), "RI", 1),
+        # noon of Independence Day, of the Monday Juneteenth of 2033 is observed on, and of no holiday
+        (datetime(2031, 7, 4, 16, tzinfo=UTC), None, 1),
+        (datetime(2033, 6, 20, 16, tzinfo=UTC), None, 1),
+        (datetime(2031, 6, 20, 16, tzinfo=UTC), None, 0),
+    ],
+)
+def test_a_call_is_judged_by_the_hours_of_its_states_and_by_the_holidays(
+    books: Books, at: datetime, states: str | None, breaches: int
+) -> None:
+    who = books.person()
+    books.sent(who, books.enrol(who), at, states=states)
+
+    assert found(books).get("outside_hours", 0) == breaches
+
+
+def test_what_an_organisation_widened_is_no_breach_and_what_it_narrowed_breaks_nothing_sent_before(
+    books: Books, tmp_path: Path
+) -> None:
+    early, holiday, late = books.person(), books.person(), books.person()
+    # Tuesday at 8:30, Independence Day at noon, Tuesday at 19:30
+    books.sent(early, books.enrol(early), datetime(2031, 3, 4, 13, 30, tzinfo=UTC))
+    books.sent(holiday, books.enrol(holiday), datetime(2031, 7, 4, 16, tzinfo=UTC))
+    books.sent(late, books.enrol(late), datetime(2031, 3, 5, 0, 30, tzinfo=UTC))
+    own = declared(
+        tmp_path,
+        """
+  - {row: hours.default, limit: {week: {mon-sun: 08:00-18:00}}}
+  - {row: hours.holidays, limit: {quiet_days: {}}}
+""",
+    )
+
+    counts = [
+        {each.promise: each.count for each in audit(books.conn, NOW, told)}["outside_hours"] for told in ({}, own)
+    ]
+
+    assert counts == [2, 0]
+
+
+def test_a_cap_an_organisation_raised_is_judged_by_its_own_figure(books: Books, tmp_path: Path) -> None:
+    who = books.person()
+    enrolment_id = books.enrol(who)
+    for hours in (0, 1, 2):
+        books.sent(who, enrolment_id, NOON + timedelta(hours=hours))
+    by = "acknowledged_by: Jo Doe, acknowledged_on: 2030-10-01, reason: consent"
+    own = declared(
+        tmp_path,
+        f"""
+  - {{row: caps.person.day, {by}, limit: {{at_most: 2, hours: 24}}}}
+  - {{row: caps.contact.day, {by}, limit: {{at_most: 2, hours: 24}}}}
+""",
+    )
+
+    counts = [{each.promise: each.count for each in audit(books.conn, NOW, told)}["over_cap"] for told in ({}, own)]
+
+    assert counts == [4, 2]
+
+
+def test_a_states_cap_is_judged_where_an_organisation_may_write_more_often(books: Books, tmp_path: Path) -> None:
+    bound, free = books.person(), books.person()
+    for who, states in ((bound, "CO,FL"), (free, "CO")):
+        enrolment_id = books.enrol(who)
+        for hours in (0, 1, 2, 3):
+            books.sent(who, enrolment_id, NOON + timedelta(hours=hours), states=states)
+    by = "acknowledged_by: Jo Doe, acknowledged_on: 2030-10-01, reason: consent"
+    rows = [f"  - {{row: {each}, {by}, limit: {{at_most: 9, hours: 24}}}}\n" for each in audit_terms.CAPS]
+    own = declared(tmp_path, "".join(rows))
+
+    (finding,) = (each for each in audit(books.conn, NOW, own) if each.promise == "over_cap")
+
+    assert finding.count == 2
+    assert {sample.partition(": ")[2] for sample in finding.samples} == {
+        "more than 3 to one patient in 24 h in FL",
+        "more than 3 to one contact point in 24 h in FL",
+    }
+
+
+def test_the_figures_of_the_audit_are_those_of_the_tables() -> None:
+    """Written down twice on purpose: this says which of them somebody changed alone."""
+    rows = {row.id: row.limit for row in STANDARD.rows()}
+    weeks = {row_id: limit.windows for row_id, limit in rows.items() if isinstance(limit, Week)}
+    law = weeks["hours.us"]
+
+    differing = [row_id for row_id, windows in weeks.items() if audit_terms._HOURS.get(row_id, law) != windows]
+
+    assert differing == []
+    caps = {**audit_terms.CAPS, **{rule: term for rule, (term, _) in audit_terms.STATE_CAPS.items()}}
+    assert {row_id: AtMost(term.back, term.window) for row_id, term in caps.items()} == {
+        row_id: limit for row_id, limit in rows.items() if isinstance(limit, AtMost)
+    }
+
+
 def test_the_conservation_gap_counts_enrolments_only(books: Books) -> None:
     a_live_enrolment_with_nothing_ahead(books)
     a_reply_in_no_known_state(books)
@@ -181,10 +293,10 @@ def test_the_conservation_gap_counts_enrolments_only(books: Books) -> None:
 
 
 def test_the_audit_shares_no_rule_with_the_code_it_judges() -> None:
-    judged = {"guard", "caps", "quiet_hours", "templates", "cadence", "claims", "finishes"}
+    judged = {"guard", "caps", "quiet_hours", "quiet_days", "rulebook", "templates", "cadence", "claims", "finishes"}
     imported = {
         part
-        for module in (audit_calls, audit_sends, audit_books)
+        for module in (audit_calls, audit_sends, audit_books, audit_terms)
         for node in ast.walk(ast.parse(inspect.getsource(module)))
         if isinstance(node, ast.ImportFrom) and node.module is not None
         for part in (node.module.rpartition(".")[2], *(alias.name for alias in node.names))

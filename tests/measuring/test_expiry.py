@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from rulebooks import STANDARD
 from sqlalchemy import Engine, select
 
 from domain.ledger import claims, pauses, touches
@@ -42,7 +43,9 @@ def book(books: Books, who: Person) -> None:
 
 
 def claimed(books: Books, touch_id: int, at: datetime = NOON) -> claims.Claim:
-    return claims.claim(books.conn, [touch_id], channel="sms", system="phone", systems={"sms": "phone"}, now=at)
+    return claims.claim(
+        books.conn, [touch_id], channel="sms", system="phone", systems={"sms": "phone"}, rules=STANDARD, now=at
+    )
 
 
 def told_of(books: Books, who: Person, touch_id: int, at: datetime) -> str:
@@ -65,7 +68,9 @@ def test_a_touch_whose_appointment_outlasts_it_expires_and_says_so(books: Books)
 
     assert decided.nevers == [(touch_id, "expired")]
     assert standing(books, touch_id) == ("expired", "expired")
-    assert told_of(books, who, touch_id, NOON).endswith("expired while it waited: an appointment is ahead")
+    assert told_of(books, who, touch_id, NOON).endswith(
+        "expired while it waited: an appointment is ahead (rule house.booked)"
+    )
 
 
 @pytest.mark.parametrize("found_by", ["claim", "sweep"])
@@ -81,7 +86,9 @@ def test_a_pause_that_lasts_to_the_end_is_told_whoever_finds_it_first(books: Boo
         touches.expire(books.conn, NOON + 11 * MINUTE)
 
     assert standing(books, touch_id) == ("expired", "expired")
-    assert told_of(books, who, touch_id, NOON + HOUR).endswith("expired while it waited: the channel is paused")
+    assert told_of(books, who, touch_id, NOON + HOUR).endswith(
+        "expired while it waited: the channel is paused (rule house.expired)"
+    )
 
 
 @pytest.mark.parametrize("reason", sorted(WAITS))
@@ -91,7 +98,9 @@ def test_every_wait_can_be_told_as_what_it_expired_of(books: Books, reason: str)
 
     touches.expire(books.conn, NOON + MINUTE)
 
-    assert told_of(books, who, touch_id, NOON + HOUR).endswith(f"expired while it waited: {WAITS[reason]}")
+    assert told_of(books, who, touch_id, NOON + HOUR).endswith(
+        f"expired while it waited: {WAITS[reason]} (rule house.expired)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,4 +114,6 @@ def test_an_outage_is_not_blamed_on_a_wait(books: Books, reason: str | None, due
 
     touches.expire(books.conn, NOON + 5 * DAY)
 
-    assert told_of(books, who, touch_id, NOON + 6 * DAY).endswith(f"not sent: {REASONS['expired']}")
+    assert told_of(books, who, touch_id, NOON + 6 * DAY).endswith(
+        f"not sent: {REASONS['expired']} (rule house.expired)"
+    )

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from household import NOW, Household, add, count, plan_touch, row, rows, send, settle_in
+from rulebooks import STANDARD
 from sqlalchemy import Engine, event
 
 from domain.ledger import finishes, receipts, settling
@@ -202,7 +203,9 @@ def test_what_was_accepted_and_did_not_arrive_is_not_sent_again_and_the_cadence_
     )
     assert [each["id"] for each in rows(ledger, touch)] == before
     with ledger.begin() as conn:
-        made = claim(conn, [first, following], channel="sms", system="phone", systems={"sms": "phone"}, now=later)
+        made = claim(
+            conn, [first, following], channel="sms", system="phone", systems={"sms": "phone"}, rules=STANDARD, now=later
+        )
     assert [each.touch_id for each in made.claimed] == [following]
 
 

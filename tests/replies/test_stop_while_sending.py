@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from household import NOW, Household, add, enrol, meet, plan_touch, rows, send
+from rulebooks import STANDARD
 from sqlalchemy import Engine, select
 
 from domain.ledger import replies
@@ -52,7 +53,7 @@ def _settle_more(ledger: Engine, vault: Vault, household: Household) -> dict[str
 
 def _claim(ledger: Engine, ids: list[int]) -> set[int]:
     with ledger.begin() as conn:
-        result = claim(conn, ids, channel="sms", system="phone", systems=_SYSTEMS, now=NOW)
+        result = claim(conn, ids, channel="sms", system="phone", systems=_SYSTEMS, rules=STANDARD, now=NOW)
     return {each.touch_id for each in result.claimed}
 
 

@@ -9,9 +9,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rulebooks import DEFAULT_HOURS, STANDARD
 
 from domain.rules.cadence import Cadence, Planned, from_definition, plan, reminder, review_after
-from domain.rules.quiet_hours import is_allowed
+from domain.rules.quiet_hours import Hours, is_allowed
 from domain.rules.vocabulary import TouchKind
 
 DENVER = "America/Denver"
@@ -27,12 +28,14 @@ CADENCE = Cadence(
     reminder_every_months=4,
     reminders=3,
 )
+WITHOUT_HOLIDAYS = Hours(DEFAULT_HOURS.weekdays)
 
 
 def planned(**changes: Any) -> list[Planned]:
     told: dict[str, Any] = {
         "start": START,
         "zone": DENVER,
+        "hours": DEFAULT_HOURS,
         "reachable": ("email", "sms"),
         "preferred": None,
         "draw": 0.0,
@@ -110,17 +113,33 @@ def test_the_draw_picks_the_time_of_day(draw: float, at: time) -> None:
 def test_no_touch_is_due_before_the_enrolment_nor_later_than_a_day_after_its_offset(
     start: datetime, zone: str, draw: float
 ) -> None:
-    found = planned(start=start, zone=zone, draw=draw)
+    found = planned(start=start, zone=zone, draw=draw, hours=WITHOUT_HOLIDAYS)
 
+    # an hour sooner where the clocks went on, and an hour and a half where a Sunday's enrolment waited for its noon
     assert all(
-        offset * DAY - timedelta(hours=1) <= each.due_at - start <= (offset + 1) * DAY + timedelta(hours=3)
+        offset * DAY - timedelta(hours=2.5) <= each.due_at - start <= (offset + 1) * DAY + timedelta(hours=3)
         for offset, each in zip(CADENCE.offsets, found, strict=True)
     )
     assert found[0].due_at >= start
-    assert all(is_allowed(each.due_at, [zone]) for each in found)
+    assert all(is_allowed(each.due_at, [zone], WITHOUT_HOLIDAYS) for each in found)
     on_sundays = {local(each, zone).time() for each in found if local(each, zone).weekday() == SUNDAY}
     assert on_sundays <= {time(12), *CADENCE.send_at}
     assert {local(each, zone).time() for each in found if local(each, zone).weekday() != SUNDAY} <= set(CADENCE.send_at)
+
+
+def test_no_touch_is_planned_on_a_holiday_nor_on_a_sunday_where_the_state_forbids_it() -> None:
+    # a Tuesday in Alabama; ten days later it is Christmas Day, and thirty days later a Thursday
+    start = datetime(2026, 12, 15, 15, tzinfo=UTC)
+    # ten days later it is a Sunday
+    sunday = start + 9 * DAY
+
+    hours = STANDARD.in_force(None, ["AL"]).hours
+    found = [planned(start=each, zone="America/Chicago", hours=hours)[1] for each in (start, sunday)]
+
+    assert [local(each, "America/Chicago") for each in found] == [
+        datetime(2026, 12, 26, 9, tzinfo=ZoneInfo("America/Chicago")),
+        datetime(2027, 1, 4, 9, tzinfo=ZoneInfo("America/Chicago")),
+    ]
 
 
 def test_the_review_comes_a_month_after_the_last_touch() -> None:
@@ -130,7 +149,9 @@ def test_the_review_comes_a_month_after_the_last_touch() -> None:
 def test_a_reminder_comes_calendar_months_later_at_the_patients_time_of_day() -> None:
     after = datetime(2026, 10, 31, 20, tzinfo=UTC)
 
-    found = reminder(CADENCE, 0, after=after, zone=DENVER, reachable=("sms", "email"), preferred=None, draw=0.9)
+    found = reminder(
+        CADENCE, 0, after=after, zone=DENVER, hours=DEFAULT_HOURS, reachable=("sms", "email"), preferred=None, draw=0.9
+    )
 
     assert (found.kind, found.step) == (TouchKind.REMINDER, 5)
     assert local(found) == datetime(2027, 2, 28, 15, tzinfo=ZoneInfo(DENVER))
@@ -138,7 +159,16 @@ def test_a_reminder_comes_calendar_months_later_at_the_patients_time_of_day() ->
 
 def test_reminders_go_on_alternating_where_the_cadence_stopped() -> None:
     found = [
-        reminder(CADENCE, nth, after=START, zone=DENVER, reachable=("sms", "email"), preferred="email", draw=0)
+        reminder(
+            CADENCE,
+            nth,
+            after=START,
+            zone=DENVER,
+            hours=DEFAULT_HOURS,
+            reachable=("sms", "email"),
+            preferred="email",
+            draw=0,
+        )
         for nth in range(3)
     ]
 

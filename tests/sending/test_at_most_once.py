@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 from household import NOW, StoppedClock, row, rows
 from practice import SYSTEMS, Desk, Person, Practice, Provider
+from rulebooks import STANDARD
 from sqlalchemy import Engine
 
 from channels.kit.contract import Outcome, OutcomeKind, Outgoing
@@ -27,7 +28,13 @@ def claim(ledger: Engine, *people: Person, now: datetime = NOW) -> list[Claimed]
     """Claim only: what a process that dies right afterwards leaves behind."""
     with ledger.begin() as conn:
         return claims.claim(
-            conn, [each.touch for each in people], channel="sms", system="phone", systems=SYSTEMS, now=now
+            conn,
+            [each.touch for each in people],
+            channel="sms",
+            system="phone",
+            systems=SYSTEMS,
+            rules=STANDARD,
+            now=now,
         ).claimed
 
 

@@ -13,6 +13,7 @@ import pytest
 from household import NOW, row, rows
 from interleaving import behind, unhurried
 from practice import SYSTEMS, Person, Practice
+from rulebooks import STANDARD
 from sqlalchemy import Connection, Engine
 from waiting import DEADLINE
 
@@ -44,7 +45,7 @@ def practice(ledger: Engine, vault: Vault) -> Practice:
 
 
 def claim_on(conn: Connection, *ids: int, now: datetime = NOW) -> Claim:
-    return claims.claim(conn, ids, channel="sms", system="phone", systems=SYSTEMS, now=now)
+    return claims.claim(conn, ids, channel="sms", system="phone", systems=SYSTEMS, rules=STANDARD, now=now)
 
 
 def claim(ledger: Engine, *ids: int, now: datetime = NOW) -> Claim:
@@ -228,7 +229,7 @@ def test_a_mail_sent_while_the_claim_of_a_text_waited_counts_for_the_patient(
     mail = practice.plan(who.id, who.enrolment, step=1, channel="email")
 
     with ledger.begin() as first:
-        mailed = claims.claim(first, [mail], channel="email", system="email", systems=SYSTEMS, now=NOW)
+        mailed = claims.claim(first, [mail], channel="email", system="email", systems=SYSTEMS, rules=STANDARD, now=NOW)
         with behind(ledger, first, lambda: claim(ledger, who.touch)) as second:
             first.commit()
             made = second.result(timeout=DEADLINE)

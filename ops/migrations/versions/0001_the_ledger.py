@@ -561,6 +561,7 @@ def upgrade() -> None:
         sa.Column("provider_ref", sa.String(length=128), nullable=True),
         sa.Column("error_code", sa.String(length=32), nullable=True),
         sa.Column("zones", sa.String(length=2000), nullable=False),
+        sa.Column("states", sa.String(length=400), nullable=True),
         sa.Column("needs_person", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["contact_point_id"], ["contact_point.id"], name=op.f("fk_attempt_contact_point_id")),
         sa.ForeignKeyConstraint(["patient_id"], ["patient.id"], name=op.f("fk_attempt_patient_id")),
@@ -606,6 +607,7 @@ def upgrade() -> None:
         sa.Column("what", sa.String(length=16), nullable=False),
         sa.Column("reason", sa.String(length=48), nullable=True),
         sa.Column("until", Instant, nullable=True),
+        sa.Column("rule", sa.String(length=48), nullable=True),
         sa.ForeignKeyConstraint(["touch_id"], ["touch.id"], name=op.f("fk_touch_event_touch_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_touch_event")),
     )
