@@ -1,25 +1,41 @@
-"""Campaign files: checked line by line, then started as an immutable version."""
+"""Campaign files: checked line by line, then started as an immutable version whose every text is released."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, time
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from sqlalchemy import Engine, select
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from sqlalchemy import Connection, Engine, select
 
 from channels.kit.discovery import discover
-from domain.ledger import campaigns
+from domain.ledger import campaigns, releases, texts
 from domain.ledger.campaigns import Running
 from domain.ledger.organisations import organisation
+from domain.ledger.releases import ReleaseError, Version
+from domain.ledger.texts import ChangedTextError, VersionNews
 from domain.rules.quiet_hours import DEFAULT_HOURS
-from domain.rules.templates import Template, problems
-from domain.rules.vocabulary import Segment, ServiceLine, TouchKind
-from ops.runtime.yamlfile import read_yaml
+from domain.rules.templates import ANY_STEP, Template
+from domain.rules.vocabulary import Role, Segment, ServiceLine, TouchKind
+from ops.runtime.yamlfile import FileProblems, Places, Problem, read_yaml_with_places
+from producers.lexicon import form_file, lexicon
+from producers.templates import (
+    KEY,
+    SHIPPED,
+    TemplateEntry,
+    TemplateFileError,
+    TextEntry,
+    checksum,
+    judge_text,
+    placed,
+    read_library,
+)
 
 
 class CampaignError(Exception):
@@ -44,13 +60,9 @@ class ReminderEntry(_Strict):
     at_most: Annotated[int, Field(ge=0, le=6)] = 3
 
 
-class TemplateEntry(_Strict):
-    """One text; `segment` and `step_kind` narrow where it is used."""
+class InlineEntry(TextEntry):
+    """One text written in the campaign file itself; `segment` and `step_kind` narrow where it is used."""
 
-    channel: str
-    language: Annotated[str, Field(pattern="^[a-z]{2}$")]
-    body: Annotated[str, Field(min_length=20, max_length=5000)]
-    subject: Annotated[str, Field(min_length=3, max_length=150)] | None = None
     segment: Segment | None = None
     step_kind: Literal["outreach", "reminder"] | None = None
 
@@ -60,13 +72,6 @@ class TemplateEntry(_Strict):
         if channel not in discover():
             raise ValueError(f"no such channel; there are {', '.join(discover())}")
         return channel
-
-    @model_validator(mode="after")
-    def _is_usable(self) -> TemplateEntry:
-        found = problems(self.template())
-        if found:
-            raise ValueError("; ".join(found))
-        return self
 
     def template(self) -> Template:
         """As the rules see it."""
@@ -91,7 +96,13 @@ class CampaignFile(_Strict):
     cadence: Annotated[tuple[Annotated[int, Field(ge=0, le=365)], ...], Field(min_length=1, max_length=6)]
     graduate_after_days: Annotated[int, Field(ge=7, le=90)] = 30
     reminder: ReminderEntry = ReminderEntry()
-    templates: Annotated[tuple[TemplateEntry, ...], Field(min_length=1)]
+    languages: Annotated[tuple[str, ...], Field(min_length=1)] = tuple(form_file().languages)
+    """In which everybody must find words; English is always one of them."""
+    library: Path | None = None
+    """File or folder of templates, beside this file; without it, the library that comes with the system."""
+    use: tuple[Annotated[str, Field(pattern=f"^{KEY}@[0-9]{{1,4}}$")], ...] = ()
+    """Templates of the library, each as key@version."""
+    templates: tuple[InlineEntry, ...] = ()
 
     @field_validator("channels")
     @classmethod
@@ -116,54 +127,175 @@ class CampaignFile(_Strict):
             raise ValueError("touches must be in order and at least 7 days apart")
         return days
 
-    @model_validator(mode="after")
-    def _has_words_for_everyone(self) -> CampaignFile:
-        missing = [
-            f"{channel}, segment {segment.value}, {kind.value}"
-            for channel in self.channels
-            for segment in self.audience.segments
-            for kind in (TouchKind.OUTREACH, TouchKind.REMINDER)
-            if not any(
-                each.channel == channel
-                and each.language == "en"
-                and each.segment in {None, segment}
-                and each.step_kind in {None, kind.value}
-                for each in self.templates
-            )
-        ]
-        if missing:
-            raise ValueError(
-                f"no English template for {missing[0]}" + (f" (and {len(missing) - 1} more)" if missing[1:] else "")
-            )
-        return self
-
     def definition(self) -> dict[str, Any]:
         """What the ledger keeps of it."""
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json", exclude={"library"})
+
+    def inline(self) -> VersionNews | None:
+        """Its own texts, under the key `campaign:NAME`; a change of them is a new version."""
+        texts = tuple(each.template() for each in self.templates)
+        return VersionNews(f"campaign:{self.campaign}", None, checksum(texts), texts) if texts else None
 
 
-def read_campaign(path: Path) -> CampaignFile:
-    """Read and check a campaign file.
+@dataclass(frozen=True, slots=True)
+class ReadCampaign:
+    """A campaign file that nothing is wrong with, and the templates it uses."""
+
+    file: CampaignFile
+    news: tuple[VersionNews, ...]
+
+
+def read_campaign(path: Path) -> ReadCampaign:
+    """Read and check a campaign file, its texts and those it uses included.
 
     Raises:
         FileProblems: every problem with its line, field and reason.
     """
-    return read_yaml(path, CampaignFile)
+    file, places = read_yaml_with_places(path, CampaignFile)
+    problems = [
+        placed(places, ("templates", nth), finding)
+        for nth, each in enumerate(file.templates)
+        for finding in judge_text(each)
+    ]
+    used = list(_used(path, file, places, problems))
+    inline = file.inline()
+    news = (*(entry.news() for entry in used), *([inline] if inline else []))
+    problems += (places.problem((), reason) for reason in (*_twice(news), *_missing(file, news)))
+    if problems:
+        raise FileProblems(path, sorted(problems, key=lambda problem: problem.line))
+    return ReadCampaign(file, news)
 
 
-def start_campaign(engine: Engine, path: Path, organisation_key: str | None, now: datetime) -> tuple[Running, bool]:
+def _used(path: Path, file: CampaignFile, places: Places, problems: list[Problem]) -> Iterator[TemplateEntry]:
+    """The library's templates that a campaign uses; those that cannot be used are noted as problems."""
+    if not file.use:
+        return
+    try:
+        library = read_library(SHIPPED if file.library is None else path.parent / file.library)
+    except TemplateFileError as error:
+        problems.append(places.problem(("library",), str(error)))
+        return
+    for nth, name in enumerate(file.use):
+        try:
+            entry = library.find(name)
+        except TemplateFileError as error:
+            problems.append(places.problem(("use", nth), str(error)))
+            continue
+        wrong = sum(each.template == name for each in library.judged)
+        if wrong:
+            told = f"{name} has {wrong} findings: `reactivate template check {library.path}` tells them"
+            problems.append(places.problem(("use", nth), told))
+        yield entry
+
+
+def _twice(news: Sequence[VersionNews]) -> Iterator[str]:
+    """Slots for which two templates have a text: nobody could say which one a patient gets."""
+    taken: dict[tuple[Any, ...], str] = {}
+    for each in news:
+        for text in each.texts:
+            slot = (text.channel, text.language, text.segment, text.step_kind, text.step)
+            other = taken.setdefault(slot, each.key)
+            if other != each.key:
+                yield f"{other} and {each.key} both have the text for {_told(slot)}: use one of them"
+                return
+        if len({(t.channel, t.language, t.segment, t.step_kind, t.step) for t in each.texts}) < len(each.texts):
+            yield f"{each.key} has two texts for the same channel, language, segment and step"
+
+
+def _missing(file: CampaignFile, news: Sequence[VersionNews]) -> Iterator[str]:
+    """What is missing for everybody in the audience to find words in every language, at every step."""
+    texts = [text for each in news for text in each.texts]
+    outreach = [(TouchKind.OUTREACH.value, step) for step in range(len(file.cadence))]
+    missing = [
+        f"{_LANGUAGES.get(language, language)} template for {channel}, segment {segment.value}, {kind}"
+        for language in dict.fromkeys(("en", *file.languages))
+        for channel in file.channels
+        for segment in file.audience.segments
+        for kind, step in (*outreach, (TouchKind.REMINDER.value, len(outreach)))
+        if not any(
+            (text.channel, text.language) == (channel, language)
+            and text.segment in {"", segment.value}
+            and text.step_kind in {"", kind}
+            and text.step in {ANY_STEP, step}
+            for text in texts
+        )
+    ]
+    if missing:
+        yield f"no {missing[0]}" + (f" (and {len(missing) - 1} more)" if missing[1:] else "")
+
+
+_LANGUAGES = {"en": "English", "es": "Spanish"}
+
+
+def _told(slot: tuple[Any, ...]) -> str:
+    channel, language, segment, kind, step = slot
+    return f"{channel} in {language}, {segment or 'any segment'}, {kind or 'any'} {'' if step < 0 else step}".strip()
+
+
+def start_campaign(
+    engine: Engine,
+    path: Path,
+    organisation_key: str | None,
+    now: datetime,
+    released_by: Mapping[Role, str] | None = None,
+) -> tuple[Running, bool]:
     """Start a campaign file for an organisation; and whether it was new.
+
+    With `released_by`, its texts are released by these people in one go.
 
     Raises:
         FileProblems: the file is not right; nothing was changed.
-        CampaignError: no such organisation, or several and none named.
+        CampaignError: no such organisation, or several and none named; or a text of it is not released.
     """
-    definition = read_campaign(path).definition()
+    read = read_campaign(path)
+    definition = read.file.definition()
     checksum = hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()
     with engine.begin() as conn:
-        found = {row.key: row.id for row in conn.execute(select(organisation.c.key, organisation.c.id))}
-        key = organisation_key or (next(iter(found)) if len(found) == 1 else "")
-        if key not in found:
-            known = ", ".join(sorted(found)) or "none yet: import an organisation first"
-            raise CampaignError(f"name the organisation of the campaign with --organisation (there are: {known})")
-        return campaigns.start(conn, found[key], definition, checksum, now)
+        organisation_id = organisation_of(conn, organisation_key)
+        try:
+            used = [texts.record(conn, organisation_id, news, now) for news in read.news]
+            release_all(conn, used, released_by or {}, now)
+        except (ChangedTextError, ReleaseError) as error:
+            raise CampaignError(str(error)) from None
+        held = [
+            each for each in releases.versions(conn, organisation_id) if each.id in used and each.state != "released"
+        ]
+        if held:
+            raise CampaignError(_not_released(held, path))
+        return campaigns.start(conn, organisation_id, definition, checksum, used, now)
+
+
+def organisation_of(conn: Connection, key: str | None) -> int:
+    """The organisation of this key; without one, the only one there is.
+
+    Raises:
+        CampaignError: there is none, or several and none named.
+    """
+    found = {row.key: row.id for row in conn.execute(select(organisation.c.key, organisation.c.id))}
+    key = key or (next(iter(found)) if len(found) == 1 else "")
+    if key not in found:
+        known = ", ".join(sorted(found)) or "none yet: import an organisation first"
+        raise CampaignError(f"name the organisation of the campaign with --organisation (there are: {known})")
+    return int(found[key])
+
+
+def release_all(conn: Connection, versions: Sequence[int], people: Mapping[Role, str], now: datetime) -> None:
+    """Record that these people release these versions, whose texts the lexicon found nothing wrong with.
+
+    Raises:
+        ReleaseError: one of them may not.
+    """
+    for version_id in versions:
+        for role, who in people.items():
+            releases.release(conn, version_id, who=who, role=role, lexicon=lexicon().version, now=now)
+
+
+def _not_released(held: Sequence[Version], path: Path) -> str:
+    first = held[0]
+    others = f" (and {len(held) - 1} more)" if held[1:] else ""
+    if first.state == "recalled":
+        return f"{first.name} was recalled{others}: use, or write, a newer version of it"
+    how = f" --from {path}" if first.key.startswith("campaign:") else ""
+    command = f"reactivate template release {first.name}{how} --as NAME --role ROLE"
+    at_once = "--released-by marketing=NAME --released-by clinical=NAME"
+    return f"{first.name} {first.state}{others} to release it: `{command}`, or start with {at_once}"

@@ -15,6 +15,7 @@ from domain.ledger import (
     patients,
     pauses,
     quarantine,
+    texts,
     touches,
 )
 from domain.ledger.columns import metadata
@@ -35,5 +36,6 @@ __all__ = [
     "patients",
     "pauses",
     "quarantine",
+    "texts",
     "touches",
 ]

@@ -20,6 +20,9 @@ _ANSWER_VALID = timedelta(minutes=5)
 #: A touch that nobody took up for longer than this before it expired was not held by its last wait, but by an outage.
 _TAKEN_UP_WITHIN = timedelta(hours=1)
 
+#: How often a touch whose text is held back asks again; a release wakes it at once.
+_ASK_FOR_TEXT = timedelta(hours=4)
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -38,6 +41,8 @@ class Facts:
     suppressed_patient: bool = False
     consent_revoked: bool = False
     channel_paused: bool = False
+    text_held: str | None = None
+    """Why its text must not be sent (a rule id); None = two people have released it."""
     appointment_ahead: datetime | None = None
     """Start of the nearest appointment ahead, on any line."""
     zones: tuple[str, ...] = ()
@@ -103,6 +108,8 @@ def _hours_and_caps(facts: Facts, now: datetime) -> Decision:
     reasons: list[tuple[datetime, str]] = []
     if facts.channel_paused:
         reasons.append((now + timedelta(minutes=15), "channel_paused"))
+    if facts.text_held is not None:
+        reasons.append((now + _ASK_FOR_TEXT, facts.text_held))
     if facts.appointment_ahead is not None and facts.appointment_ahead >= now:
         reasons.append((facts.appointment_ahead + timedelta(days=1), "booked"))
     for sent, caps in ((facts.sent_to_patient, PATIENT_CAPS), (facts.sent_to_contact, CONTACT_CAPS)):

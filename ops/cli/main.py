@@ -13,7 +13,7 @@ try:
 
     import click
 
-    from ops.cli import asking, campaign, data, demo, fleet, people, texts
+    from ops.cli import asking, campaign, data, demo, fleet, people, template, texts
     from ops.cli.base import plain_errors
 except KeyboardInterrupt:
     # reading all of this takes a second, and nothing has begun yet
@@ -63,6 +63,7 @@ for command in (
     data.keys,
     data.quarantine,
     campaign.campaign,
+    template.template,
     texts.segments,
     fleet.up,
     fleet.worker,
