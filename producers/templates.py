@@ -190,7 +190,7 @@ def judge(entry: TemplateEntry) -> Iterator[tuple[tuple[str | int, ...], Finding
         for language in entry.languages or form_file().languages:
             if language not in has:
                 advice = f"no {channel} text in this language: write one, or say `languages:` what is wanted"
-                yield ("texts",), Finding("language.missing", language, advice)
+                yield ("texts",), Finding("language.missing", language, advice, field="")
 
 
 def judge_text(text: TextEntry, *, has_incentive: bool = False) -> list[Finding]:
@@ -209,8 +209,7 @@ def _gifts(text: TextEntry) -> Iterator[Finding]:
 
 def placed(places: Places, where: Sequence[str | int], finding: Finding) -> Problem:
     """A finding as a problem of its file, on its line."""
-    is_subject = finding.rule in {"subject.unwanted", "length.subject"}
-    text = () if finding.rule.startswith(("language.missing", "channel.")) else ("subject" if is_subject else "body",)
+    text = (finding.field,) if finding.field else ()
     return places.problem((*where, *text), str(finding), finding.line)
 
 

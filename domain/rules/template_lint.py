@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 
@@ -63,7 +63,9 @@ class Finding:
     advice: str
     """What is wrong with it and what to do."""
     line: int | None = None
-    """Of the body, from 0; None: the subject, or the text as a whole."""
+    """Of the body, from 0; None: of the subject, or of the text as a whole."""
+    field: str = "body"
+    """What of the text to mend."""
 
     def __str__(self) -> str:
         return f"{self.rule}: {self.words!r}: {self.advice}" if self.words else f"{self.rule}: {self.advice}"
@@ -74,17 +76,21 @@ def lint(template: Template, lexicon: Lexicon) -> list[Finding]:
     if template.language not in lexicon.languages:
         known = ", ".join(sorted(lexicon.languages))
         why = f"no lexicon tells which words of this language are about care: write it in one of {known}"
-        return [Finding("language.unknown", template.language, why)]
+        return [Finding("language.unknown", template.language, why, field="language")]
     form = lexicon.forms.get(template.channel)
     if form is None:
         known = ", ".join(sorted(lexicon.forms))
-        return [Finding("channel.unknown", template.channel, f"no such channel; there are {known}")]
+        return [Finding("channel.unknown", template.channel, f"no such channel; there are {known}", field="channel")]
     found = [*variables(template), *_form(template, form), *_tone(template, lexicon)]
-    for text, has_lines in ((template.body, True), (template.subject or "", False)):
-        words = [*_words(text, template.language, lexicon, has_lines), *_elsewhere(text, has_lines)]
-        found += [*words, *_audited(text, words, has_lines)]
+    for name, text in (("body", template.body), ("subject", template.subject or "")):
+        words = [*_words(text, template.language, lexicon), *_elsewhere(text)]
+        found += (_in_field(each, name) for each in (*words, *_audited(text, words)))
     # two languages may have the same word; the text's own comes first and gives the advice
-    return list({(each.rule, each.words, each.line): each for each in reversed(found)}.values())[::-1]
+    return list({(each.rule, each.words, each.field, each.line): each for each in reversed(found)}.values())[::-1]
+
+
+def _in_field(finding: Finding, name: str) -> Finding:
+    return replace(finding, field=name, line=finding.line if name == "body" else None)
 
 
 def variables(template: Template) -> Iterator[Finding]:
@@ -117,12 +123,13 @@ def _form(template: Template, form: Form) -> Iterator[Finding]:
 def _subject(template: Template, form: Form) -> Iterator[Finding]:
     if form.most_in_subject is None:
         if template.subject:
-            yield Finding("subject.unwanted", template.subject, f"a {template.channel} text has no subject: drop it")
+            advice = f"a {template.channel} text has no subject: drop it"
+            yield Finding("subject.unwanted", template.subject, advice, field="subject")
     elif not template.subject:
         yield Finding("subject.missing", "", f"an {template.channel} needs a subject")
     elif len(_filled(template.subject)) > form.most_in_subject:
         advice = f"longer than {form.most_in_subject} characters: it is cut off on a phone, shorten it"
-        yield Finding("length.subject", template.subject, advice)
+        yield Finding("length.subject", template.subject, advice, field="subject")
 
 
 def _length(template: Template, form: Form) -> Iterator[Finding]:
@@ -157,28 +164,25 @@ def _tone(template: Template, lexicon: Lexicon) -> Iterator[Finding]:
     for number, line in enumerate(text.splitlines()):
         for word in re.findall(r"[^\W\d_]{2,}", line):
             if word.isupper() and word not in lexicon.loud_words:
-                yield Finding("tone.capitals", word, "reads as shouting: write it in lower case", _place(number))
+                told = Finding("tone.capitals", word, "reads as shouting: write it in lower case", number - 1)
+                yield told if number else _in_field(told, "subject")
 
 
-def _place(number: int) -> int | None:
-    return number - 1 if number else None
-
-
-def _words(text: str, language: str, lexicon: Lexicon, has_lines: bool) -> Iterator[Finding]:
+def _words(text: str, language: str, lexicon: Lexicon) -> Iterator[Finding]:
     read = Text(PLACEHOLDER.sub(" . ", text))
     for rule in lexicon.rules_for(language):
         for match in rule.matches(read):
-            yield Finding(rule.id, match.words, f"it {rule.tells}: {rule.instead}", match.line if has_lines else None)
+            yield Finding(rule.id, match.words, f"it {rule.tells}: {rule.instead}", match.line)
 
 
-def _audited(text: str, told: Sequence[Finding], has_lines: bool) -> Iterator[Finding]:
+def _audited(text: str, told: Sequence[Finding]) -> Iterator[Finding]:
     """What the audit, which judges by a list of its own, would find and no rule has told yet."""
     known = {word for each in told for word in _bare(each.words)}
     for words in phi_in(PLACEHOLDER.sub(" ", text)):
         if not _bare(words) <= known:
             line = next((nth for nth, each in enumerate(text.splitlines()) if words in without_marks(each)), 0)
             advice = "it tells of care, a clinician or a date: leave it out"
-            yield Finding("clinical.neutral", words, advice, line if has_lines else None)
+            yield Finding("clinical.neutral", words, advice, line)
 
 
 def _bare(words: str) -> set[str]:
@@ -205,16 +209,15 @@ _FOREIGN = (
 _OTHER_SCRIPT = re.compile(r"[^\W\d_]+")
 
 
-def _elsewhere(text: str, has_lines: bool) -> Iterator[Finding]:
+def _elsewhere(text: str) -> Iterator[Finding]:
     """Links, addresses, numbers, and letters of other alphabets, which only look like ours."""
     for number, line in enumerate(PLACEHOLDER.sub(" ", text).splitlines()):
-        place = number if has_lines else None
         for rule, pattern, advice in _FOREIGN:
             for match in pattern.finditer(line):
-                yield Finding(rule, match.group().strip(), advice, place)
+                yield Finding(rule, match.group().strip(), advice, number)
         for word in _OTHER_SCRIPT.findall(line):
             if any(not _is_latin(char) for char in word):
-                yield Finding("letters.foreign", word, "letters of another alphabet: type it anew", place)
+                yield Finding("letters.foreign", word, "letters of another alphabet: type it anew", number)
 
 
 def _is_latin(char: str) -> bool:

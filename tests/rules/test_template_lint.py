@@ -114,13 +114,15 @@ def test_a_finding_tells_the_line_of_the_body_it_is_on() -> None:
 
 
 def test_a_finding_in_the_subject_is_on_no_line() -> None:
-    assert [each.line for each in found(replace(EMAIL, subject="Your KNEE"))] == [None, None]
+    told = found(replace(EMAIL, subject="Your KNEE"))
+
+    assert [(each.field, each.line) for each in told] == [("subject", None), ("subject", None)]
 
 
 def test_a_word_of_care_is_found_in_every_language_of_the_text() -> None:
     spanish = replace(VOICEMAIL, body=VOICEMAIL.body + " Your flu. Su gripe.")
 
-    assert [each.words for each in found(spanish)] == ["flu", "gripe"]
+    assert [each.words for each in found(spanish)] == ["gripe", "flu"]
 
 
 def test_smart_punctuation_costs_nothing_as_it_is_folded_before_it_is_counted() -> None:
