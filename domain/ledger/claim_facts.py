@@ -13,19 +13,18 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, String, and_, bindparam, func, or_, select
 
-from domain.ledger import pauses, texts
+from domain.ledger import pauses
 from domain.ledger.appointments import care
 from domain.ledger.choices import consent, suppression
+from domain.ledger.claim_texts import Usable
 from domain.ledger.columns import Id, Instant
 from domain.ledger.enrolments import enrolment
 from domain.ledger.inbound import reply
 from domain.ledger.organisations import organisation, site
 from domain.ledger.patients import contact_point, patient, patient_contact
-from domain.ledger.texts import Usable
 from domain.ledger.touches import IS_PLANNED, MAY_HAVE_REACHED, attempt, touch
 from domain.rules import caps
 from domain.rules.guard import Facts, held_by
-from domain.rules.templates import TemplateError, choose
 from domain.rules.vocabulary import LIVE, Arm, TouchKind
 
 #: A row whose columns its query names.
@@ -209,38 +208,6 @@ def read_contacts(conn: Connection, rows: Sequence[AnyRow], system: str, systems
     for point_id, zone in conn.execute(_HOUSEMATES, {"points": sorted(points)}):
         contacts.zones[point_id].add(zone)
     return contacts
-
-
-def read_texts(conn: Connection, rows: Sequence[AnyRow], channel: str) -> dict[int, Usable]:
-    """The text each touch would be given, by touch id; answers, and touches without any text, are not in it."""
-    ours = [row for row in rows if row.campaign_id is not None and row.kind != TouchKind.ANSWER]
-    if not ours:
-        return {}
-    of_campaign = texts.usable(conn, {row.campaign_id for row in ours}, channel)
-    chosen: dict[tuple[Any, ...], Usable | None] = {}
-    found = {}
-    for row in ours:
-        slot = (row.campaign_id, row.language, row.segment, row.kind, row.step)
-        if slot not in chosen:
-            chosen[slot] = _choose(of_campaign[row.campaign_id], channel, row)
-        text = chosen[slot]
-        if text is not None:
-            found[row.id] = text
-    return found
-
-
-def _choose(of_campaign: Sequence[Usable], channel: str, row: AnyRow) -> Usable | None:
-    try:
-        return choose(
-            of_campaign,
-            channel=channel,
-            language=row.language,
-            segment=row.segment or "",
-            step_kind=row.kind,
-            step=row.step,
-        )
-    except TemplateError:
-        return None
 
 
 def read_facts(

@@ -19,12 +19,11 @@ from domain.ledger.claim_facts import (
     lock_and_read,
     read_contacts,
     read_facts,
-    read_texts,
     revoked,
     suppressed,
 )
+from domain.ledger.claim_texts import Usable, held, read_texts
 from domain.ledger.columns import Id
-from domain.ledger.texts import Usable, held
 from domain.ledger.touches import IS_PLANNED, attempt, tell, touch
 from domain.rules.guard import Facts, decide, may_answer_suppressed, with_sent
 from domain.rules.vocabulary import AttemptState, Decision, Never, Send, TouchKind, TouchState, Wait

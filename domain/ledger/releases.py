@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Integer, and_, cast, func, ins
 
 from domain.ledger import texts
 from domain.ledger.campaigns import campaign_template
+from domain.ledger.claim_texts import usable
 from domain.ledger.enrolments import enrolment
 from domain.ledger.patients import patient
 from domain.ledger.texts import template_event, template_version
@@ -220,7 +221,7 @@ def _planned_with(conn: Connection, version_id: int, now: datetime) -> tuple[int
         .where(IS_PLANNED, enrolment.c.campaign_id.in_(campaigns))
         .group_by(*slot)
     ).all()
-    said_by = {channel: texts.usable(conn, campaigns, channel) for channel in sorted({each.channel for each in groups})}
+    said_by = {channel: usable(conn, campaigns, channel) for channel in sorted({each.channel for each in groups})}
     its_texts = texts.ids_of(conn, version_id)
     planned = queued = 0
     for group in groups:

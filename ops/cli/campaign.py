@@ -10,7 +10,8 @@ from domain.ledger import campaigns
 from domain.ledger.store import reading
 from domain.rules.vocabulary import Role
 from ops.cli.base import ORGANISATION, fail, parts_of, print_json
-from producers.campaigns import read_campaign, start_campaign
+from producers.campaign_file import read_campaign
+from producers.campaigns import start_campaign
 
 _FILE = click.argument("file", type=click.Path(path_type=Path))
 

@@ -18,7 +18,8 @@ from domain.rules.template_lint import lint
 from domain.rules.templates import SAMPLES, choose, render
 from domain.rules.vocabulary import Role, Segment, TouchKind
 from ops.cli.base import JSON, ORGANISATION, Exit, fail, parts_of, print_json
-from producers.campaigns import organisation_of, read_campaign, release_all
+from producers.campaign_file import read_campaign
+from producers.campaigns import organisation_of, release_all
 from producers.lexicon import lexicon
 from producers.templates import SHIPPED, TemplateEntry, read_library
 

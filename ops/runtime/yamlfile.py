@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -65,8 +65,12 @@ def read_yaml(path: Path, model: type[M]) -> M:
     return read_yaml_with_places(path, model)[0]
 
 
-def read_yaml_with_places(path: Path, model: type[M]) -> tuple[M, Places]:
+def read_yaml_with_places(
+    path: Path, model: type[M], also: Callable[[Any, Places], Iterable[Problem]] = lambda _data, _places: ()
+) -> tuple[M, Places]:
     """The same, and where everything lies.
+
+    `also` says what else is wrong with the plain data, so that it is told at once with what does not fit the model.
 
     Raises:
         FileProblems: as `read_yaml`.
@@ -76,11 +80,15 @@ def read_yaml_with_places(path: Path, model: type[M]) -> tuple[M, Places]:
     data = _plain(root, "", problems)
     if problems:
         raise FileProblems(path, problems)
+    places = Places(root)
+    found = list(also(data, places))
     try:
-        return model.model_validate(data), Places(root)
+        read = model.model_validate(data)
     except ValidationError as error:
-        found = [_problem(root, details) for details in error.errors(include_url=False, include_input=False)]
-        raise FileProblems(path, sorted(found, key=lambda problem: problem.line)) from None
+        found += (_problem(root, details) for details in error.errors(include_url=False, include_input=False))
+    if found:
+        raise FileProblems(path, sorted(found, key=lambda problem: problem.line))
+    return read, places
 
 
 def _compose(path: Path) -> yaml.Node:

@@ -19,7 +19,8 @@ from domain.ledger.vault import Vault
 from domain.rules.templates import Template
 from domain.rules.vocabulary import Role
 from ops.runtime.yamlfile import FileProblems
-from producers.campaigns import CampaignError, read_campaign, start_campaign
+from producers.campaign_file import read_campaign
+from producers.campaigns import CampaignError, start_campaign
 from producers.lexicon import lexicon
 
 SMS = Template(channel="sms", language="en", body="{organisation}: hello")
