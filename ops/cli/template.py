@@ -177,9 +177,8 @@ def recall(context: click.Context, name: str, who: str, why: str, organisation: 
     with parts_of(context) as parts, parts.engine.begin() as conn:
         organisation_id = organisation_of(conn, organisation)
         done = releases.recall(conn, organisation_id, key, version, who=who, why=why.strip(), now=parts.clock.now())
-    click.echo(
-        f"recalled: {', '.join(done.names)}. Stopped: {done.stopped} planned touches, {done.queued} of them queued"
-    )
+    waits = f"{done.stopped} planned touches wait, {done.queued} of them were queued"
+    click.echo(f"{', '.join(done.names)}: recalled. {waits}")
 
 
 def _split(name: str) -> tuple[str, int | None]:
