@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, String, and_, bindparam, or_, select
+from sqlalchemy import Connection, FromClause, Row, Select, String, and_, bindparam, or_, select, union_all
 
 from domain.ledger.campaigns import campaign_template
 from domain.ledger.columns import Id
@@ -32,40 +32,46 @@ class Usable:
 
 
 _used = template_version.alias("used")
-_speaks = template_version.alias("speaks")
-#: A version speaks for itself; for what a recalled one said, its newest released successor speaks where it has a text.
-_USABLE = (
-    select(
-        campaign_template.c.campaign_id,
-        _used.c.id.label("used"),
-        _speaks.c.version,
-        _speaks.c.released_at,
-        _speaks.c.recalled_at,
-        template.c.id,
-        *(template.c[name] for name in ("channel", "language", "segment", "step_kind", "step")),
+_successor = template_version.alias("successor")
+_SLOT = tuple(template.c[name] for name in ("channel", "language", "segment", "step_kind", "step"))
+
+
+def _said_by(speaker: FromClause, joined: FromClause) -> Select[Any]:
+    """The texts of `speaker` for whatever campaigns use `used`."""
+    return (
+        select(
+            campaign_template.c.campaign_id,
+            _used.c.id.label("used"),
+            speaker.c.version,
+            speaker.c.released_at,
+            speaker.c.recalled_at,
+            template.c.id.label("text"),
+            *_SLOT,
+        )
+        .select_from(joined)
+        .join(template, template.c.template_version_id == speaker.c.id)
+        .where(
+            campaign_template.c.campaign_id.in_(bindparam("campaigns", type_=Id, expanding=True)),
+            template.c.channel == bindparam("channel", type_=String),
+        )
     )
-    .join(_used, _used.c.id == campaign_template.c.template_version_id)
-    .join(
-        _speaks,
-        or_(
-            _speaks.c.id == _used.c.id,
-            and_(
-                _used.c.recalled_at.is_not(None),
-                _speaks.c.organisation_id == _used.c.organisation_id,
-                _speaks.c.key == _used.c.key,
-                _speaks.c.version > _used.c.version,
-                _speaks.c.released_at.is_not(None),
-                _speaks.c.recalled_at.is_(None),
-            ),
-        ),
-    )
-    .join(template, template.c.template_version_id == _speaks.c.id)
-    .where(
-        campaign_template.c.campaign_id.in_(bindparam("campaigns", type_=Id, expanding=True)),
-        template.c.channel == bindparam("channel", type_=String),
-    )
-    .order_by(campaign_template.c.campaign_id, template.c.id)
+
+
+_USED = campaign_template.join(_used, _used.c.id == campaign_template.c.template_version_id)
+_SUCCEEDED = _USED.join(
+    _successor,
+    and_(
+        _used.c.recalled_at.is_not(None),
+        _successor.c.organisation_id == _used.c.organisation_id,
+        _successor.c.key == _used.c.key,
+        _successor.c.version > _used.c.version,
+        _successor.c.released_at.is_not(None),
+        _successor.c.recalled_at.is_(None),
+    ),
 )
+#: A version speaks for itself; for what a recalled one said, its newest released successor speaks where it has a text.
+#: Two queries in one, as an `or` in the join would have every version of every organisation read.
+_USABLE = union_all(_said_by(_used, _USED), _said_by(_successor, _SUCCEEDED)).order_by("campaign_id", "text")
 _HELD = (
     select(template.c.id)
     .join(template_version, template_version.c.id == template.c.template_version_id)
@@ -86,7 +92,7 @@ def usable(conn: Connection, campaign_ids: Collection[int], channel: str) -> dic
         slot = (row.channel, row.language, row.segment, row.step_kind, row.step)
         there = found[row.campaign_id].get((row.used, *slot))
         if there is None or there[0] < row.version:
-            found[row.campaign_id][row.used, *slot] = (row.version, Usable(row.id, *slot, hold=_hold(row)))
+            found[row.campaign_id][row.used, *slot] = (row.version, Usable(row.text, *slot, hold=_hold(row)))
     return {id_: [usable for _, usable in slots.values()] for id_, slots in found.items()}
 
 
