@@ -85,7 +85,7 @@ class CampaignFile(_Strict):
     cadence: Annotated[tuple[Annotated[int, Field(ge=0, le=365)], ...], Field(min_length=1, max_length=6)]
     graduate_after_days: Annotated[int, Field(ge=7, le=90)] = 30
     reminder: ReminderEntry = ReminderEntry()
-    languages: Annotated[tuple[str, ...], Field(min_length=1)] = tuple(form_file().languages)
+    languages: Annotated[tuple[str, ...], Field(min_length=1, default_factory=lambda: form_file().languages)]
     """In which everybody must find words; English is always one of them."""
     library: Path | None = None
     """File or folder of templates, beside this file; without it, the library that comes with the system."""

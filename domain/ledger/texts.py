@@ -129,7 +129,8 @@ def record(conn: Connection, organisation_id: int, news: VersionNews, now: datet
         )
         .returning(template_version.c.id)
     ).one()
-    conn.execute(insert(template), [{"template_version_id": version_id, **_row(each)} for each in news.texts])
+    if news.texts:
+        conn.execute(insert(template), [{"template_version_id": version_id, **_row(each)} for each in news.texts])
     return version_id
 
 
