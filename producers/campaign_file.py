@@ -116,6 +116,15 @@ class CampaignFile(_Strict):
             raise ValueError("touches must be in order and at least 7 days apart")
         return days
 
+    @field_validator("use")
+    @classmethod
+    def _are_different(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        keys = [name.partition("@")[0] for name in names]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise ValueError(f"{twice} is there twice: use one version of it")
+        return names
+
     def definition(self) -> dict[str, Any]:
         """What the ledger keeps of it."""
         return self.model_dump(mode="json", exclude={"library"})
@@ -189,14 +198,14 @@ def _twice(news: Sequence[VersionNews]) -> Iterator[str]:
     """Slots for which two templates have a text: nobody could say which one a patient gets."""
     taken: dict[tuple[Any, ...], str] = {}
     for each in news:
+        name = each.key if each.version is None else f"{each.key}@{each.version}"
         for text in each.texts:
             slot = (text.channel, text.language, text.segment, text.step_kind, text.step)
-            other = taken.setdefault(slot, each.key)
-            if other != each.key:
-                yield f"{other} and {each.key} both have the text for {_told(slot)}: use one of them"
+            if slot in taken:
+                both = f"{taken[slot]} and {name} both have" if taken[slot] != name else f"{name} has twice"
+                yield f"{both} the text for {_told(slot)}: use one of them"
                 return
-        if len({(t.channel, t.language, t.segment, t.step_kind, t.step) for t in each.texts}) < len(each.texts):
-            yield f"{each.key} has two texts for the same channel, language, segment and step"
+            taken[slot] = name
 
 
 def _missing(file: CampaignFile, news: Sequence[VersionNews]) -> Iterator[str]:

@@ -16,7 +16,7 @@ from domain.ledger.organisations import organisation
 from domain.ledger.releases import ReleaseError, Version
 from domain.ledger.texts import ChangedTextError
 from domain.rules.vocabulary import Role
-from producers.campaign_file import read_campaign
+from producers.campaign_file import CampaignFile, read_campaign
 from producers.lexicon import lexicon
 
 
@@ -53,7 +53,7 @@ def start_campaign(
             each for each in releases.versions(conn, organisation_id) if each.id in used and each.state != "released"
         ]
         if held:
-            raise CampaignError(_not_released(held, path))
+            raise CampaignError(_not_released(held, path, read.file))
         return campaigns.start(conn, organisation_id, definition, checksum, used, now)
 
 
@@ -82,12 +82,13 @@ def release_all(conn: Connection, versions: Sequence[int], people: Mapping[Role,
             releases.release(conn, version_id, who=who, role=role, lexicon=lexicon().version, now=now)
 
 
-def _not_released(held: Sequence[Version], path: Path) -> str:
+def _not_released(held: Sequence[Version], path: Path, file: CampaignFile) -> str:
     first = held[0]
     others = f" (and {len(held) - 1} more)" if held[1:] else ""
     if first.state == "recalled":
         return f"{first.name} was recalled{others}: use, or write, a newer version of it"
-    how = f" --from {path}" if first.key.startswith("campaign:") else ""
-    command = f"reactivate template release {first.name}{how} --as NAME --role ROLE"
+    source = path if first.key.startswith("campaign:") else file.library and path.parent / file.library
+    where = f" --from {source}" if source else ""
+    command = f"reactivate template release {first.name}{where} --as NAME --role ROLE"
     at_once = "--released-by marketing=NAME --released-by clinical=NAME"
     return f"{first.name} {first.state}{others} to release it: `{command}`, or start with {at_once}"

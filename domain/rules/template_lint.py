@@ -110,7 +110,8 @@ def _form(template: Template, form: Form) -> Iterator[Finding]:
     used = set(PLACEHOLDER.findall(template.body))
     for name in sorted(form.needs - used - {"organisation"}):
         yield Finding(f"{name}.missing", "", f"{{{name}}} is missing: it must be in every {template.channel} text")
-    for name in sorted(used & VARIABLES.keys() - form.variables):
+    everywhere = used | set(PLACEHOLDER.findall(template.subject or ""))
+    for name in sorted(everywhere & VARIABLES.keys() - form.variables):
         yield Finding("variable.channel", f"{{{name}}}", f"may not stand in a {template.channel} text: leave it out")
     phrases = form.opt_out.get(template.language, form.opt_out.get("en", ()))
     if phrases and not any(phrase in template.body for phrase in phrases):
@@ -126,7 +127,7 @@ def _subject(template: Template, form: Form) -> Iterator[Finding]:
             advice = f"a {template.channel} text has no subject: drop it"
             yield Finding("subject.unwanted", template.subject, advice, field="subject")
     elif not template.subject:
-        yield Finding("subject.missing", "", f"an {template.channel} needs a subject")
+        yield Finding("subject.missing", "", f"every {template.channel} has a subject: give it one", field="")
     elif len(_filled(template.subject)) > form.most_in_subject:
         advice = f"longer than {form.most_in_subject} characters: it is cut off on a phone, shorten it"
         yield Finding("length.subject", template.subject, advice, field="subject")

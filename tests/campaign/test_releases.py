@@ -220,6 +220,8 @@ def test_a_campaign_takes_its_words_from_a_library(ledger: Engine, tmp_path: Pat
     settle(ledger)
     path = write(tmp_path)
 
+    with pytest.raises(CampaignError, match=r"hello@1 waits .* \(and 1 more\).* hello@1 --from .*library.yaml"):
+        start_campaign(ledger, path, None, NOW)
     start_campaign(ledger, path, None, NOW, REVIEWERS)
 
     assert [(each["key"], each["version"]) for each in rows(ledger, template_version)] == [("hello", 1), ("later", 1)]
@@ -244,6 +246,7 @@ def test_a_library_version_with_other_words_is_refused(ledger: Engine, tmp_path:
             ":6: use[0]: .*has no template hello@2; there are hello@1",
         ),
         ("use: [hello@1, later@1]", "use: [hello, later@1]", ":6: use[0]: "),
+        ("use: [hello@1, later@1]", "use: [hello@1, later@1, hello@2]", ":6: use: hello is there twice"),
         ("library: library.yaml", "library: nowhere.yaml", "no such file"),
         ("use: [hello@1, later@1]", "use: [hello@1]", "no English template for sms, segment 6_12_months, reminder"),
         ("channels: [sms]", "channels: [sms, email]", "no English template for email"),
@@ -281,5 +284,13 @@ def test_a_template_with_a_finding_cannot_be_used(tmp_path: Path) -> None:
 def test_two_templates_for_the_same_place_are_told(tmp_path: Path) -> None:
     twice = LIBRARY.replace("step_kind: reminder", "step_kind: outreach")
 
-    with pytest.raises(FileProblems, match="hello and later both have the text for sms in en, any segment, outreach"):
+    with pytest.raises(FileProblems, match="hello@1 and later@1 both have the text for sms in en, any"):
         read_campaign(write(tmp_path, library_text=twice))
+
+
+def test_a_text_that_is_twice_in_a_campaign_file_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "campaign.yaml"
+    path.write_text(EXAMPLE.read_text().replace("    segment: 12_24_months\n", ""))
+
+    with pytest.raises(FileProblems, match="campaign:welcome-back has twice the text for sms in en, any segment"):
+        read_campaign(path)

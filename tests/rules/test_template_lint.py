@@ -40,6 +40,7 @@ def test_usable_templates_have_no_findings(template: Template) -> None:
         (replace(SMS, body=SMS.body + " link}"), "variable.brace", ""),
         (replace(SMS, body=SMS.body + " {postal_address}"), "variable.channel", "{postal_address}"),
         (replace(VOICEMAIL, body=VOICEMAIL.body + " {link}"), "variable.channel", "{link}"),
+        (replace(PUSH, subject="Hello {phone}"), "variable.channel", "{phone}"),
         (replace(EMAIL, subject="Dear {patient}"), "variable.unknown", "{patient}"),
         (replace(SMS, body="We miss you! {link} Reply STOP to end."), "organisation.missing", ""),
         (replace(SMS, body="{organisation}: book at {link}."), "optout.missing", ""),
