@@ -12,6 +12,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 import domain.rules
+from channels.kit.discovery import discover
 from domain.rules.template_lint import Form, Lexicon
 from domain.rules.templates import VARIABLES
 from domain.rules.wording import WordRule
@@ -67,6 +68,7 @@ class FormFile(_Strict):
     exclamations: int
     loud_words: tuple[str, ...]
     gifts: dict[str, tuple[str, ...]]
+    any_other_channel: FormEntry
     channels: dict[str, FormEntry]
 
 
@@ -82,7 +84,10 @@ def lexicon() -> Lexicon:
     return Lexicon(
         version=hashlib.sha256(content.encode()).hexdigest()[:12],
         rules=tuple(word_rule(entry, each.language) for each in files for entry in each.rules),
-        forms={channel: _form(entry) for channel, entry in form.channels.items()},
+        forms={
+            **dict.fromkeys(discover(), _form(form.any_other_channel)),
+            **{channel: _form(entry) for channel, entry in form.channels.items()},
+        },
         loud_words=frozenset(form.loud_words),
         most_exclamations=form.exclamations,
     )

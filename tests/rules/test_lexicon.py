@@ -7,6 +7,8 @@ import re
 import pytest
 
 from domain.rules import neutral_text
+from domain.rules.template_lint import lint
+from domain.rules.templates import Template
 from domain.rules.wording import Text, WordRule
 from producers.lexicon import RuleEntry, lexicon, word_files, word_rule
 
@@ -96,5 +98,20 @@ def test_what_the_audit_judges_by_is_in_the_lexicon_too() -> None:
     assert missing == []
 
 
-def test_another_lexicon_is_another_version() -> None:
+def test_a_new_channel_is_judged_by_a_strict_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producers.lexicon.discover", lambda: {"pigeon": object(), "sms": object()})
+
+    made = lexicon.__wrapped__()
+
+    told = lint(Template(channel="pigeon", language="en", body="{organisation}: coo"), made)
+    assert [each.rule for each in told] == ["phone.missing"]
+    assert made.forms["sms"] == lexicon().forms["sms"]
+
+
+def test_another_lexicon_is_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("producers.lexicon.word_files", lambda: word_files()[1:])
+
+    other = lexicon.__wrapped__()
+
     assert re.fullmatch("[0-9a-f]{12}", lexicon().version)
+    assert other.version != lexicon().version
