@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from domain.rules.neutral_text import phi_in
 from domain.rules.sms_text import Encoding, fold, segments
 from domain.rules.templates import SAMPLES, Template, choose, render
 from domain.rules.vocabulary import Segment, TouchKind
 from ops.runtime.yamlfile import FileProblems
+from ops.simulator.lexicon import tells_care
 from producers.lexicon import form_file
 from producers.templates import MOST_GIVEN, TemplateFileError, read_library
 
@@ -22,6 +24,12 @@ STEPS = [*((TouchKind.OUTREACH, step) for step in range(6)), *((TouchKind.REMIND
 
 def test_nothing_is_wrong_with_the_library() -> None:
     assert [str(each.finding) for each in LIBRARY.judged] == []
+
+
+def test_neither_the_audit_nor_the_witness_who_judge_for_themselves_find_anything() -> None:
+    said = [f"{text.subject or ''} {text.body}" for _, text in TEXTS]
+
+    assert [text for text in said if phi_in(text) or tells_care(text)] == []
 
 
 @pytest.mark.parametrize("language", ["en", "es"])
