@@ -46,7 +46,7 @@ class Exit(IntEnum):
 
     OK = 0
     BREACH = 1
-    """A promise is broken, rows were refused, or a file of patients names none: look at the output."""
+    """A promise is broken, rows were refused, a file names no patient, or a template has findings: see the output."""
     USAGE = 2
     """A file, option or setting is wrong; nothing was changed."""
     UNAVAILABLE = 3
