@@ -16,9 +16,10 @@ from sqlalchemy import Connection, Engine, update
 
 from channels.kit.contract import Outcome, OutcomeKind, Outgoing, Rate
 from domain.ledger import choices
-from domain.ledger.campaigns import campaign, template
+from domain.ledger.campaigns import campaign, campaign_template
 from domain.ledger.organisations import organisation, site
 from domain.ledger.patients import contact_point, patient, patient_contact
+from domain.ledger.texts import template, template_version
 from domain.ledger.vault import Vault
 from ops.runtime.loop import LoopThread
 from ops.runtime.pacing import Ask, Grant
@@ -67,11 +68,22 @@ class Practice:
                 holdout=0.1,
                 started_at=NOW,
             )
+            self.text = add(
+                conn,
+                template_version,
+                organisation_id=self.organisation,
+                key="hello",
+                version=1,
+                checksum="0",
+                recorded_at=NOW,
+                released_at=NOW,
+            )
+            add(conn, campaign_template, campaign_id=self.campaign, template_version_id=self.text)
             for channel, subject in (("sms", None), ("email", "Hello")):
                 add(
                     conn,
                     template,
-                    campaign_id=self.campaign,
+                    template_version_id=self.text,
                     channel=channel,
                     language="en",
                     subject=subject,

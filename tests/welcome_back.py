@@ -21,12 +21,13 @@ from domain.ledger.store import reading
 from domain.ledger.touches import touch
 from domain.ledger.vault import Vault
 from domain.rules.news import Contact
-from domain.rules.vocabulary import AppointmentStatus, ContactSystem
+from domain.rules.vocabulary import AppointmentStatus, ContactSystem, Role
 from producers.campaigns import start_campaign
 from producers.scan import scan
 
 SYSTEMS = {"sms": "phone", "email": "email"}
 EXAMPLE = Path(__file__).parents[1] / "docs/examples/campaign.yaml"
+REVIEWERS = {Role.MARKETING: "Maya Ortiz", Role.CLINICAL: "Sam Reed"}
 AWAY = NOW - timedelta(days=400)
 
 
@@ -84,7 +85,7 @@ class Lakeside:
 
     def start(self, path: Path = EXAMPLE, now: datetime = NOW) -> bool:
         """Start a campaign file; whether it was new."""
-        return start_campaign(self.engine, path, None, STANDARD, now)[1]
+        return start_campaign(self.engine, path, None, STANDARD, now, REVIEWERS)[1]
 
     def rows(self, table: Any, **where: Any) -> Sequence[Mapping[str, Any]]:
         """Rows in id order."""

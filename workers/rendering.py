@@ -7,13 +7,13 @@ from datetime import datetime
 from sqlalchemy import Engine
 
 from channels.kit.contract import Outgoing
-from domain.ledger import campaigns
+from domain.ledger import texts
 from domain.ledger.claims import Claimed
 from domain.ledger.store import reading
 from domain.ledger.vault import Vault, VaultError
 from domain.rules.answers import answer_template
 from domain.rules.links import make_token
-from domain.rules.templates import Template, TemplateError, choose, render
+from domain.rules.templates import Template, TemplateError, render
 from domain.rules.vocabulary import TouchKind
 
 #: Authenticated with every sealed contact value.
@@ -29,14 +29,14 @@ class Unrenderable(Exception):  # noqa: N818 - a state of one touch, recorded as
 
 
 class Renderer:
-    """Chooses templates (immutable per campaign version, so kept), fills them in, and opens the address."""
+    """Fills in the text that the claim found released (immutable, so it is kept), and opens the address."""
 
     def __init__(self, engine: Engine, vault: Vault, public_url: str, link_key: bytes) -> None:
         self._engine = engine
         self._vault = vault
         self._public_url = public_url
         self._link_key = link_key
-        self._templates: dict[int, list[Template]] = {}
+        self._templates: dict[int, Template] = {}
 
     def render(self, claimed: Claimed, now: datetime) -> Outgoing:
         """The message of a claimed touch.
@@ -67,19 +67,13 @@ class Renderer:
     def _template(self, claimed: Claimed) -> Template:
         if claimed.answer is not None:
             return answer_template(claimed.answer, claimed.language, claimed.channel)
-        campaign_id = claimed.campaign_id
-        if campaign_id is None:
-            raise TemplateError("a touch without a campaign has no text")
-        if campaign_id not in self._templates:
+        id_ = claimed.template_id
+        if id_ is None:
+            raise TemplateError("its campaign has no text for it")
+        if id_ not in self._templates:
             with reading(self._engine) as conn:
-                self._templates[campaign_id] = campaigns.templates_of(conn, campaign_id)
-        return choose(
-            self._templates[campaign_id],
-            channel=claimed.channel,
-            language=claimed.language,
-            segment=claimed.segment,
-            step_kind=claimed.kind,
-        )
+                self._templates[id_] = texts.read(conn, id_)
+        return self._templates[id_]
 
     def _values(self, claimed: Claimed) -> dict[str, str]:
         return {

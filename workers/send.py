@@ -37,7 +37,7 @@ from workers.turns import Message, Turns
 
 log = structlog.get_logger(__name__)
 
-#: A claim older than this is checked again for opt-outs right before its call (promise 3).
+#: A claim older than this is checked again for opt-outs and recalls right before its call (promise 3).
 FRESH = timedelta(seconds=1)
 
 #: What an error kept from being called is tried again after so long, lest a lasting fault spin.
@@ -176,14 +176,17 @@ class SendWorker:
         """What of an aged wave may still go. The rest goes back, due now: the next claim finds its reason again."""
         with reading(self._engine) as conn:
             stopped = claims.still_suppressed(conn, [each.claimed for each in wave])
+            recalled = claims.texts_held(conn, [each.claimed for each in wave]) - stopped
             is_paused = self._channel.name in pauses.paused(conn)
         now = self._clock.now()
         opted_out = [each.claimed for each in wave if each.claimed.touch_id in stopped]
-        rest = [each for each in wave if each.claimed.touch_id not in stopped]
+        unsaid = [each.claimed for each in wave if each.claimed.touch_id in recalled]
+        rest = [each for each in wave if each.claimed.touch_id not in stopped | recalled]
         # as at the claim, answers go whether or not the channel is paused
         kept = [each for each in rest if each.is_answer or not is_paused]
         halted = [each.claimed for each in rest if is_paused and not each.is_answer]
-        return kept, self._released(opted_out, "opted_out", now) + self._released(halted, "channel_paused", now)
+        back = ((opted_out, "opted_out"), (unsaid, "template_recalled"), (halted, "channel_paused"))
+        return kept, [end for claimed, why in back for end in self._released(claimed, why, now)]
 
     @staticmethod
     def _released(claimed: Iterable[Claimed], reason: str, at: datetime) -> list[Finish]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from sqlalchemy import Connection, exists, func, or_, select
 
 from domain.ledger.attempts import attempt
-from domain.ledger.campaigns import campaign, template
+from domain.ledger.campaigns import campaign, campaign_template
 from domain.ledger.enrolments import enrolment
 from domain.ledger.findings import Finding, finding, listed, tally
+from domain.ledger.texts import template, template_version
 from domain.ledger.touches import touch
 from domain.rules.neutral_text import phi_in
 from domain.rules.vocabulary import Arm, AttemptState
@@ -44,15 +45,19 @@ def holdout_contacted(conn: Connection) -> Finding:
 
 
 def phi_in_outreach(conn: Connection) -> Finding:
-    """Templates, of campaigns that run or were used, that say more than that the organisation exists.
+    """Templates, released or of campaigns that run or were used, that say more than that the organisation exists.
 
     Messages are rendered from templates and nothing else, and no variable holds anything about a patient.
     """
-    in_use = or_(campaign.c.ended_at.is_(None), exists().where(enrolment.c.campaign_id == campaign.c.id))
+    in_use = (
+        select(campaign_template.c.template_version_id)
+        .join(campaign, campaign.c.id == campaign_template.c.campaign_id)
+        .where(or_(campaign.c.ended_at.is_(None), exists().where(enrolment.c.campaign_id == campaign.c.id)))
+    )
     rows = conn.execute(
         select(template.c.id, template.c.subject, template.c.body)
-        .join(campaign, campaign.c.id == template.c.campaign_id)
-        .where(in_use)
+        .join(template_version, template_version.c.id == template.c.template_version_id)
+        .where(or_(template_version.c.released_at.is_not(None), template_version.c.id.in_(in_use)))
     )
     wrong = [row.id for row in rows if phi_in(f"{row.subject or ''}\n{row.body}")]
     return finding(

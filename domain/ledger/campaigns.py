@@ -1,4 +1,4 @@
-"""Campaigns as loaded from files: immutable versions of their cadence and their templates."""
+"""Campaigns as loaded from files: immutable versions of their cadence, and the template versions they use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from sqlalchemy import (
     Integer,
     String,
     Table,
-    Text,
     UniqueConstraint,
     func,
     insert,
@@ -26,7 +25,6 @@ from sqlalchemy import (
 
 from domain.ledger.columns import Instant, id_column, metadata, ref
 from domain.ledger.lapses import lapse
-from domain.rules.templates import Template
 from domain.rules.vocabulary import TouchKind
 
 campaign = Table(
@@ -65,19 +63,13 @@ step = Table(
     UniqueConstraint("campaign_id", "ordinal"),
 )
 
-#: `segment` and `step_kind` empty = any; the most specific template wins.
-template = Table(
-    "template",
+campaign_template = Table(
+    "campaign_template",
     metadata,
     id_column(),
     ref("campaign_id", "campaign"),
-    Column("channel", String(16), nullable=False),
-    Column("language", String(8), nullable=False),
-    Column("segment", String(32), nullable=False, default=""),
-    Column("step_kind", String(16), nullable=False, default=""),
-    Column("subject", String(200)),
-    Column("body", Text, nullable=False),
-    UniqueConstraint("campaign_id", "channel", "language", "segment", "step_kind"),
+    ref("template_version_id", "template_version", index=True),
+    UniqueConstraint("campaign_id", "template_version_id"),
 )
 
 
@@ -99,9 +91,14 @@ class Running:
 
 
 def start(
-    conn: Connection, organisation_id: int, definition: Mapping[str, Any], checksum: str, now: datetime
+    conn: Connection,
+    organisation_id: int,
+    definition: Mapping[str, Any],
+    checksum: str,
+    texts: Sequence[int],
+    now: datetime,
 ) -> tuple[Running, bool]:
-    """Run this definition as the newest version of its campaign; and whether it is new.
+    """Run this definition, with these template versions, as the newest of its campaign; and whether it is new.
 
     The same definition again changes nothing. A changed one ends the version that ran: its enrolled patients finish
     theirs. Lapses that found no campaign are looked at again.
@@ -130,6 +127,10 @@ def start(
         .returning(campaign.c.id)
     ).one()
     _write_steps(conn, campaign_id, definition)
+    if texts:
+        conn.execute(
+            insert(campaign_template), [{"campaign_id": campaign_id, "template_version_id": each} for each in texts]
+        )
     conn.execute(
         update(lapse)
         .where(lapse.c.declined == "no_campaign", lapse.c.closed_at.is_(None))
@@ -152,22 +153,6 @@ def by_ids(conn: Connection, ids: Sequence[int]) -> dict[int, Running]:
     }
 
 
-def templates_of(conn: Connection, campaign_id: int) -> list[Template]:
-    """The texts of a campaign version."""
-    rows = conn.execute(select(template).where(template.c.campaign_id == campaign_id).order_by(template.c.id))
-    return [
-        Template(
-            channel=row.channel,
-            language=row.language,
-            body=row.body,
-            subject=row.subject,
-            segment=row.segment,
-            step_kind=row.step_kind,
-        )
-        for row in rows
-    ]
-
-
 def _checksum(conn: Connection, campaign_id: int) -> str | None:
     return conn.scalar(select(campaign.c.checksum).where(campaign.c.id == campaign_id))
 
@@ -185,12 +170,3 @@ def _write_steps(conn: Connection, campaign_id: int, definition: Mapping[str, An
             for ordinal, days in enumerate(definition["cadence"])
         ],
     )
-    conn.execute(
-        insert(template), [{"campaign_id": campaign_id, **_template_row(each)} for each in definition["templates"]]
-    )
-
-
-def _template_row(each: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: each.get(name) for name in ("channel", "language", "subject", "body")} | {
-        name: each.get(name) or "" for name in ("segment", "step_kind")
-    }

@@ -17,6 +17,7 @@ from domain.ledger import pauses
 from domain.ledger.appointments import care
 from domain.ledger.attempts import MAY_HAVE_REACHED, attempt
 from domain.ledger.choice_history import suppression
+from domain.ledger.claim_texts import Usable
 from domain.ledger.columns import Id, Instant
 from domain.ledger.consents import consent
 from domain.ledger.enrolments import enrolment
@@ -71,6 +72,7 @@ _DETAILS = (
     select(
         touch.c.id,
         touch.c.kind,
+        touch.c.step,
         touch.c.answer,
         touch.c.organisation_id,
         touch.c.patient_id,
@@ -221,7 +223,13 @@ def read_contacts(conn: Connection, rows: Sequence[AnyRow], system: str, systems
 
 
 def read_facts(
-    conn: Connection, rows: Sequence[AnyRow], contacts: Contacts, channel: str, rules: Rulebook, now: datetime
+    conn: Connection,
+    rows: Sequence[AnyRow],
+    contacts: Contacts,
+    said: Mapping[int, Usable],
+    channel: str,
+    rules: Rulebook,
+    now: datetime,
 ) -> dict[int, Facts]:
     """What the guard asks, by touch id.
 
@@ -258,6 +266,7 @@ def read_facts(
             suppressed_patient=row.patient_id in stopped_patients,
             consent_revoked=point_id in refused,
             channel_paused=is_paused,
+            text_held=said[row.id].hold if row.id in said else None,
             appointment_ahead=ahead.get(row.patient_id),
             zones=tuple(sorted(zones | ({row.zone} if row.zone else set()))),
             states=tuple(sorted(states)),

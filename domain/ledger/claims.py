@@ -23,13 +23,14 @@ from domain.ledger.claim_facts import (
     revoked,
     suppressed,
 )
+from domain.ledger.claim_texts import Usable, held, read_texts
 from domain.ledger.columns import Id
 from domain.ledger.touches import IS_PLANNED, tell, touch
 from domain.rules.guard import Facts, decide, may_answer_suppressed, with_sent
 from domain.rules.rulebook import Rulebook
 from domain.rules.vocabulary import AttemptState, Decision, Never, Send, TouchKind, TouchState, Wait
 
-__all__ = ["LEASE", "Claim", "Claimed", "claim", "new_token", "still_suppressed"]
+__all__ = ["LEASE", "Claim", "Claimed", "claim", "new_token", "still_suppressed", "texts_held"]
 
 _IDS = bindparam("ids", type_=Id, expanding=True)
 _TO_SENDING = (
@@ -53,8 +54,8 @@ class Claimed:
     patient_id: int | None
     contact_point_id: int
     sealed_address: bytes
-    campaign_id: int | None
-    segment: str
+    template_id: int | None
+    """The released text it says; None for an answer, and where its campaign has none."""
     language: str
     organisation: str
     organisation_phone: str
@@ -101,8 +102,9 @@ def claim(
     if not rows:
         return Claim()
     contacts = read_contacts(conn, rows, system, systems)
-    facts = read_facts(conn, rows, contacts, channel, rules, now)
-    result = _decide(rows, contacts, facts, channel, now)
+    said = read_texts(conn, rows, channel)
+    facts = read_facts(conn, rows, contacts, said, channel, rules, now)
+    result = _decide(rows, contacts, facts, said, channel, now)
     _write(conn, result, facts, now)
     return result
 
@@ -122,10 +124,17 @@ def still_suppressed(conn: Connection, claimed: Sequence[Claimed]) -> set[int]:
     }
 
 
+def texts_held(conn: Connection, claimed: Sequence[Claimed]) -> set[int]:
+    """Touch ids among an aged claim whose text was recalled since then."""
+    stopped = held(conn, {each.template_id for each in claimed if each.template_id is not None})
+    return {each.touch_id for each in claimed if each.template_id in stopped}
+
+
 def _decide(
     rows: Sequence[AnyRow],
     contacts: Contacts,
     facts: Mapping[int, Facts],
+    said: Mapping[int, Usable],
     channel: str,
     now: datetime,
 ) -> Claim:
@@ -145,7 +154,7 @@ def _decide(
         if isinstance(decision, Wait):
             result.waits.append((row.id, decision))
         elif isinstance(decision, Send) and point is not None:
-            result.claimed.append(_claimed(row, point, channel, decision))
+            result.claimed.append(_claimed(row, point, said.get(row.id), channel, decision))
             if row.kind != TouchKind.ANSWER:
                 sent_patient[row.patient_id].append(now)
                 sent_point[point.id].append(now)
@@ -157,7 +166,7 @@ def _decide(
     return result
 
 
-def _claimed(row: AnyRow, point: AnyRow, channel: str, decision: Send) -> Claimed:
+def _claimed(row: AnyRow, point: AnyRow, text: Usable | None, channel: str, decision: Send) -> Claimed:
     return Claimed(
         touch_id=row.id,
         token=new_token(),
@@ -168,8 +177,7 @@ def _claimed(row: AnyRow, point: AnyRow, channel: str, decision: Send) -> Claime
         patient_id=row.patient_id,
         contact_point_id=point.id,
         sealed_address=point.value,
-        campaign_id=row.campaign_id,
-        segment=row.segment or "",
+        template_id=None if text is None else text.id,
         language=row.language,
         organisation=row.organisation,
         organisation_phone=row.phone,

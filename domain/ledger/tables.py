@@ -18,6 +18,7 @@ from domain.ledger import (
     patients,
     pauses,
     quarantine,
+    texts,
     touches,
 )
 from domain.ledger.columns import metadata
@@ -41,5 +42,6 @@ __all__ = [
     "patients",
     "pauses",
     "quarantine",
+    "texts",
     "touches",
 ]

@@ -27,6 +27,8 @@ RULES = {
     "no_consent": "opting_out.revocation",
     "channel_paused": "house.paused",
     "booked": "house.booked",
+    "template_unreleased": "house.released",
+    "template_recalled": "house.recalled",
     "answer": "hours.answers",
 }
 
@@ -35,6 +37,9 @@ _ANSWER_VALID = timedelta(minutes=5)
 
 #: A touch that nobody took up for longer than this before it expired was not held by its last wait, but by an outage.
 _TAKEN_UP_WITHIN = timedelta(hours=1)
+
+#: How often a touch whose text is held back asks again; a release wakes it at once.
+_ASK_FOR_TEXT = timedelta(hours=4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,8 @@ class Facts:
     suppressed_patient: bool = False
     consent_revoked: bool = False
     channel_paused: bool = False
+    text_held: str | None = None
+    """Why its text must not be sent (a rule id); None = two people have released it."""
     appointment_ahead: datetime | None = None
     """Start of the nearest appointment ahead, on any line."""
     zones: tuple[str, ...] = ()
@@ -140,6 +147,8 @@ def _hours_and_caps(facts: Facts, now: datetime) -> Decision:
 def _blocks(facts: Facts, now: datetime) -> Iterator[Block]:
     if facts.channel_paused:
         yield Block(now + timedelta(minutes=15), "channel_paused", RULES["channel_paused"])
+    if facts.text_held is not None:
+        yield Block(now + _ASK_FOR_TEXT, facts.text_held, RULES[facts.text_held])
     if facts.appointment_ahead is not None and facts.appointment_ahead >= now:
         yield Block(facts.appointment_ahead + timedelta(days=1), "booked", RULES["booked"])
     rules = facts.rules

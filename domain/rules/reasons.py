@@ -20,11 +20,14 @@ WAITS: Mapping[str, str] = {
     "retry": "the provider could not take it then, and it surely was not sent",
     "released": "it was claimed and let go again before any call was made",
     "booked": "an appointment is ahead",
+    "template_unreleased": "its text had not been released by two people",
+    "template_recalled": "its text had been recalled",
 }
 
 #: Reason id (rule id, error class or ending) -> what to tell. Written to follow "not sent:" or "ended:".
 REASONS: Mapping[str, str] = {
     **WAITS,
+    "template_released": "its text was released, or another in its place",
     "unbooked": "the appointment ahead was lost, so it is worth sending again",
     # endings without a call
     "suppressed_contact": "nobody may be contacted at this number or address: it opted out",

@@ -1,4 +1,4 @@
-"""How many segments a text takes, and which typographic characters are worth replacing by plain ones.
+"""How many segments a text takes, where it is cut, and which typographic characters are worth plain ones.
 
 A text is sent in the GSM 7-bit alphabet where every character is in it, else in UCS-2, where a segment holds less than
 half as many. Sources: 3GPP TS 23.038 (alphabet, extension table), TS 23.040 (concatenation header of 6 octets).
@@ -6,7 +6,9 @@ half as many. Sources: 3GPP TS 23.038 (alphabet, extension table), TS 23.040 (co
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -33,9 +35,18 @@ def segments(text: str) -> SegmentCount:
 
     An empty text is one segment of no units.
     """
-    if is_gsm(text):
-        return _count(Encoding.GSM_7, [2 if char in _EXTENSION else 1 for char in text])
-    return _count(Encoding.UCS_2, [2 if ord(char) > _LAST_OF_BASIC_PLANE else 1 for char in text])
+    encoding, widths = _widths(text)
+    return SegmentCount(encoding, sum(widths), len(_starts(encoding, widths)))
+
+
+def cut(text: str) -> list[str]:
+    """The text of each segment, in order; joined they are the text.
+
+    Only an escape and a surrogate pair are kept whole. A letter and its combining accent, or the parts of a joined
+    emoji, may fall into two segments: the handset joins the segments before it shows them.
+    """
+    starts = _starts(*_widths(text))
+    return [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
 
 
 def is_gsm(text: str) -> bool:
@@ -43,16 +54,28 @@ def is_gsm(text: str) -> bool:
     return _ALPHABET.issuperset(text)
 
 
+def outside_gsm(text: str) -> dict[str, int]:
+    """The characters that force a text into UCS-2, and how often each is there, in order of appearance."""
+    return dict(Counter(char for char in text if char not in _ALPHABET))
+
+
 def fold(text: str) -> str:
     """Replace smart quotes, dashes, ellipses and odd spaces by plain ones where that saves, else leave the text alone.
 
     Letters are never touched: á is not a, and "esta" is not "está". So a text that holds one stays as it is written,
-    since folding the rest of it would gain nothing. Folding twice changes nothing more; it never costs a segment.
+    since folding the rest of it would gain nothing. Only the two ways to write one letter are made one: e and a
+    combining accent are é, which the alphabet has. Folding twice changes nothing more; it never costs a segment.
     """
-    folded = text.translate(_FOLDS)
+    folded = unicodedata.normalize("NFC", text.translate(_FOLDS))
     if is_gsm(folded) and segments(folded).segments <= segments(text).segments:
         return folded
     return text
+
+
+def plain_for(char: str) -> str | None:
+    """What folding puts in the place of a character; None where it leaves it alone."""
+    plain = unicodedata.normalize("NFC", char.translate(_FOLDS))
+    return plain if plain != char and is_gsm(plain) else None
 
 
 #: GSM 03.38 basic table in code order, without the escape (0x1B) itself.
@@ -84,14 +107,22 @@ _FOLDS = str.maketrans(
 )
 
 
-def _count(encoding: Encoding, widths: Iterable[int]) -> SegmentCount:
-    widths = list(widths)
-    units = sum(widths)
-    if units <= _ALONE[encoding]:
-        return SegmentCount(encoding, units, 1)
-    room, used, count = _JOINED[encoding], 0, 1
-    for width in widths:
+def _widths(text: str) -> tuple[Encoding, list[int]]:
+    """What the text is sent in, and the units of each of its characters."""
+    if is_gsm(text):
+        return Encoding.GSM_7, [2 if char in _EXTENSION else 1 for char in text]
+    return Encoding.UCS_2, [2 if ord(char) > _LAST_OF_BASIC_PLANE else 1 for char in text]
+
+
+def _starts(encoding: Encoding, widths: Sequence[int]) -> list[int]:
+    """The index of the first character of each segment."""
+    starts = [0]
+    if sum(widths) <= _ALONE[encoding]:
+        return starts
+    room, used = _JOINED[encoding], 0
+    for index, width in enumerate(widths):
         if used + width > room:
-            count, used = count + 1, 0
+            starts.append(index)
+            used = 0
         used += width
-    return SegmentCount(encoding, units, count)
+    return starts

@@ -1,22 +1,53 @@
-"""Templates: which text a touch gets, and the allow-list of variables it may contain."""
+"""Templates: which text a touch gets, and the typed allow-list of variables it may contain."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, TypeVar
 
-from domain.rules.neutral_text import phi_in
+
+class VariableKind(StrEnum):
+    """What a variable holds; decides how it is shown and where it may stand."""
+
+    NAME = "name"
+    NUMBER = "number"
+    ADDRESS = "address"
+    LINK = "link"
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One thing a message may say, of the organisation and never of a patient."""
+
+    kind: VariableKind
+    says: str
+    sample: str
+    """A value of ordinary length, for previews and for counting segments."""
+
 
 #: The only things a message may say about anyone: nothing about the patient is on the list, on purpose.
-VARIABLES = frozenset({"organisation", "phone", "postal_address", "link"})
+VARIABLES: Mapping[str, Variable] = {
+    "organisation": Variable(VariableKind.NAME, "the organisation's name", "Northstar Health"),
+    "phone": Variable(VariableKind.NUMBER, "the organisation's number", "+1 303 555 0100"),
+    "postal_address": Variable(VariableKind.ADDRESS, "where the organisation is", "1 Main St, Denver, CO 80014"),
+    "link": Variable(
+        VariableKind.LINK, "the touch's own booking link", "https://reach.example.org/b/AAAAAAAAAAAAAAAAAAAAAA"
+    ),
+}
+SAMPLES: Mapping[str, str] = {name: variable.sample for name, variable in VARIABLES.items()}
 
-_VARIABLE = re.compile(r"\{([^{}]*)\}")
+#: A step of the cadence that is no step in particular.
+ANY_STEP = -1
+
+PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """One text. Empty `segment` or `step_kind` fits any."""
+    """One text. Empty `segment` or `step_kind`, and `ANY_STEP`, fit any."""
 
     channel: str
     language: str
@@ -24,47 +55,53 @@ class Template:
     subject: str | None = None
     segment: str = ""
     step_kind: str = ""
+    step: int = ANY_STEP
+    """The step of the cadence, from 0, as `explain` counts them."""
+
+
+class Slot(Protocol):
+    """Where a text fits: what choosing looks at."""
+
+    @property
+    def channel(self) -> str: ...
+    @property
+    def language(self) -> str: ...
+    @property
+    def segment(self) -> str: ...
+    @property
+    def step_kind(self) -> str: ...
+    @property
+    def step(self) -> int: ...
+
+
+S = TypeVar("S", bound=Slot)
 
 
 class TemplateError(Exception):
     """A template is unusable; the message says which and why."""
 
 
-def problems(template: Template) -> list[str]:
-    """What is wrong with a template, in words; empty when it may be used."""
-    text = f"{template.subject or ''}\n{template.body}"
-    found = [f"unknown variable {{{name}}}" for name in _VARIABLE.findall(text) if name not in VARIABLES]
-    if re.search(r"[{}]", _VARIABLE.sub("", text)):
-        found.append("a brace that opens or closes nothing")
-    found += [f"tells of care, a clinician or a date: {word!r}" for word in phi_in(_VARIABLE.sub("", text))]
-    if "{organisation}" not in text:
-        found.append("{organisation} is missing: the patient must see who writes")
-    if template.channel == "sms" and "STOP" not in template.body:
-        found.append("the text does not say how to stop (Reply STOP)")
-    if template.channel == "email" and "{postal_address}" not in template.body:
-        found.append("{postal_address} is missing (CAN-SPAM)")
-    if template.channel == "email" and not template.subject:
-        found.append("an email needs a subject")
-    return found
-
-
-def choose(templates: Iterable[Template], *, channel: str, language: str, segment: str, step_kind: str) -> Template:
-    """The most specific template for a touch; another language's only if there is none in the patient's (English).
+def choose(slots: Iterable[S], *, channel: str, language: str, segment: str, step_kind: str, step: int) -> S:
+    """The most specific text for a touch; another language's only if there is none in the patient's (English).
 
     Raises:
         TemplateError: the campaign has no text for this channel.
     """
     fitting = [
-        template
-        for template in templates
-        if template.channel == channel
-        and template.segment in {"", segment}
-        and template.step_kind in {"", step_kind}
-        and template.language in {language, "en"}
+        slot
+        for slot in slots
+        if slot.channel == channel
+        and slot.segment in {"", segment}
+        and slot.step_kind in {"", step_kind}
+        and slot.step in {ANY_STEP, step}
+        and slot.language in {language, "en"}
     ]
     if not fitting:
-        raise TemplateError(f"no {channel} template for segment {segment}, step {step_kind}")
-    return max(fitting, key=lambda each: (each.language == language, each.segment != "", each.step_kind != ""))
+        raise TemplateError(f"no {channel} template for segment {segment}, {step_kind} {step}")
+    return max(
+        fitting,
+        key=lambda each: (each.language == language, each.segment != "", each.step_kind != "", each.step != ANY_STEP),
+    )
 
 
 def render(text: str, values: Mapping[str, str]) -> str:
@@ -80,4 +117,4 @@ def render(text: str, values: Mapping[str, str]) -> str:
             raise TemplateError(f"no value for variable {{{name}}}")
         return values[name]
 
-    return _VARIABLE.sub(value, text)
+    return PLACEHOLDER.sub(value, text)

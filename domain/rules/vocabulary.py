@@ -118,6 +118,13 @@ class AttemptState(StrEnum):
 COUNTS_AGAINST_CAPS = frozenset({AttemptState.SENDING, AttemptState.ACCEPTED, AttemptState.UNCERTAIN})
 
 
+class Role(StrEnum):
+    """In which role a person releases a template; it takes two people, one in each."""
+
+    MARKETING = "marketing"
+    CLINICAL = "clinical"
+
+
 class Delivery(StrEnum):
     """What receipts said of an accepted touch; never regresses from a terminal value."""
 

@@ -21,6 +21,8 @@ from sqlalchemy import Engine, inspect
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 
 from channels.kit.contract import ChannelSettingsError
+from domain.ledger.releases import ReleaseError
+from domain.ledger.texts import ChangedTextError
 from domain.ledger.vault import VaultError
 from ops.assembly import Parts, assemble, check_keys
 from ops.cli.spelling import misspelt
@@ -31,9 +33,11 @@ from ops.runtime.settings import Settings, SettingsError, read_settings
 from ops.runtime.yamlfile import FileProblems
 from ops.services.start import ServiceError
 from producers.campaigns import CampaignError
+from producers.templates import TemplateFileError
 
 #: Options that mean the same wherever they stand.
 JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
+ORGANISATION = click.option("--organisation", help="Key of the organisation (needed only if there are several).")
 LIMIT = click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
 
 
@@ -42,7 +46,7 @@ class Exit(IntEnum):
 
     OK = 0
     BREACH = 1
-    """A promise is broken, rows were refused, a file of patients names none, or nobody was found: see the output."""
+    """A promise is broken, rows were refused, a file names no patient, a template has findings, or nobody was found."""
     USAGE = 2
     """A file, option or setting is wrong; nothing was changed."""
     UNAVAILABLE = 3
@@ -159,11 +163,15 @@ def _write_no_more() -> None:
         os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
+#: Errors whose message says what is wrong and what to do.
+_MISTAKES = (SettingsError, ChannelSettingsError, CampaignError, TemplateFileError, ReleaseError, ChangedTextError)
+
+
 @contextmanager
 def _plain_mistakes() -> Iterator[None]:
     try:
         yield
-    except (SettingsError, ChannelSettingsError, CampaignError) as error:
+    except _MISTAKES as error:
         fail(str(error))
     except VaultError as error:
         fail(f"{error} (REACTIVATE_VAULT_KEYS)")

@@ -9,9 +9,11 @@ import click
 
 from domain.ledger import campaigns
 from domain.ledger.store import reading
-from ops.cli.base import parts_of, print_json
+from domain.rules.vocabulary import Role
+from ops.cli.base import ORGANISATION, fail, parts_of, print_json
 from ops.runtime.settings import rules_place
-from producers.campaigns import read_campaign, start_campaign
+from producers.campaign_file import read_campaign
+from producers.campaigns import start_campaign
 from producers.rule_files import read_rules
 
 _FILE = click.argument("file", type=click.Path(path_type=Path))
@@ -26,18 +28,29 @@ def campaign() -> None:
 @_FILE
 def check(file: Path) -> None:
     """Check a campaign file; every problem is told with its line and field."""
-    found = read_campaign(file, read_rules(rules_place(os.environ)))
+    found = read_campaign(file, read_rules(rules_place(os.environ))).file
     click.echo(f"{file}: fine. {found.campaign}: {len(found.cadence)} touches, holdout {found.holdout:.0%}")
 
 
-@campaign.command(epilog="Example: reactivate campaign start docs/examples/campaign.yaml")
+@campaign.command(
+    epilog="Example: reactivate campaign start docs/examples/campaign.yaml "
+    "--released-by 'marketing=Maya Ortiz' --released-by 'clinical=Sam Reed'"
+)
 @_FILE
-@click.option("--organisation", help="Key of the organisation (needed only if there are several).")
+@ORGANISATION
+@click.option(
+    "--released-by",
+    "people",
+    multiple=True,
+    metavar="ROLE=NAME",
+    help="Release its texts as well: once for marketing and once for clinical, by two people.",
+)
 @click.pass_context
-def start(context: click.Context, file: Path, organisation: str | None) -> None:
-    """Start a campaign file as a new version; the same file again changes nothing."""
+def start(context: click.Context, file: Path, organisation: str | None, people: tuple[str, ...]) -> None:
+    """Start a campaign file whose texts are released as a new version; the same file again changes nothing."""
+    reviewers = dict(map(_reviewer, people))
     with parts_of(context) as parts:
-        running, is_new = start_campaign(parts.engine, file, organisation, parts.rules, parts.clock.now())
+        running, is_new = start_campaign(parts.engine, file, organisation, parts.rules, parts.clock.now(), reviewers)
     click.echo(f"{running.key} version {running.version} {'started' if is_new else 'was running already'}")
 
 
@@ -55,3 +68,10 @@ def list_(context: click.Context, as_json: bool) -> None:
         click.echo(f"{each.key} version {each.version}, holdout {each.holdout:.0%}")
     if not found:
         click.echo("no campaign is running: start one with `reactivate campaign start FILE`")
+
+
+def _reviewer(text: str) -> tuple[Role, str]:
+    role, _, name = text.partition("=")
+    if role not in set(Role) or not name.strip():
+        fail(f"--released-by {text}: write it as marketing=NAME or clinical=NAME")
+    return Role(role), name.strip()

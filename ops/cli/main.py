@@ -13,7 +13,7 @@ try:
 
     import click
 
-    from ops.cli import asking, campaign, data, demo, desk, fleet, people, rules
+    from ops.cli import asking, campaign, data, demo, desk, fleet, people, rules, template, texts
     from ops.cli.base import plain_errors
 except KeyboardInterrupt:
     # reading all of this takes a second, and nothing has begun yet
@@ -63,6 +63,8 @@ for command in (
     data.keys,
     data.quarantine,
     campaign.campaign,
+    template.template,
+    texts.segments,
     fleet.up,
     fleet.worker,
     fleet.clock,

@@ -17,6 +17,7 @@ from domain.ledger.patients import patient
 from domain.ledger.report import report
 from domain.ledger.store import reading
 from domain.ledger.touches import touch
+from domain.rules.vocabulary import Role
 from ops import assembly
 from ops.demo.conductor import Conductor, Fleet
 from ops.demo.embedded import Embedded
@@ -31,6 +32,9 @@ from producers.campaigns import start_campaign
 from producers.importing.organisation_file import read_organisation
 from producers.importing.result import ImportResult
 from producers.importing.run import run_import
+
+#: Who releases the campaign's texts in a story; nobody real.
+REVIEWERS = {Role.MARKETING: "Maya Ortiz (fictional)", Role.CLINICAL: "Sam Reed (fictional)"}
 
 #: Scans and reviews run once a simulated fortnight: fewer instants, larger batches, the same story.
 SCAN_EVERY = timedelta(days=14)
@@ -58,7 +62,7 @@ def play(script: Script, listener: Listener) -> dict[str, Any]:
         migrations.upgrade(parts.engine)
         listener.stage("importing the export")
         imported = _import(script, directory, parts)
-        start_campaign(parts.engine, _campaign_file(script, directory), None, parts.rules, script.start)
+        start_campaign(parts.engine, _campaign_file(script, directory), None, parts.rules, script.start, REVIEWERS)
         fleet: Fleet
         if script.fleet:
             listener.stage("starting web, clock and a worker per queue")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,6 +39,20 @@ class FileProblems(Exception):  # noqa: N818 (it is the list of problems, and it
         return f"{self.path}:{problem.line}: {field}{problem.reason}"
 
 
+class Places:
+    """Where in a file its values lie, for what is found wrong with them after they were read."""
+
+    def __init__(self, root: yaml.Node) -> None:
+        self._root = root
+
+    def problem(self, where: Sequence[str | int], reason: str, nth: int | None = None) -> Problem:
+        """A problem of the value at `where`; of the `nth` line of its text (from 0), where each stands on its own."""
+        node, line, field, _ = _walk(self._root, where)
+        if nth is not None and isinstance(node, yaml.ScalarNode) and node.style == "|":
+            line = _line(node) + 1 + nth
+        return Problem(line, field, reason)
+
+
 def read_yaml(path: Path, model: type[M], context: Any = None) -> M:
     """Read `path` into `model`; its validators are given `context`.
 
@@ -48,16 +62,36 @@ def read_yaml(path: Path, model: type[M], context: Any = None) -> M:
     Raises:
         FileProblems: the file is missing, is no YAML, repeats a key, or does not fit the model.
     """
+    return read_yaml_with_places(path, model, context=context)[0]
+
+
+def read_yaml_with_places(
+    path: Path,
+    model: type[M],
+    also: Callable[[Any, Places], Iterable[Problem]] = lambda _data, _places: (),
+    context: Any = None,
+) -> tuple[M, Places]:
+    """The same, and where everything lies.
+
+    `also` says what else is wrong with the plain data, so that it is told at once with what does not fit the model.
+
+    Raises:
+        FileProblems: as `read_yaml`.
+    """
     root = _compose(path)
     problems: list[Problem] = []
     data = _plain(root, "", problems)
     if problems:
         raise FileProblems(path, problems)
+    places = Places(root)
+    found = list(also(data, places))
     try:
-        return model.model_validate(data, context=context)
+        read = model.model_validate(data, context=context)
     except ValidationError as error:
-        found = [_problem(root, details) for details in error.errors(include_url=False, include_input=False)]
-        raise FileProblems(path, sorted(found, key=lambda problem: problem.line)) from None
+        found += (_problem(root, details) for details in error.errors(include_url=False, include_input=False))
+    if found:
+        raise FileProblems(path, sorted(found, key=lambda problem: problem.line))
+    return read, places
 
 
 def _compose(path: Path) -> yaml.Node:
@@ -113,19 +147,28 @@ def _mapping(node: yaml.MappingNode, field: str, problems: list[Problem], inside
 
 
 def _problem(root: yaml.Node, details: Any) -> Problem:
-    """Where in the file pydantic's location lies; parts of it that name no node (a union's member) are passed over."""
-    node, line, field = root, _line(root), ""
     path, is_missing = list(details["loc"]), details["type"] in ("missing", "union_tag_not_found")
     if details["type"].startswith("union_tag_"):
         path.append(details["ctx"]["discriminator"].strip("'"))
-    for number, part in enumerate(path):
+    _, line, field, is_there = _walk(root, path)
+    if is_missing and not is_there:
+        field = f"{field}.{path[-1]}".lstrip(".")
+    return Problem(line, field, _reason(details))
+
+
+def _walk(root: yaml.Node, path: Sequence[str | int]) -> tuple[yaml.Node, int, str, bool]:
+    """The node that pydantic's location leads to, its line and field; and whether the last part names one.
+
+    Parts that name no node (a union's member) are passed over.
+    """
+    node, line, field, is_there = root, _line(root), "", True
+    for part in path:
         step = _step(node, part)
+        is_there = step is not None
         if step is not None:
             line, node = step
             field = f"{field}[{part}]" if isinstance(part, int) else f"{field}.{part}".lstrip(".")
-        elif is_missing and number == len(path) - 1:
-            field = f"{field}.{part}".lstrip(".")
-    return Problem(line, field, _reason(details))
+    return node, line, field, is_there
 
 
 def _step(node: yaml.Node, part: int | str) -> tuple[int, yaml.Node] | None:

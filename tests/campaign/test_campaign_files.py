@@ -9,15 +9,17 @@ import pytest
 from lakeside import NOW
 from rulebooks import STANDARD
 from sqlalchemy import Engine
-from welcome_back import EXAMPLE, Lakeside
+from welcome_back import EXAMPLE, REVIEWERS, Lakeside
 
-from domain.ledger import campaigns
-from domain.ledger.campaigns import campaign, step, template
+from domain.ledger import campaigns, texts
+from domain.ledger.campaigns import campaign, step
 from domain.ledger.lapses import lapse
 from domain.ledger.organisations import OrganisationNews, SiteNews, upsert
 from domain.ledger.store import reading
+from domain.ledger.texts import template, template_event, template_version
 from ops.runtime.yamlfile import FileProblems
-from producers.campaigns import CampaignError, read_campaign, start_campaign
+from producers.campaign_file import read_campaign
+from producers.campaigns import CampaignError, start_campaign
 
 Write = Callable[..., Path]
 
@@ -50,7 +52,7 @@ def line_of(path: Path, text: str) -> int:
 
 
 def test_the_example_is_fine() -> None:
-    found = read_campaign(EXAMPLE, STANDARD)
+    found = read_campaign(EXAMPLE, STANDARD).file
 
     assert (found.campaign, found.cadence, found.holdout) == ("welcome-back", (0, 10, 30, 90, 180), 0.1)
 
@@ -69,12 +71,12 @@ def test_the_example_is_fine() -> None:
         ("every_months: 4", "every_months: 1", "reminder.every_months", "greater than or equal to 3"),
         ("service_lines: [primary_care,", "service_lines: [surgery,", "audience.service_lines[0]", "primary_care"),
         ("graduate_after_days:", "graduates:", "graduates", "unknown field"),
-        ("we miss you!", "we miss you, {name}!", "templates[0]", "unknown variable {name}"),
+        ("we miss you!", "we miss you, {name}!", "templates[0].body", "'{name}': unknown variable"),
         (
             'subject: "We would love to see you again"',
             'subject: "Hi {first_name}, please come"',
-            "templates[10]",
-            "unknown variable {first_name}",
+            "templates[10].body",
+            "'{first_name}': unknown variable",
         ),
     ],
 )
@@ -105,20 +107,23 @@ def test_several_problems_are_told_at_once_in_the_order_of_the_file(changed: Wri
     assert [each.field for each in found.problems] == ["holdout", "reminder.at_most"]
 
 
-def test_a_segment_without_words_for_it_is_a_problem(changed: Write) -> None:
-    words = 'body: "{organisation}: we miss'
+def test_a_segment_without_words_for_it_is_a_problem(tmp_path: Path) -> None:
+    lines = EXAMPLE.read_text().splitlines()
+    general = next(number for number, line in enumerate(lines) if "we miss you!" in line)
+    path = tmp_path / "campaign.yaml"
+    path.write_text("\n".join([*lines[: general - 2], *lines[general + 1 :]]))
 
-    found = told_of(changed(f"language: en\n    {words}", f"language: fr\n    {words}"))
+    found = told_of(path)
 
     assert "no English template for sms, segment 6_12_months, outreach" in str(found)
 
 
 def test_the_same_file_again_changes_nothing(health: Lakeside) -> None:
-    before = [health.rows(table) for table in (campaign, step, template)]
+    before = [health.rows(table) for table in (campaign, step, template, template_version, template_event)]
 
     assert health.start(now=NOW) is False
 
-    assert [health.rows(table) for table in (campaign, step, template)] == before
+    assert [health.rows(table) for table in (campaign, step, template, template_version, template_event)] == before
 
 
 def test_comments_and_order_are_no_change(health: Lakeside, tmp_path: Path) -> None:
@@ -141,7 +146,8 @@ def test_a_changed_file_becomes_a_new_version_and_the_old_one_enrols_no_more(hea
     with reading(health.engine) as conn:
         assert [each.version for each in campaigns.running(conn)] == [2]
         assert campaigns.by_ids(conn, [old])[old].definition["cadence"] == [0, 10, 30, 90, 180]
-        assert campaigns.templates_of(conn, old) == campaigns.templates_of(conn, versions[1]["id"])
+        # the texts are the same, so they need no new version and no new release
+        assert texts.versions_of(conn, old) == texts.versions_of(conn, versions[1]["id"])
 
 
 def test_lapses_that_found_no_campaign_are_looked_at_again_when_one_starts(health: Lakeside, changed: Write) -> None:
@@ -175,4 +181,4 @@ def test_the_organisation_must_be_named_where_there_are_several(ledger: Engine) 
         start_campaign(ledger, EXAMPLE, None, STANDARD, NOW)
     with pytest.raises(CampaignError, match="there are: a, b"):
         start_campaign(ledger, EXAMPLE, "c", STANDARD, NOW)
-    assert start_campaign(ledger, EXAMPLE, "b", STANDARD, NOW)[1] is True
+    assert start_campaign(ledger, EXAMPLE, "b", STANDARD, NOW, REVIEWERS)[1] is True

@@ -12,7 +12,7 @@ from practice import SYSTEMS, Practice
 from rulebooks import STANDARD
 from sqlalchemy import Connection, Engine, event, text
 
-from domain.ledger import agenda, claims, dispatching, enrolling, finishes, outbox, touches
+from domain.ledger import agenda, claim_texts, claims, dispatching, enrolling, finishes, outbox, touches
 from domain.ledger.claims import LEASE
 from domain.ledger.store import open_ledger
 from domain.ledger.vault import Vault
@@ -39,6 +39,16 @@ SELECT t.id, 'token' || t.id, 'sms', 'outreach', :who + 1 + t.id % 4000, :point 
        CASE WHEN t.id % 1000 = 0 THEN 'sending' WHEN t.id % 1000 = 1 THEN 'uncertain' ELSE 'accepted' END,
        :now - t.id * interval '1 minute', :now - t.id * interval '1 minute', '', false
 FROM touch t WHERE t.state = 'accepted';
+INSERT INTO template_version (organisation_id, key, version, checksum, recorded_at, released_at)
+SELECT v.organisation_id, 'key' || n / 10, n % 10, 'c', v.recorded_at, v.released_at
+FROM template_version v, generate_series(1, 5000) n;
+INSERT INTO template (template_version_id, channel, language, segment, step_kind, step, body)
+SELECT v.id, 'sms', 'en', '', '', -1, 'x' FROM template_version v WHERE v.key LIKE 'key%';
+INSERT INTO campaign (organisation_id, key, version, checksum, definition, holdout, started_at, ended_at)
+SELECT c.organisation_id, c.key, n, 'c', '{}', 0.1, c.started_at, c.started_at
+FROM campaign c, generate_series(2, 2000) n;
+INSERT INTO campaign_template (campaign_id, template_version_id)
+SELECT c.id, v.id FROM campaign c, template_version v WHERE c.version = v.id AND c.version > 1;
 INSERT INTO outbox (event_id, type, data, created_at, published_at)
 SELECT 'e' || n, 'touch.sent', '{}', :now, CASE WHEN n % 1000 > 0 THEN :now END FROM generate_series(1, 20000) n;
 """
@@ -111,6 +121,9 @@ def claim(conn: Connection) -> None:
         (lambda conn: enrolling.undecided(conn, NOW), "ix_lapse_undecided"),
         (claim, "ix_attempt_patient_caps"),
         (claim, "ix_attempt_contact_caps"),
+        (claim, "uq_template_slot"),
+        (claim, "uq_template_version_organisation_id_key_version"),
+        (lambda conn: claim_texts.held(conn, [1, 2]), "pk_template"),
     ],
     ids=[
         "is anything due",
@@ -128,6 +141,9 @@ def claim(conn: Connection) -> None:
         "undecided lapses",
         "caps of a patient",
         "caps of a contact point",
+        "texts",
+        "texts that speak for recalled ones",
+        "texts recalled since",
     ],
 )
 def test_it_reads_its_index_and_never_the_whole_table(
@@ -141,7 +157,7 @@ def test_it_reads_its_index_and_never_the_whole_table(
     plans = plans_of(full[0], work)
 
     assert index in plans, plans
-    for table in ("touch", "attempt", "outbox", "lapse"):
+    for table in ("touch", "attempt", "outbox", "lapse", "template", "template_version", "campaign_template"):
         assert f"Seq Scan on {table} " not in plans, plans
 
 

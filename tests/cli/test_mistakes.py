@@ -179,7 +179,7 @@ def test_a_bad_campaign_file_is_told_line_by_line(run: Run, tmp_path: Path) -> N
     holdout = 1 + path.read_text().splitlines().index("holdout: 2")
     assert result.exit_code == 2
     assert f"{path}:{holdout}: holdout: " in result.stderr
-    assert "unknown variable {name}" in result.stderr
+    assert "templates[0].body: variable.unknown: '{name}': unknown variable" in result.stderr
 
 
 def test_a_campaign_file_that_is_missing_or_no_yaml_is_told(run: Run, tmp_path: Path) -> None:

@@ -46,7 +46,10 @@ def test_lapses_noticed_before_a_channel_is_set_up_are_enrolled_once_one_is(tmp_
     for command in (
         ("migrate",),
         ("import", "--organisation", str(tmp_path / "organisation.yaml"), str(export)),
-        ("campaign", "start", str(ROOT / "docs" / "examples" / "campaign.yaml")),
+        (
+            *("campaign", "start", str(ROOT / "docs" / "examples" / "campaign.yaml")),
+            *("--released-by", "marketing=Maya Ortiz", "--released-by", "clinical=Sam Reed"),
+        ),
     ):
         result = CliRunner().invoke(main, [*home, *command])
         assert result.exit_code == 0, result.output

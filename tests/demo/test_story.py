@@ -76,6 +76,15 @@ def test_the_witness_and_the_ledger_agree_to_the_message(told: Told) -> None:
     assert report["witness"]["provider_accepted"] == report["witness"]["ledger_accepted"] >= accepted > 0
 
 
+def test_two_fictional_people_released_the_storys_words(told: Told) -> None:
+    shown = run("--home", str(told[1]), "template", "status", "--json")
+
+    (text,) = json.loads(shown.stdout)
+    assert (text["template"], text["state"]) == ("campaign:welcome-back@1", "released")
+    assert [each["role"] for each in text["events"]] == ["marketing", "clinical"]
+    assert all("(fictional)" in each["who"] for each in text["events"])
+
+
 def test_a_patient_of_the_story_can_be_explained_and_its_ledger_audited(told: Told) -> None:
     _, directory = told
     patient = report_of(directory)["example_patient"]

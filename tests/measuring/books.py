@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Table, insert, update
 
 from domain.ledger.appointments import appointment, care
 from domain.ledger.attempts import attempt
-from domain.ledger.campaigns import campaign, template
+from domain.ledger.campaigns import campaign, campaign_template
 from domain.ledger.choice_history import choice_event, suppression
 from domain.ledger.enrolments import enrolment
 from domain.ledger.inbound import reply
@@ -19,6 +19,7 @@ from domain.ledger.lapses import lapse
 from domain.ledger.organisations import organisation, site
 from domain.ledger.outcomes import outcome
 from domain.ledger.patients import CONTACT_VALUE, contact_index, contact_point, patient, patient_contact, registration
+from domain.ledger.texts import template, template_version
 from domain.ledger.touches import touch, touch_event
 from domain.ledger.vault import Vault
 
@@ -67,7 +68,18 @@ class Books:
         return int(self.conn.execute(insert(table).values(**values).returning(table.c.id)).scalar_one())
 
     def template(self, body: str, segment: str = "") -> int:
-        return self.add(template, campaign_id=self.campaign, channel="sms", language="en", segment=segment, body=body)
+        """A released text of the campaign."""
+        version = self.add(
+            template_version,
+            organisation_id=self.org,
+            key=f"text-{next(self._numbers)}",
+            version=1,
+            checksum="c",
+            recorded_at=NOON,
+            released_at=NOON,
+        )
+        self.add(campaign_template, campaign_id=self.campaign, template_version_id=version)
+        return self.add(template, template_version_id=version, channel="sms", language="en", segment=segment, body=body)
 
     def person(
         self, *, home: int | None = None, zone: str | None = None, number_zones: str = "", **values: Any

@@ -1,4 +1,4 @@
-"""Templates: what they may contain, which one a touch gets, and how they are filled in; and the automatic answers."""
+"""Templates: which one a touch gets, and how it is filled in; and the automatic answers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from domain.rules.answers import ANSWERS, answer_template
 from domain.rules.sms_text import Encoding, segments
-from domain.rules.templates import VARIABLES, Template, TemplateError, choose, problems, render
+from domain.rules.template_lint import variables
+from domain.rules.templates import VARIABLES, Template, TemplateError, VariableKind, choose, render
 from domain.rules.vocabulary import TouchKind
 
 SMS = Template(channel="sms", language="en", body="{organisation}: book at {link}. Reply STOP to end.")
@@ -25,45 +26,14 @@ VALUES = {
 }
 
 
-def test_usable_templates_have_no_problems() -> None:
-    assert problems(SMS) == problems(EMAIL) == []
-
-
-@pytest.mark.parametrize(
-    ("template", "told"),
-    [
-        (replace(SMS, body=SMS.body + " {first_name}"), "unknown variable {first_name}"),
-        (replace(SMS, body=SMS.body + " {organisation!r}"), "unknown variable {organisation!r}"),
-        (replace(SMS, body=SMS.body + " {}"), "unknown variable {}"),
-        (replace(SMS, body=SMS.body + " {link"), "a brace that opens or closes nothing"),
-        (replace(SMS, body=SMS.body + " link}"), "a brace that opens or closes nothing"),
-        (replace(SMS, body="We miss you! {link} Reply STOP to end."), "{organisation} is missing"),
-        (replace(SMS, body="{organisation}: book at {link}."), "how to stop"),
-        (replace(EMAIL, body="{organisation} {link}"), "{postal_address} is missing"),
-        (replace(EMAIL, subject=None), "an email needs a subject"),
-        (replace(EMAIL, subject="Dear {patient}"), "unknown variable {patient}"),
-        (replace(SMS, body=SMS.body + " Your diabetes"), "tells of care, a clinician or a date: 'diabetes'"),
-        (replace(EMAIL, subject="Dr Smith misses you"), "tells of care, a clinician or a date: 'Dr Smith'"),
-        (replace(SMS, body=SMS.body + " Due 3/4/2026"), "tells of care, a clinician or a date: '3/4/2026'"),
-    ],
-)
-def test_each_problem_is_told_in_words(template: Template, told: str) -> None:
-    (found,) = problems(template)
-
-    assert told in found
-
-
-def test_every_problem_is_told_at_once() -> None:
-    assert len(problems(replace(SMS, body="{name}, come back!"))) == 3
-
-
 ANY = replace(SMS, body="any")
 OF_SEGMENT = replace(ANY, segment="6_12_months", body="segment")
 OF_KIND = replace(ANY, step_kind=TouchKind.REMINDER, body="kind")
 OF_BOTH = replace(OF_SEGMENT, step_kind=TouchKind.REMINDER, body="both")
+OF_STEP = replace(ANY, step=3, body="step")
 SPANISH = replace(ANY, language="es", body="es")
 FRENCH = replace(ANY, language="fr", body="fr")
-EVERY = (ANY, OF_SEGMENT, OF_KIND, OF_BOTH, SPANISH, FRENCH, replace(EMAIL, body="email"))
+EVERY = (ANY, OF_SEGMENT, OF_KIND, OF_BOTH, OF_STEP, SPANISH, FRENCH, replace(EMAIL, body="email"))
 
 
 @pytest.mark.parametrize(
@@ -72,6 +42,9 @@ EVERY = (ANY, OF_SEGMENT, OF_KIND, OF_BOTH, SPANISH, FRENCH, replace(EMAIL, body
         ({"segment": "never_rebooked"}, "any"),
         ({}, "segment"),
         ({"segment": "never_rebooked", "step_kind": "reminder"}, "kind"),
+        ({"segment": "never_rebooked", "step": 3}, "step"),
+        # a segment is more to the point than a step
+        ({"step": 3}, "segment"),
         ({"step_kind": "reminder"}, "both"),
         # a text in the patient's language is worth more than one that is more to the point
         ({"language": "es", "step_kind": "reminder"}, "es"),
@@ -80,19 +53,19 @@ EVERY = (ANY, OF_SEGMENT, OF_KIND, OF_BOTH, SPANISH, FRENCH, replace(EMAIL, body
     ],
 )
 def test_the_most_specific_text_is_chosen_whatever_the_order(wanted: dict[str, Any], body: str) -> None:
-    touch = {"channel": "sms", "language": "en", "segment": "6_12_months", "step_kind": "outreach"} | wanted
+    touch = {"channel": "sms", "language": "en", "segment": "6_12_months", "step_kind": "outreach", "step": 0} | wanted
 
-    assert {choose(order, **touch).body for order in list(permutations(EVERY))[::97]} == {body}
+    assert {choose(order, **touch).body for order in list(permutations(EVERY))[::997]} == {body}
 
 
 def test_a_channel_without_a_text_is_an_error_that_names_it() -> None:
     with pytest.raises(TemplateError, match="no voice template"):
-        choose(EVERY, channel="voice", language="en", segment="", step_kind="outreach")
+        choose(EVERY, channel="voice", language="en", segment="", step_kind="outreach", step=0)
 
 
 def test_another_language_than_english_never_stands_in() -> None:
     with pytest.raises(TemplateError):
-        choose([FRENCH], channel="sms", language="es", segment="", step_kind="outreach")
+        choose([FRENCH], channel="sms", language="es", segment="", step_kind="outreach", step=0)
 
 
 def test_values_are_filled_in_where_their_names_stand() -> None:
@@ -113,10 +86,12 @@ def test_a_value_is_never_read_as_a_template(values: dict[str, str]) -> None:
 @pytest.mark.parametrize("language", ["en", "es", "fr"])
 @pytest.mark.parametrize("answer", sorted(ANSWERS))
 def test_every_answer_names_the_organisation_and_uses_no_variable_but_the_listed(answer: str, language: str) -> None:
-    found = problems(answer_template(answer, language, "sms"))
+    assert list(variables(answer_template(answer, language, "sms"))) == []
 
-    # a confirmation of a stop need not say how to stop
-    assert [each for each in found if "STOP" not in each] == []
+
+def test_every_variable_has_a_type_and_says_nothing_about_a_patient() -> None:
+    assert {each.kind for each in VARIABLES.values()} == set(VariableKind)
+    assert not any("patient" in each.says for each in VARIABLES.values())
 
 
 @pytest.mark.parametrize("language", ["en", "es", "fr"])

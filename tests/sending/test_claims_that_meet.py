@@ -17,16 +17,18 @@ from rulebooks import STANDARD
 from sqlalchemy import Connection, Engine
 from waiting import DEADLINE
 
-from domain.ledger import choices, claims, finishes, receipts, settling, touches
+from domain.ledger import choices, claims, finishes, receipts, releases, settling, texts, touches
 from domain.ledger.attempts import attempt
 from domain.ledger.claims import Claim, Claimed
 from domain.ledger.finishes import Finish
 from domain.ledger.merging import merge
 from domain.ledger.patients import lock
 from domain.ledger.receipts import ReceiptNews
+from domain.ledger.releases import Version
+from domain.ledger.texts import VersionNews
 from domain.ledger.touches import touch, touch_event
 from domain.ledger.vault import Vault
-from domain.rules.vocabulary import AttemptState
+from domain.rules.vocabulary import AttemptState, Role
 
 HOUR = timedelta(hours=1)
 NIGHT = NOW + 10 * HOUR
@@ -267,3 +269,37 @@ def test_a_stop_that_waited_for_a_merge_reaches_the_survivor(ledger: Engine, pra
 
     assert ids_of(claim(ledger, survivor.touch)) == []
     assert row(ledger, touch, survivor.touch)["state"] == "cancelled"
+
+
+def test_a_text_recalled_while_a_claim_waited_is_not_claimed(ledger: Engine, practice: Practice) -> None:
+    who = practice.person()
+
+    with ledger.begin() as first:
+        hold(first, who)
+        with behind(ledger, first, lambda: claim(ledger, who.touch)) as second:
+            with ledger.begin() as conn:
+                releases.recall(conn, practice.organisation, "hello", 1, who="Sam Reed", why="wrong", now=NOW)
+            first.commit()
+            made = second.result(timeout=DEADLINE)
+
+    assert (ids_of(made), [(id_, wait.why) for id_, wait in made.waits]) == ([], [(who.touch, "template_recalled")])
+
+
+def test_two_people_who_release_at_once_release(ledger: Engine, practice: Practice) -> None:
+    with ledger.begin() as conn:
+        version = texts.record(conn, practice.organisation, VersionNews("new", 1, "n", ()), NOW)
+
+    def release(conn: Connection, who: str, role: Role) -> Version:
+        return releases.release(conn, version, who=who, role=role, lexicon="L", now=NOW)
+
+    def second_release() -> Version:
+        with ledger.begin() as conn:
+            return release(conn, "Sam Reed", Role.CLINICAL)
+
+    with ledger.begin() as first:
+        begun = release(first, "Maya Ortiz", Role.MARKETING)
+        with behind(ledger, first, second_release) as second:
+            first.commit()
+            done = second.result(timeout=DEADLINE)
+
+    assert (begun.state, done.state) == ("waits for clinical", "released")

@@ -266,26 +266,81 @@ def upgrade() -> None:
         sa.UniqueConstraint("campaign_id", "ordinal", name=op.f("uq_step_campaign_id_ordinal")),
     )
     op.create_table(
-        "template",
+        "template_version",
+        sa.Column("id", Id, autoincrement=True, nullable=False),
+        sa.Column("organisation_id", Id, nullable=False),
+        sa.Column("key", sa.String(length=96), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("checksum", sa.String(length=64), nullable=False),
+        sa.Column("recorded_at", Instant, nullable=False),
+        sa.Column("released_at", Instant, nullable=True),
+        sa.Column("recalled_at", Instant, nullable=True),
+        sa.ForeignKeyConstraint(
+            ["organisation_id"], ["organisation.id"], name=op.f("fk_template_version_organisation_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_template_version")),
+        sa.UniqueConstraint(
+            "organisation_id", "key", "version", name=op.f("uq_template_version_organisation_id_key_version")
+        ),
+    )
+    op.create_table(
+        "campaign_template",
         sa.Column("id", Id, autoincrement=True, nullable=False),
         sa.Column("campaign_id", Id, nullable=False),
+        sa.Column("template_version_id", Id, nullable=False),
+        sa.ForeignKeyConstraint(["campaign_id"], ["campaign.id"], name=op.f("fk_campaign_template_campaign_id")),
+        sa.ForeignKeyConstraint(
+            ["template_version_id"], ["template_version.id"], name=op.f("fk_campaign_template_template_version_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_campaign_template")),
+        sa.UniqueConstraint(
+            "campaign_id", "template_version_id", name=op.f("uq_campaign_template_campaign_id_template_version_id")
+        ),
+    )
+    op.create_index(op.f("ix_campaign_template_template_version_id"), "campaign_template", ["template_version_id"])
+    op.create_table(
+        "template",
+        sa.Column("id", Id, autoincrement=True, nullable=False),
+        sa.Column("template_version_id", Id, nullable=False),
         sa.Column("channel", sa.String(length=16), nullable=False),
         sa.Column("language", sa.String(length=8), nullable=False),
         sa.Column("segment", sa.String(length=32), nullable=False),
         sa.Column("step_kind", sa.String(length=16), nullable=False),
+        sa.Column("step", sa.Integer(), nullable=False),
         sa.Column("subject", sa.String(length=200), nullable=True),
         sa.Column("body", sa.Text(), nullable=False),
-        sa.ForeignKeyConstraint(["campaign_id"], ["campaign.id"], name=op.f("fk_template_campaign_id")),
+        sa.ForeignKeyConstraint(
+            ["template_version_id"], ["template_version.id"], name=op.f("fk_template_template_version_id")
+        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_template")),
         sa.UniqueConstraint(
-            "campaign_id",
+            "template_version_id",
             "channel",
             "language",
             "segment",
             "step_kind",
-            name=op.f("uq_template_campaign_id_channel_language_segment_step_kind"),
+            "step",
+            name="uq_template_slot",
         ),
     )
+    op.create_table(
+        "template_event",
+        sa.Column("id", Id, autoincrement=True, nullable=False),
+        sa.Column("template_version_id", Id, nullable=False),
+        sa.Column("at", Instant, nullable=False),
+        sa.Column("what", sa.String(length=16), nullable=False),
+        sa.Column("role", sa.String(length=16), nullable=True),
+        sa.Column("who", sa.String(length=100), nullable=False),
+        sa.Column("why", sa.String(length=500), nullable=True),
+        sa.Column("checksum", sa.String(length=64), nullable=False),
+        sa.Column("lexicon", sa.String(length=16), nullable=True),
+        sa.Column("stopped", sa.Integer(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["template_version_id"], ["template_version.id"], name=op.f("fk_template_event_template_version_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_template_event")),
+    )
+    op.create_index(op.f("ix_template_event_template_version_id"), "template_event", ["template_version_id"])
     op.create_table(
         "appointment",
         sa.Column("id", Id, autoincrement=True, nullable=False),
@@ -629,7 +684,10 @@ def downgrade() -> None:
     op.drop_table("care_gap")
     op.drop_table("care")
     op.drop_table("appointment")
+    op.drop_table("template_event")
     op.drop_table("template")
+    op.drop_table("campaign_template")
+    op.drop_table("template_version")
     op.drop_table("step")
     op.drop_table("site_line")
     op.drop_table("reply")

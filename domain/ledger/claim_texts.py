@@ -1,0 +1,139 @@
+"""Which text a touch would be given now, and what holds it back: asked in the claim, and again before a late call."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, FromClause, Row, Select, String, and_, bindparam, or_, select, union_all
+
+from domain.ledger.campaigns import campaign_template
+from domain.ledger.columns import Id
+from domain.ledger.texts import template, template_version
+from domain.rules.templates import TemplateError, choose
+from domain.rules.vocabulary import TouchKind
+
+AnyRow = Row[*tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Usable:
+    """A text that a campaign may use now, or why it may not."""
+
+    id: int
+    channel: str
+    language: str
+    segment: str
+    step_kind: str
+    step: int
+    hold: str | None
+    """The rule id by which it must not be sent; None = it may be."""
+
+
+_used = template_version.alias("used")
+_successor = template_version.alias("successor")
+_SLOT = tuple(template.c[name] for name in ("channel", "language", "segment", "step_kind", "step"))
+
+
+def _said_by(speaker: FromClause, joined: FromClause) -> Select[Any]:
+    """The texts of `speaker` for whatever campaigns use `used`."""
+    return (
+        select(
+            campaign_template.c.campaign_id,
+            _used.c.id.label("used"),
+            speaker.c.version,
+            speaker.c.released_at,
+            speaker.c.recalled_at,
+            template.c.id.label("text"),
+            *_SLOT,
+        )
+        .select_from(joined)
+        .join(template, template.c.template_version_id == speaker.c.id)
+        .where(
+            campaign_template.c.campaign_id.in_(bindparam("campaigns", type_=Id, expanding=True)),
+            template.c.channel == bindparam("channel", type_=String),
+        )
+    )
+
+
+_USED = campaign_template.join(_used, _used.c.id == campaign_template.c.template_version_id)
+_SUCCEEDED = _USED.join(
+    _successor,
+    and_(
+        _used.c.recalled_at.is_not(None),
+        _successor.c.organisation_id == _used.c.organisation_id,
+        _successor.c.key == _used.c.key,
+        _successor.c.version > _used.c.version,
+        _successor.c.released_at.is_not(None),
+        _successor.c.recalled_at.is_(None),
+    ),
+)
+#: A version speaks for itself; for what a recalled one said, its newest released successor speaks where it has a text.
+#: Two queries in one, as an `or` in the join would have every version of every organisation read.
+_USABLE = union_all(_said_by(_used, _USED), _said_by(_successor, _SUCCEEDED)).order_by("campaign_id", "text")
+_HELD = (
+    select(template.c.id)
+    .join(template_version, template_version.c.id == template.c.template_version_id)
+    .where(
+        template.c.id.in_(bindparam("ids", type_=Id, expanding=True)),
+        or_(template_version.c.released_at.is_(None), template_version.c.recalled_at.is_not(None)),
+    )
+)
+
+
+def usable(conn: Connection, campaign_ids: Collection[int], channel: str) -> dict[int, list[Usable]]:
+    """The texts of these campaigns on a channel, without their words, each with what holds it back.
+
+    One statement, whatever the number of campaigns: it runs in every claim.
+    """
+    found: dict[int, dict[tuple[Any, ...], tuple[int, Usable]]] = {id_: {} for id_ in campaign_ids}
+    for row in conn.execute(_USABLE, {"campaigns": sorted(campaign_ids), "channel": channel}):
+        slot = (row.channel, row.language, row.segment, row.step_kind, row.step)
+        there = found[row.campaign_id].get((row.used, *slot))
+        if there is None or there[0] < row.version:
+            found[row.campaign_id][row.used, *slot] = (row.version, Usable(row.text, *slot, hold=_hold(row)))
+    return {id_: [usable for _, usable in slots.values()] for id_, slots in found.items()}
+
+
+def _hold(row: Any) -> str | None:
+    if row.recalled_at is not None:
+        return "template_recalled"
+    return "template_unreleased" if row.released_at is None else None
+
+
+def held(conn: Connection, template_ids: Collection[int]) -> set[int]:
+    """Which of these texts must not be sent any more."""
+    return set(conn.scalars(_HELD, {"ids": sorted(template_ids)})) if template_ids else set()
+
+
+def read_texts(conn: Connection, rows: Sequence[AnyRow], channel: str) -> dict[int, Usable]:
+    """The text each touch would be given, by touch id; answers, and touches without any text, are not in it."""
+    ours = [row for row in rows if row.campaign_id is not None and row.kind != TouchKind.ANSWER]
+    if not ours:
+        return {}
+    of_campaign = usable(conn, {row.campaign_id for row in ours}, channel)
+    chosen: dict[tuple[Any, ...], Usable | None] = {}
+    found = {}
+    for row in ours:
+        slot = (row.campaign_id, row.language, row.segment, row.kind, row.step)
+        if slot not in chosen:
+            chosen[slot] = _choose(of_campaign[row.campaign_id], channel, row)
+        text = chosen[slot]
+        if text is not None:
+            found[row.id] = text
+    return found
+
+
+def _choose(of_campaign: Sequence[Usable], channel: str, row: AnyRow) -> Usable | None:
+    try:
+        return choose(
+            of_campaign,
+            channel=channel,
+            language=row.language,
+            segment=row.segment or "",
+            step_kind=row.kind,
+            step=row.step,
+        )
+    except TemplateError:
+        return None
