@@ -10,7 +10,10 @@ from sqlalchemy import Connection, FromClause, Row, Select, String, and_, bindpa
 
 from domain.ledger.campaigns import campaign_template
 from domain.ledger.columns import Id
+from domain.ledger.enrolments import enrolment
+from domain.ledger.patients import patient
 from domain.ledger.texts import template, template_version
+from domain.ledger.touches import IS_PLANNED, touch
 from domain.rules.templates import TemplateError, choose
 from domain.rules.vocabulary import TouchKind
 
@@ -81,6 +84,21 @@ _HELD = (
     )
 )
 
+_AHEAD = (
+    select(
+        touch.c.id,
+        touch.c.channel,
+        touch.c.kind,
+        touch.c.step,
+        enrolment.c.campaign_id,
+        enrolment.c.segment,
+        patient.c.language,
+    )
+    .join(enrolment, enrolment.c.id == touch.c.enrolment_id)
+    .join(patient, patient.c.id == touch.c.patient_id)
+    .where(touch.c.patient_id == bindparam("patient", type_=Id), IS_PLANNED)
+)
+
 
 def usable(conn: Connection, campaign_ids: Collection[int], channel: str) -> dict[int, list[Usable]]:
     """The texts of these campaigns on a channel, without their words, each with what holds it back.
@@ -105,6 +123,16 @@ def _hold(row: Any) -> str | None:
 def held(conn: Connection, template_ids: Collection[int]) -> set[int]:
     """Which of these texts must not be sent any more."""
     return set(conn.scalars(_HELD, {"ids": sorted(template_ids)})) if template_ids else set()
+
+
+def held_ahead(conn: Connection, patient_id: int) -> dict[int, str]:
+    """The planned touches of a patient whose text is held back now, and by which rule id."""
+    rows = conn.execute(_AHEAD, {"patient": patient_id}).all()
+    found: dict[int, str] = {}
+    for channel in sorted({row.channel for row in rows}):
+        said = read_texts(conn, [row for row in rows if row.channel == channel], channel)
+        found |= {id_: text.hold for id_, text in said.items() if text.hold is not None}
+    return found
 
 
 def read_texts(conn: Connection, rows: Sequence[AnyRow], channel: str) -> dict[int, Usable]:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Row, func, or_, select
 
 from domain.ledger.attempts import attempt
 from domain.ledger.choice_history import choice_event, suppression
+from domain.ledger.claim_texts import held_ahead
 from domain.ledger.enrolments import enrolment
 from domain.ledger.inbound import reply
 from domain.ledger.lapses import lapse
@@ -275,9 +276,11 @@ def _ahead(conn: Connection, patient_id: int) -> Iterator[Entry]:
         select(touch.c.id, touch.c.due_at, touch.c.kind, touch.c.step, touch.c.channel, touch.c.reason)
         .where(touch.c.patient_id == patient_id, touch.c.state == "planned")
         .order_by(touch.c.id)
-    )
+    ).all()
+    texts_held = held_ahead(conn, patient_id)
     for row in rows:
-        yield Entry(row.due_at, _name(row.id, row), f"waits: {sentence(row.reason)}" if row.reason else "due")
+        why = texts_held.get(row.id, row.reason)
+        yield Entry(row.due_at, _name(row.id, row), f"waits: {sentence(why)}" if why else "due")
     reviews = conn.execute(
         select(enrolment.c.id, enrolment.c.review_at, enrolment.c.booked_at)
         .where(enrolment.c.patient_id == patient_id, enrolment.c.ended_at.is_(None))

@@ -15,6 +15,7 @@ from domain.ledger.campaigns import campaign_template
 from domain.ledger.claim_texts import usable
 from domain.ledger.enrolments import enrolment
 from domain.ledger.patients import patient
+from domain.ledger.store import chunks
 from domain.ledger.texts import template_event, template_version
 from domain.ledger.touches import IS_PLANNED, tell, touch
 from domain.rules.templates import TemplateError, choose
@@ -197,8 +198,11 @@ def _wake(conn: Connection, version_id: int, now: datetime) -> None:
             select(enrolment.c.id).where(enrolment.c.campaign_id.in_(_campaigns_with(version_id)))
         ),
     )
-    woken = conn.scalars(update(touch).where(waiting).values(due_at=now).returning(touch.c.id)).all()
-    tell(conn, [{"touch_id": id_, "what": "planned", "reason": "template_released"} for id_ in sorted(woken)], now)
+    # in id order, as claims lock them: neither waits for what the other holds
+    woken = conn.scalars(select(touch.c.id).where(waiting).order_by(touch.c.id).with_for_update()).all()
+    for ids in chunks(woken):
+        conn.execute(update(touch).where(touch.c.id.in_(ids), IS_PLANNED).values(due_at=now))
+    tell(conn, [{"touch_id": id_, "what": "planned", "reason": "template_released"} for id_ in woken], now)
 
 
 def _planned_with(conn: Connection, version_id: int, now: datetime) -> tuple[int, int]:

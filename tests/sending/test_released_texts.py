@@ -80,6 +80,19 @@ def test_a_touch_whose_text_is_held_back_waits_and_says_why(
     assert any(f"waits: {REASONS[why]}" in line for line in lines)
 
 
+def test_what_is_planned_is_told_to_wait_as_soon_as_its_text_is_recalled(ledger: Engine, practice: Practice) -> None:
+    who = practice.person(mail="a@example.com")
+    practice.plan(who.id, who.enrolment, step=1, channel="email", due_at=NOW + timedelta(days=10))
+    release(ledger, write(ledger, practice, 2, BETTER))
+    recall(ledger, practice)
+
+    with reading(ledger) as conn:
+        ahead = explain(conn, row(ledger, patient, who.id)["ref"], NOW).ahead
+
+    # the successor has words for a text, not for a mail
+    assert [each.text for each in ahead] == ["due", f"waits: {REASONS['template_recalled']}"]
+
+
 def test_a_touch_that_would_wait_for_its_text_until_too_late_expires_and_says_so(
     ledger: Engine, practice: Practice, desk: Desk, provider: Provider
 ) -> None:
