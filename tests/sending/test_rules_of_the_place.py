@@ -12,11 +12,12 @@ from rulebooks import STANDARD, rules_from
 from sqlalchemy import Engine, update
 
 from domain.ledger import claims
+from domain.ledger.attempts import attempt
 from domain.ledger.explain import explain
 from domain.ledger.organisations import site
 from domain.ledger.patients import patient, patient_contact
 from domain.ledger.store import reading
-from domain.ledger.touches import attempt, touch, touch_event
+from domain.ledger.touches import touch, touch_event
 from domain.rules.rulebook import Rulebook
 
 #: A Sunday, one in the afternoon in Denver; Alabama, of all places, allows nobody to be contacted.
