@@ -1,4 +1,4 @@
-"""The replies worker: understands stored replies; what is not a keyword goes to a person and is told outside."""
+"""The replies worker: understands stored replies; what needs a person goes to one and is told outside."""
 
 from __future__ import annotations
 
