@@ -22,6 +22,7 @@ from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 
 from channels.kit.contract import ChannelSettingsError
 from domain.ledger.vault import VaultError
+from domain.rules.replies.grammar import GrammarError
 from ops.assembly import Parts, assemble, check_keys
 from ops.cli.spelling import misspelt
 from ops.migrations import run as migrations
@@ -163,7 +164,7 @@ def _write_no_more() -> None:
 def _plain_mistakes() -> Iterator[None]:
     try:
         yield
-    except (SettingsError, ChannelSettingsError, CampaignError) as error:
+    except (SettingsError, ChannelSettingsError, CampaignError, GrammarError) as error:
         fail(str(error))
     except VaultError as error:
         fail(f"{error} (REACTIVATE_VAULT_KEYS)")

@@ -13,7 +13,7 @@ try:
 
     import click
 
-    from ops.cli import asking, campaign, data, demo, fleet, people
+    from ops.cli import asking, campaign, data, demo, fleet, intent, people
     from ops.cli.base import plain_errors
 except KeyboardInterrupt:
     # reading all of this takes a second, and nothing has begun yet
@@ -73,6 +73,7 @@ for command in (
     asking.audit,
     asking.report,
     people.inbox,
+    intent.intent,
     asking.completion,
 ):
     main.add_command(command)

@@ -23,6 +23,8 @@ from domain.rules.vocabulary import Effect, Intent
 DATA: Final = Path(__file__).parent / "data"
 #: Written words remembered with their meaning; names and rare words come back.
 _REMEMBERED: Final = 65_536
+#: More lines than a file has; of equal rules in two files the first file's is named.
+_MOST_LINES: Final = 1_000_000
 #: Letters in the ledger's column for the rule.
 LONGEST_ID: Final = 48
 
@@ -37,7 +39,7 @@ _FILE_FIELDS: Final = frozenset(
 
 
 class GrammarError(ValueError):
-    """A data file cannot be used. The text has one `path:line: reason` per mistake."""
+    """The rules for replies cannot be used. The text has one `path:line: reason` per mistake."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def grammar() -> Grammar:
 def read_grammar(paths: Sequence[Path]) -> Grammar:
     """The grammar that these files make together. Raises GrammarError."""
     mistakes: list[str] = []
-    sheets = [_Sheet(path, mistakes) for path in paths]
+    sheets = [_Sheet(path, number, mistakes) for number, path in enumerate(paths)]
     entries: dict[str, list[str]] = {}
     spellings: dict[str, str] = {}
     for sheet in sheets:
@@ -178,6 +180,7 @@ class _Sheet:
     """One data file: its nodes, and what is wrong with them."""
 
     path: Path
+    number: int
     mistakes: list[str]
     language: str = ""
     _nodes: dict[str, yaml.Node] = field(default_factory=dict)
@@ -248,7 +251,7 @@ class _Sheet:
             intent=intent,
             language=None if language == "any" else language,
             where=f"{self.path}:{_line(node)}",
-            order=_line(node),
+            order=self.number * _MOST_LINES + _line(node),
             effects=tuple(map(Effect, self._texts(row["effects"]))) if "effects" in row else None,
             over=frozenset(self._texts(row.get("over"))),
             words=words,

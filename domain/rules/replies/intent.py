@@ -94,6 +94,11 @@ def understand(text: str) -> Understood:
     return _reader().understand(text)
 
 
+def prepare() -> None:
+    """Read the rules now, so that a process tells what is wrong with them when it starts. Raises GrammarError."""
+    _reader()
+
+
 @cache
 def _reader() -> Reader:
     return Reader(grammar())
