@@ -17,6 +17,7 @@ from starlette.routing import Route
 from channels.kit.contract import Channel
 from domain.jobs import Job
 from domain.ledger.vault import Vault
+from domain.rules.replies.intent import prepare
 from ops.runtime import metrics
 from ops.runtime.clock import Clock
 from producers.webhooks.admission import OTHERS_AT_ONCE, Admission
@@ -72,7 +73,12 @@ def create_app(
         others_at_once: requests under way of those who can ask again.
         linger: seconds a stored row's hint waits for company before it is handed to the broker.
         expected_revision: the migration `/ready` insists on; None = any schema that has our tables.
+
+    Raises:
+        GrammarError: the rules for replies cannot be used.
     """
+    # reading them takes a second, which no patient's message should wait for
+    prepare()
     threads = Threads(LEDGER_THREADS)
     handover = Handover(jobs, linger=linger)
     store = ArrivalStore(engine=engine, vault=vault, clock=clock, handover=handover, observe_opt_out=observe_opt_out)
