@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from domain.rules.replies.grammar import LONGEST_ID, Rule, grammar
+from domain.rules.replies.index import Index
 from domain.rules.replies.intent import EFFECTS, PRECEDENCE, understand
+from domain.rules.replies.normalise import normalise
 from domain.rules.vocabulary import Effect, Intent
 
 _RULES = grammar().rules
@@ -42,3 +44,14 @@ def test_every_rule_fits_its_column_and_every_intent_has_its_place_and_effects()
 @pytest.mark.parametrize("rule", [rule for rule in _RULES if rule.effects], ids=lambda rule: rule.id)
 def test_a_rule_that_opts_out_says_so_in_its_effects(rule: Rule) -> None:
     assert (rule.intent is Intent.OPT_OUT) == (Effect.OPT_OUT in (rule.effects or ()))
+
+
+def test_of_a_thousand_patterns_a_handful_is_tried_on_a_message() -> None:
+    texts = [text for rule in _RULES for text in (*rule.examples, *rule.counter_examples)]
+    index = Index(_RULES)
+
+    tried = [len(index.look_up(normalise(text, grammar().meaning).split())[1]) for text in texts]
+
+    assert sum(len(rule.patterns) for rule in _RULES) > 900
+    # the promise of ten thousand replies a second rests on this
+    assert sum(tried) < 15 * len(texts)

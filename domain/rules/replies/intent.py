@@ -16,7 +16,7 @@ from typing import Final
 
 from domain.rules.replies.grammar import Grammar, Rule, grammar
 from domain.rules.replies.index import Entry, Index
-from domain.rules.replies.normalise import fold, normalise, unmarked, words_of
+from domain.rules.replies.normalise import fold, normalise, words_of
 from domain.rules.replies.pattern import Form
 from domain.rules.vocabulary import Effect, Intent
 
@@ -62,8 +62,6 @@ _RANK: Final = {intent: rank for rank, intent in enumerate(PRECEDENCE)}
 LONGEST: Final = 4_000
 #: Nothing longer is a keyword.
 _LONGEST_KEYWORD: Final = 80
-#: Nothing longer, in its normal form, is looked at as a whole.
-_LONGEST_WHOLE: Final = 160
 #: Opting out and asking for help need no certainty; agreeing, or lifting an opt-out, does.
 _NEEDS_NO_CERTAINTY: Final = frozenset({Intent.OPT_OUT, Intent.HELP})
 _THUMB: Final = "👍"
@@ -160,12 +158,10 @@ class Reader:
     def _matching(self, normal: str) -> Iterator[Rule]:
         offered, entries = self._index.look_up(normal.split())
         form = Form(normal, self._grammar.courtesy)
-        # rules for whole messages are short, and most messages are one sentence anyway
-        one = form if len(form.sentences) < 2 else Form(unmarked(normal[:_LONGEST_WHOLE]), self._grammar.courtesy)
         done: set[str] = set()
         for entry in entries:
             rule = entry.rule
-            if rule.id not in done and _matches(entry, offered, one if entry.pattern.place == "whole" else form):
+            if rule.id not in done and _matches(entry, offered, form.whole if entry.pattern.place == "whole" else form):
                 done.add(rule.id)
                 yield rule
 
