@@ -228,6 +228,15 @@ def test_what_was_quoted_or_signed_does_not_count(text: str) -> None:
     assert (found.intent, found.effects) == (Intent.BOOK, (Effect.BOOK,))
 
 
+@pytest.mark.parametrize(
+    "text", ["C\n\nSent from my phone", "C\n-- \nJane Roe", "C\n\nKind regards,\nJane", "C\n\n> Reply C"]
+)
+def test_a_keyword_with_a_signature_is_still_the_whole_message(text: str) -> None:
+    found = understand(text)
+
+    assert (found.rule, found.is_keyword) == ("book.any.c", True)
+
+
 def test_a_quotation_that_is_the_whole_message_is_meant_as_said() -> None:
     assert understand("“please stop sending me these text messages right now”").intent is Intent.OPT_OUT
 
