@@ -160,8 +160,9 @@ class Reader:
         form = Form(normal, self._grammar.courtesy)
         done: set[str] = set()
         for entry in entries:
-            rule = entry.rule
-            if rule.id not in done and _matches(entry, offered, form.whole if entry.pattern.place == "whole" else form):
+            pattern, rule = entry.pattern, entry.rule
+            place = form.whole if pattern.place == "whole" else form
+            if rule.id not in done and not pattern.is_out_of_place(place) and _matches(entry, offered, place):
                 done.add(rule.id)
                 yield rule
 
