@@ -1,4 +1,4 @@
-"""The replies worker: understands stored replies; what is not a keyword goes to a person and is told outside."""
+"""The replies worker: understands stored replies; what needs a person goes to one and is told outside."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from domain.jobs import REPLIES, Job, send_answers
 from domain.ledger import replies
 from domain.ledger.transactions import transact
 from domain.ledger.vault import Vault
+from domain.rules.replies.intent import prepare
 from ops.runtime import metrics
 from ops.runtime.clock import Clock
 
@@ -20,7 +21,8 @@ from ops.runtime.clock import Clock
 def register(
     broker: Broker, engine: Engine, vault: Vault, clock: Clock, jobs: Callable[[Job], None]
 ) -> Actor[Any, Any]:
-    """Serve the replies queue."""
+    """Serve the replies queue. Raises GrammarError."""
+    prepare()
 
     def read_replies(ids: list[int]) -> None:
         understood = transact(engine, lambda conn: replies.read(conn, vault, ids, clock.now()))

@@ -14,8 +14,8 @@ from domain.ledger.columns import Id, Instant
 from domain.ledger.inbound import reply
 from domain.ledger.patients import patient, patient_contact
 from domain.ledger.touches import touch
-from domain.rules.intent import Keyword
-from domain.rules.vocabulary import Intent
+from domain.rules.replies.intent import Understood
+from domain.rules.vocabulary import Effect, Intent
 
 #: Automatic answers to one contact point within a day; two machines texting each other stop there.
 ANSWERS_PER_DAY: Final = 5
@@ -26,6 +26,10 @@ _ANSWERS: Final = {
     Intent.RESCHEDULE: "booking_link",
     Intent.CANCEL: "booking_link",
 }
+
+#: What is done here; every other effect is a person's to see to, by the intent the inbox shows.
+_APPLIED: Final = frozenset({Effect.OPT_OUT, Effect.OPT_IN, Effect.BOOK, Effect.NONE})
+_NOBODYS_WISH: Final = frozenset({Intent.REACTION, Intent.AUTO_REPLY})
 
 _REPLY: Final = bindparam("reply", type_=Id)
 _POINT: Final = bindparam("point", type_=Id)
@@ -77,25 +81,30 @@ def heed(
     organisation_id: int,
     contact_point_id: int | None,
     channel: str,
-    found: Keyword,
+    found: Understood,
     at: datetime,
     now: datetime,
 ) -> int | None:
-    """Let a keyword of `at` take effect; returns the touch that answers it. The contact point is locked."""
-    if found.intent is Intent.REACTION:
+    """Let what was understood of a reply of `at` take effect; returns the touch that answers it, if one does.
+
+    The contact point is locked. What has more effects than a choice or a booking goes to a person, too.
+    """
+    if found.intent in _NOBODYS_WISH:
         _settle(conn, reply_id, "handled", found.intent, found, now)
         return None
     if contact_point_id is None:
         # nobody to suppress or to answer: a person finds out who wrote
         hand_over(conn, reply_id, found.intent, found, now)
         return None
-    answer = _choose(conn, reply_id, organisation_id, contact_point_id, found.intent, at, now)
+    answer = _choose(conn, reply_id, organisation_id, contact_point_id, found, at, now)
     is_silenced = (
         answer is not None and _answers_since(conn, contact_point_id, now - timedelta(days=1)) >= ANSWERS_PER_DAY
     )
-    _settle(
-        conn, reply_id, "human" if is_silenced and found.intent in _ANSWERS else "handled", found.intent, found, now
-    )
+    if not _APPLIED.issuperset(found.effects):
+        hand_over(conn, reply_id, found.intent, found, now)
+    else:
+        state = "human" if is_silenced and found.intent in _ANSWERS else "handled"
+        _settle(conn, reply_id, state, found.intent, found, now)
     if answer is None or is_silenced:
         return None
     return touches.plan_answer(
@@ -111,7 +120,7 @@ def heed(
     )
 
 
-def hand_over(conn: Connection, reply_id: int, intent: Intent, found: Keyword | None, now: datetime) -> None:
+def hand_over(conn: Connection, reply_id: int, intent: Intent, found: Understood | None, now: datetime) -> None:
     """Leave a reply to a person, at the inbox, and tell the organisation's other systems that it waits there."""
     _settle(conn, reply_id, "human", intent, found, now)
     _escalate(conn, reply_id, now)
@@ -136,14 +145,14 @@ def _choose(
     reply_id: int,
     organisation_id: int,
     contact_point_id: int,
-    intent: Intent,
+    found: Understood,
     at: datetime,
     now: datetime,
 ) -> str | None:
     """Record what the patient chose at `at`; returns which answer is due."""
-    if intent not in {Intent.OPT_OUT, Intent.OPT_IN}:
-        return _ANSWERS[intent]
-    choose = choices.opt_out if intent is Intent.OPT_OUT else choices.opt_in
+    if not {Effect.OPT_OUT, Effect.OPT_IN} & set(found.effects):
+        return _ANSWERS.get(found.intent) if _APPLIED.issuperset(found.effects) else None
+    choose = choices.opt_out if Effect.OPT_OUT in found.effects else choices.opt_in
     is_news = choose(
         conn,
         organisation_id=organisation_id,
@@ -156,14 +165,17 @@ def _choose(
     if not is_news:
         # said before, or taken back since: to confirm it would tell the patient what is not so
         return None
-    return _CONFIRMATION if intent is Intent.OPT_OUT else "opt_in_confirmation"
+    # an emergency is not answered with a word about messages: whom it concerns is at the inbox
+    return {Intent.OPT_OUT: _CONFIRMATION, Intent.OPT_IN: "opt_in_confirmation"}.get(found.intent)
 
 
 def _answers_since(conn: Connection, contact_point_id: int, since: datetime) -> int:
     return int(conn.execute(_ANSWERED, {"point": contact_point_id, "since": since}).scalar_one())
 
 
-def _settle(conn: Connection, reply_id: int, state: str, intent: Intent, found: Keyword | None, now: datetime) -> None:
+def _settle(
+    conn: Connection, reply_id: int, state: str, intent: Intent, found: Understood | None, now: datetime
+) -> None:
     told = {
         "new_state": state,
         "new_intent": intent.value,

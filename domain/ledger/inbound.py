@@ -19,7 +19,7 @@ reply = Table(
     #: Encrypted; read only by the replies worker and, deliberately, by a person at the inbox.
     Column("body", LargeBinary, nullable=False),
     Column("received_at", Instant, nullable=False),
-    #: Set in the storing transaction for whole-message keywords, else by the replies worker.
+    #: Set in the storing transaction for keywords and opt-outs, else by the replies worker.
     Column("intent", String(24)),
     Column("language", String(8)),
     #: The rule that recognised it, e.g. `optout.en.stop`.

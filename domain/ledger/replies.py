@@ -15,13 +15,10 @@ from domain.ledger.columns import Id, Instant
 from domain.ledger.heeding import hand_over, heed
 from domain.ledger.inbound import IS_NEW, reply
 from domain.ledger.vault import Vault, VaultError
-from domain.rules.intent import Keyword, keyword
-from domain.rules.vocabulary import Intent
+from domain.rules.replies.intent import Understood, understand
+from domain.rules.vocabulary import Effect, Intent
 
 _BODY: Final = "reply.body"
-#: What a number nobody knows may ask for: to be left alone, and who we are. The rest is for a person.
-_FOR_STRANGERS: Final = frozenset({Intent.OPT_OUT, Intent.HELP})
-
 _KNOWN: Final = select(reply.c.id).where(
     reply.c.channel == bindparam("channel", type_=String), reply.c.provider_id == bindparam("provider_id", type_=String)
 )
@@ -48,7 +45,7 @@ class Taken:
     """None: it had been stored before, and nothing changed."""
     channel: str
     intent: Intent | None = None
-    """None: not a keyword; the replies worker follows up."""
+    """None: neither a keyword nor an opt-out; the replies worker follows up."""
     answer_id: int | None = None
     """The touch that answers it, if there is one."""
 
@@ -66,7 +63,7 @@ def take(
     received_at: datetime | None = None,
     organisation_id: int | None = None,
 ) -> Taken:
-    """Store a reply, and let a whole-message keyword take effect in this very transaction.
+    """Store a reply, and let a keyword, or an opt-out in whatever words, take effect in this very transaction.
 
     `channel` + `provider_id` identify a message: a repeat changes nothing. A stranger's message is kept too, and a
     stranger can opt out (the number may be imported tomorrow). `system` is the channel's ContactSystem;
@@ -76,11 +73,12 @@ def take(
     received_at = now if received_at is None else received_at
     if _is_stored(conn, channel, provider_id):
         return Taken(None, channel)
-    found = keyword(text)
+    found = understand(text)
+    is_due = found.is_keyword or Effect.OPT_OUT in found.effects
     known_as = senders.known_as(system, sender)
     organisation_id, contact_point_id = senders.find(conn, vault, known_as, organisation_id)
-    if found is not None:
-        if contact_point_id is None and known_as is not None and found.intent in _FOR_STRANGERS:
+    if is_due:
+        if contact_point_id is None and known_as is not None and _may_ask(found):
             contact_point_id = senders.meet(conn, vault, organisation_id, known_as)
         if contact_point_id is not None:
             # before the new row refers to the contact point: locks are taken in the order of the house
@@ -97,7 +95,7 @@ def take(
             "state": "new",
         },
     )
-    if reply_id is None or found is None:
+    if reply_id is None or not is_due:
         return Taken(reply_id, channel)
     answer_id = heed(conn, reply_id, organisation_id, contact_point_id, channel, found, received_at, now)
     return Taken(reply_id, channel, found.intent, answer_id)
@@ -109,7 +107,7 @@ def _storing(dialect: str) -> Any:
 
 
 def read(conn: Connection, vault: Vault, reply_ids: Collection[int], now: datetime) -> list[Taken]:
-    """Understand stored replies nobody handled yet; what is not a keyword goes to a person and is told outside.
+    """Understand stored replies nobody handled yet; what no rule knows goes to a person and is told outside.
 
     However long a reply waited, the patient chose when it was received.
     """
@@ -146,9 +144,14 @@ def _is_stored(conn: Connection, channel: str, provider_id: str) -> bool:
     return conn.scalar(_KNOWN, {"channel": channel, "provider_id": provider_id}) is not None
 
 
-def _reread(vault: Vault, row: Row[*tuple[Any, ...]]) -> Keyword | None:
+def _may_ask(found: Understood) -> bool:
+    """Whether a number nobody knows may ask for it: to be left alone, and who we are. The rest is for a person."""
+    return Effect.OPT_OUT in found.effects or found.intent is Intent.HELP
+
+
+def _reread(vault: Vault, row: Row[*tuple[Any, ...]]) -> Understood | None:
     try:
-        return keyword(open_body(vault, row.body))
+        return understand(open_body(vault, row.body))
     except VaultError:
         # its key is gone: a person must know that somebody wrote
         return None

@@ -135,17 +135,50 @@ class Delivery(StrEnum):
 
 
 class Intent(StrEnum):
-    """What a reply means; the spine understands whole-message keywords, all else goes to a person."""
+    """What a reply means; `other` is what no rule knows."""
 
+    REACTION = "reaction"
+    """A phone's reaction that quotes our own text: it has no effect."""
+    AUTO_REPLY = "auto_reply"
+    """A machine answered; its footers and words are nobody's wish."""
+    EMERGENCY = "emergency"
     OPT_OUT = "opt_out"
     OPT_IN = "opt_in"
     HELP = "help"
-    BOOK = "book"
-    RESCHEDULE = "reschedule"
+    DECEASED = "deceased"
+    """The patient died; the death of anyone else is none of it."""
+    WRONG_NUMBER = "wrong_number"
+    COMPLAINT = "complaint"
     CANCEL = "cancel"
-    REACTION = "reaction"
-    """A phone's reaction that quotes our own text: it has no effect."""
+    RESCHEDULE = "reschedule"
+    SEEN_ELSEWHERE = "seen_elsewhere"
+    DECLINES_CARE = "declines_care"
+    """Wants no visit; the messages may go on."""
+    MOVED = "moved"
+    QUESTION = "question"
+    BOOK = "book"
     OTHER = "other"
+
+
+class Effect(StrEnum):
+    """What a reply asks for, beside its intent."""
+
+    URGENT = "urgent"
+    """The fixed emergency text, and a person paged at any hour."""
+    OPT_OUT = "opt_out"
+    OPT_IN = "opt_in"
+    DECEASED = "deceased"
+    """Everything to the patient stops."""
+    WRONG_NUMBER = "wrong_number"
+    """The contact point is not the patient's."""
+    PAUSE = "pause"
+    """No outreach until a person has seen to it."""
+    LEAVE_CAMPAIGN = "leave_campaign"
+    """The campaign has no purpose any more; distinct from an opt-out."""
+    BOOK = "book"
+    HUMAN = "human"
+    """A person reads it."""
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from channels.kit.contract import ChannelSettingsError
 from domain.ledger.releases import ReleaseError
 from domain.ledger.texts import ChangedTextError
 from domain.ledger.vault import VaultError
+from domain.rules.replies.grammar import GrammarError
 from ops.assembly import Parts, assemble, check_keys
 from ops.cli.spelling import misspelt
 from ops.migrations import run as migrations
@@ -164,7 +165,15 @@ def _write_no_more() -> None:
 
 
 #: Errors whose message says what is wrong and what to do.
-_MISTAKES = (SettingsError, ChannelSettingsError, CampaignError, TemplateFileError, ReleaseError, ChangedTextError)
+_MISTAKES = (
+    SettingsError,
+    ChannelSettingsError,
+    CampaignError,
+    TemplateFileError,
+    ReleaseError,
+    ChangedTextError,
+    GrammarError,
+)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ try:
 
     import click
 
-    from ops.cli import asking, campaign, data, demo, desk, fleet, people, rules, template, texts
+    from ops.cli import asking, campaign, data, demo, desk, fleet, intent, people, rules, template, texts
     from ops.cli.base import plain_errors
 except KeyboardInterrupt:
     # reading all of this takes a second, and nothing has begun yet
@@ -78,6 +78,7 @@ for command in (
     desk.find,
     rules.rules,
     rules.hours,
+    intent.intent,
     asking.completion,
 ):
     main.add_command(command)

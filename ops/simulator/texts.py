@@ -9,7 +9,7 @@ STOP = {
     "fr": ("ARRET", "Arrêt", "STOP", "stop merci"),
 }
 
-#: Refusals in free words, which a person has to read.
+#: Refusals in free words, which are no keyword a carrier knows.
 REFUSAL = {
     "en": ("I really do not want any more of these", "take my name off your list"),
     "es": ("ya no quiero recibir estos avisos en mi celular",),

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from channels.kit.contract import Channel
 from domain.jobs import Job
 from domain.ledger.vault import Vault
+from domain.rules.replies.intent import prepare
 from ops.runtime import metrics
 from ops.runtime.clock import Clock
 from producers.webhooks.admission import OTHERS_AT_ONCE, Admission
@@ -73,7 +74,13 @@ class WebParts:
 
 
 def create_app(parts: WebParts) -> Starlette:
-    """The ASGI application; run it with `lifespan="on"` and without an access log."""
+    """The ASGI application; run it with `lifespan="on"` and without an access log.
+
+    Raises:
+        GrammarError: the rules for replies cannot be used.
+    """
+    # reading them takes a second, which no patient's message should wait for
+    prepare()
     engine, clock, threads = parts.engine, parts.clock, Threads(LEDGER_THREADS)
     handover = Handover(parts.jobs, linger=parts.linger)
     store = ArrivalStore(

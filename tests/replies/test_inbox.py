@@ -35,7 +35,7 @@ def test_it_lists_replies_and_unsettled_sends_longest_wait_first(
         ("reply", asked, NOW),
     ]
     assert [each.patients for each in listed] == [("PTEST1",), ("PTEST0", "PTEST1")]
-    assert listed[1].intent == "other"
+    assert listed[1].intent == "question"
     assert "parking" not in repr(listed)
 
 

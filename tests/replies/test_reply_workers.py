@@ -60,7 +60,7 @@ def test_free_text_goes_to_a_person_and_is_told_outside_once(
         broker.join_all()
 
     stored = row(ledger, reply, asked)
-    assert (stored["state"], stored["intent"]) == ("human", "other")
+    assert (stored["state"], stored["intent"]) == ("human", "question")
     (told,) = rows(ledger, outbox)
     assert told["type"] == "reply.escalated"
     assert told["data"]["reply_id"] == asked

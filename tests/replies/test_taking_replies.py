@@ -212,6 +212,67 @@ def test_a_reaction_is_handled_without_any_effect(ledger: Engine, vault: Vault, 
     assert (count(ledger, suppression), _answers(ledger)) == (0, [])
 
 
+def test_an_opt_out_in_free_words_takes_effect_in_the_storing_transaction_too(
+    ledger: Engine, vault: Vault, household: Household
+) -> None:
+    taken = _take(ledger, vault, "please take me off ur list")
+
+    stored = row(ledger, reply, taken.reply_id or 0)
+    assert (stored["state"], stored["intent"], stored["rule"]) == ("handled", "opt_out", "optout.en.off_the_list")
+    assert len(rows(ledger, suppression, lifted_at=None)) == 3
+    assert _answers(ledger) == ["opt_out_confirmation"]
+
+
+def test_an_opt_out_that_says_more_is_honoured_and_goes_to_a_person(
+    ledger: Engine, vault: Vault, household: Household
+) -> None:
+    taken = _take(ledger, vault, "he passed away in may, stop texting him")
+
+    stored = row(ledger, reply, taken.reply_id or 0)
+    assert (stored["state"], stored["intent"]) == ("human", "opt_out")
+    assert len(rows(ledger, suppression, lifted_at=None)) == 3
+    assert [each["data"]["reply_id"] for each in rows(ledger, outbox, type="reply.escalated")] == [taken.reply_id]
+
+
+def test_an_opt_out_beside_an_emergency_is_honoured_and_not_answered_with_a_word_about_messages(
+    ledger: Engine, vault: Vault, household: Household
+) -> None:
+    taken = _take(ledger, vault, "stop texting me i want to kill myself")
+
+    stored = row(ledger, reply, taken.reply_id or 0)
+    assert (stored["state"], stored["intent"]) == ("human", "emergency")
+    assert len(rows(ledger, suppression, lifted_at=None)) == 3
+    assert _answers(ledger) == []
+    (told,) = rows(ledger, outbox, type="reply.escalated")
+    assert told["data"]["intent"] == "emergency"
+
+
+def test_a_machines_answer_waits_for_the_worker_and_has_no_effect(
+    ledger: Engine, vault: Vault, household: Household
+) -> None:
+    taken = _take(ledger, vault, "Automatic reply: out of office. Reply STOP to unsubscribe.")
+    with ledger.begin() as conn:
+        replies.read(conn, vault, [taken.reply_id or 0], NOW)
+
+    stored = row(ledger, reply, taken.reply_id or 0)
+    assert (stored["state"], stored["intent"]) == ("handled", "auto_reply")
+    assert (count(ledger, suppression), count(ledger, outbox), _answers(ledger)) == (0, 0, [])
+
+
+@pytest.mark.parametrize(
+    "text", ["wrong number", "we moved to Ohio", "chest pain", "what do you charge?", "cancel my appt"]
+)
+def test_what_only_a_person_can_see_to_waits_for_one_and_is_not_answered(
+    ledger: Engine, vault: Vault, household: Household, text: str
+) -> None:
+    taken = _take(ledger, vault, text)
+    with ledger.begin() as conn:
+        replies.read(conn, vault, [taken.reply_id or 0], NOW)
+
+    assert row(ledger, reply, taken.reply_id or 0)["state"] == "human"
+    assert (count(ledger, suppression), _answers(ledger)) == (0, [])
+
+
 def test_free_text_waits_for_the_worker_and_is_sealed(ledger: Engine, vault: Vault, household: Household) -> None:
     taken = _take(ledger, vault, "can I come on Tuesday?")
 

@@ -14,7 +14,7 @@ from rulebooks import STANDARD, rules_from
 from domain.ledger.touches import ANSWER_WORTH
 from domain.rules import guard
 from domain.rules.guard import RULES, Facts, decide
-from domain.rules.intent import keyword
+from domain.rules.replies.intent import understand
 from domain.rules.limits import Amount, AtMost, Holidays, Limit, Week, Words, Years, is_looser
 from domain.rules.quiet_days import QuietDays, day_rule
 from domain.rules.vocabulary import Intent, Never, Send, TouchKind, Wait
@@ -203,7 +203,7 @@ def words(row_id: str) -> list[str]:
 
 @pytest.mark.parametrize("row_id", ["opting_out.words", "opting_out.carriers", "opting_out.spanish"])
 def test_the_words_of_the_table_are_understood_as_opting_out(row_id: str) -> None:
-    understood = {word: found.intent if (found := keyword(word)) else None for word in words(row_id)}
+    understood = {word: understand(word).intent for word in words(row_id)}
 
     assert set(understood.values()) == {Intent.OPT_OUT}, understood
     assert len(understood) >= 5

@@ -12,8 +12,8 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from domain.rules.intent import keyword
-from domain.rules.vocabulary import Intent
+from domain.rules.replies.intent import understand
+from domain.rules.vocabulary import Effect, Intent
 from ops.simulator import texts
 from ops.simulator.agenda import SLOT_HOURS
 from ops.simulator.calls import Call, Caller
@@ -189,8 +189,7 @@ def test_who_answers_yes_is_booked_at_the_desks_next_slot(
         async with on_stage(tmp_path, small_world) as scene:
             person = await react(scene, monkeypatch, "book")
             (reply,) = scene.ours.to("/webhooks/sms/inbound")
-            said = keyword(dict(parse_qsl(reply.decode()))["Body"])
-            assert said is not None
+            said = understand(dict(parse_qsl(reply.decode()))["Body"])
             assert said.intent is Intent.BOOK
             assert scene.stage.diary.wants_back(person)
 
@@ -279,16 +278,20 @@ def test_a_mail_program_unsubscribes_with_one_post_and_a_scanner_changes_nothing
 
 @pytest.mark.parametrize("words", [word for forms in texts.STOP.values() for word in forms])
 def test_every_refusal_the_witness_holds_us_to_is_one_we_promise_to_understand(words: str) -> None:
-    said = keyword(words)
+    said = understand(words)
 
-    assert said is not None
     assert said.intent is Intent.OPT_OUT
 
 
-@pytest.mark.parametrize(
-    "words", [word for forms in (*texts.OTHER.values(), *texts.REFUSAL.values()) for word in forms]
-)
-def test_what_needs_a_person_is_no_keyword(words: str) -> None:
-    said = keyword(words)
+@pytest.mark.parametrize("words", [word for forms in texts.REFUSAL.values() for word in forms])
+def test_a_refusal_in_free_words_is_understood_too(words: str) -> None:
+    said = understand(words)
 
-    assert said is None or said.intent is Intent.REACTION
+    assert (said.intent, said.is_keyword) == (Intent.OPT_OUT, False)
+
+
+@pytest.mark.parametrize("words", [word for forms in texts.OTHER.values() for word in forms])
+def test_what_else_patients_write_is_no_choice(words: str) -> None:
+    said = understand(words)
+
+    assert {Effect.OPT_OUT, Effect.OPT_IN, Effect.BOOK}.isdisjoint(said.effects)
