@@ -149,9 +149,7 @@ def _words_known(entries: dict[str, list[str]], rules: Sequence[Rule]) -> frozen
     return frozenset(word for text in texts for word in fold(text).split())
 
 
-def _meaning(
-    spellings: dict[str, str], corrector: Corrector, participles: frozenset[str]
-) -> Callable[[str], str]:
+def _meaning(spellings: dict[str, str], corrector: Corrector, participles: frozenset[str]) -> Callable[[str], str]:
     @lru_cache(_REMEMBERED)
     def meaning(written: str) -> str:
         if (meant := spellings.get(written)) is not None:
