@@ -15,8 +15,8 @@ classes:
   courtesy: [please, thank you]
   colour: [red, dark blue]
 spellings: {u: you, "dont": do not, "🛑": stop}
-correct: [message]
-ordinary_words: [massage]
+correct: [message, stop]
+ordinary_words: [massage, step]
 """
 _ROW = "rules:\n- id: optout.en.x\n  intent: opt_out\n  examples: [x]\n"
 
@@ -38,12 +38,16 @@ def _reader(tmp_path: Path, row: str) -> Reader:
         ("green ... tea", ["green one two three four five tea"], ["green one two three four five six tea"]),
         ("green _ tea", ["green hot tea"], ["green tea", "green one two tea"]),
         ("green* tea", ["green tea", "greenish tea"], ["gree tea"]),
+        ("green *ing", ["green evening"], ["green evenings", "green"]),
         ("green <digits>", ["green 12", "green 3pm"], ["green three"]),
         ("tea & green", ["green or tea", "tea? no. tea is green"], ["tea. green"]),
         ("green ?", ["so green?", "green ??"], ["green", "green tea?"]),
         ("don't", ["i don't", "I DONT", "i do not"], ["do it"]),
         ("you stop", ["u 🛑", "you stop"], ["stop"]),
         ("one message", ["one mesage", "one messagee"], ["one massage", "one mess"]),
+        ("one stop", ["one stpo", "one stoo"], ["one step", "one st"]),
+        ("one boiling", ["one boilin", "one boilin'"], ["one boil"]),
+        ("(one message|un messaje)", ["one mesage", "un messaje"], ["un message"]),
     ],
 )  # fmt: skip
 def test_a_pattern_matches_anywhere(tmp_path: Path, pattern: str, matching: list[str], others: list[str]) -> None:

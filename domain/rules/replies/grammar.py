@@ -25,6 +25,8 @@ DATA: Final = Path(__file__).parent / "data"
 _REMEMBERED: Final = 65_536
 #: More lines than a file has; of equal rules in two files the first file's is named.
 _MOST_LINES: Final = 1_000_000
+#: Letters of a word whose last "in" may stand for "ing"; shorter ones are words of their own (thin, win).
+_SHORTEST_PARTICIPLE: Final = 6
 #: Letters in the ledger's column for the rule.
 LONGEST_ID: Final = 48
 
@@ -121,12 +123,16 @@ def read_grammar(paths: Sequence[Path]) -> Grammar:
     if mistakes:
         raise GrammarError("\n".join(mistakes))
     ordinary = {fold(word) for sheet in sheets for word in sheet.texts("ordinary_words")}
+    known_words = _words_known(entries, rules)
     return Grammar(
         rules=tuple(rules),
         classes=classes,
         spellings=spellings,
         meaning=_meaning(
-            spellings, Corrector((fold(word) for each in sheets for word in each.texts("correct")), ordinary)
+            spellings,
+            # a word of any rule is no misspelling: the Spanish contacten is not the English contacting
+            Corrector((fold(word) for each in sheets for word in each.texts("correct")), ordinary | known_words),
+            frozenset(word for word in known_words if word.endswith("ing")),
         ),
         courtesy=Courtesy(classes.node("courtesy").source),
         stripper=_stripper(sheets),
@@ -136,7 +142,14 @@ def read_grammar(paths: Sequence[Path]) -> Grammar:
     )
 
 
-def _meaning(spellings: dict[str, str], corrector: Corrector) -> Callable[[str], str]:
+def _words_known(entries: dict[str, list[str]], rules: Sequence[Rule]) -> frozenset[str]:
+    """Every word that a class or a pattern is written with."""
+    texts = [text for listed in entries.values() for text in listed]
+    texts += [pattern.text for rule in rules for pattern in rule.patterns]
+    return frozenset(word for text in texts for word in fold(text).split())
+
+
+def _meaning(spellings: dict[str, str], corrector: Corrector, participles: frozenset[str]) -> Callable[[str], str]:
     @lru_cache(_REMEMBERED)
     def meaning(written: str) -> str:
         if (meant := spellings.get(written)) is not None:
@@ -144,6 +157,9 @@ def _meaning(spellings: dict[str, str], corrector: Corrector) -> Callable[[str],
         if not written[0].isalnum():
             return ""
         plain = collapse(written)
+        if len(plain) >= _SHORTEST_PARTICIPLE and plain.endswith("in") and f"{plain}g" in participles:
+            # blowin', textin'
+            return f"{plain}g"
         return spellings.get(plain) or corrector.correct(plain)
 
     return meaning

@@ -7,11 +7,11 @@ from typing import Final
 
 #: One slip in a word of this many letters, two in a long one.
 _LONG: Final = 9
-_SHORTEST: Final = 6
+_SHORTEST: Final = 4
 
 
 class Corrector:
-    """Corrects words of six letters or more within one slip (two from nine letters on), never an ordinary word."""
+    """Corrects words of four letters or more within one slip (two from nine letters on), never an ordinary word."""
 
     def __init__(self, targets: Iterable[str], ordinary: Collection[str]) -> None:
         self._ordinary = frozenset(ordinary)

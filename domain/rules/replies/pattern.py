@@ -1,8 +1,8 @@
 """Patterns: how a readable row such as `<please> stop [ever] <contacting> ... me` is matched against a normal form.
 
 A pattern is words and these signs: `(a|b c)` one of them · `[a]` may be missing · `<name>` one of a word class ·
-`..` up to two words, `...` up to five · `_` any one word · `unsub*` a word that begins so · `<digits>` a number ·
-`?` a question mark · `&` both sides, in whatever order, in one sentence.
+`..` up to two words, `...` up to five · `_` any one word · `unsub*` a word that begins so · `*ing` one that ends so ·
+`<digits>` a number · `?` a question mark · `&` both sides, in whatever order, in one sentence.
 """
 
 from __future__ import annotations
@@ -271,9 +271,11 @@ class _Reader:
         return self._word(sign)
 
     def _word(self, written: str) -> _Node:
-        bare = fold(written.rstrip("*").replace("'", "").replace("’", ""))
-        if not _SHAPE.match(bare):
+        bare = fold(written.strip("*").replace("'", "").replace("’", ""))
+        if not _SHAPE.match(bare) or len(written) - len(written.strip("*")) > 1:
             raise PatternError(f"`{written}` is no word (write without hyphens, as separate words)")
+        if written.startswith("*"):
+            return _Node(f"[^ .?]*{bare} ", None)
         if written.endswith("*"):
             return _Node(f"{bare}[^ .?]* ", *_keyed(f"{bare}*"))
         words = self._classes.spelt(bare).split()
