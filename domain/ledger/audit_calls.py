@@ -27,6 +27,9 @@ _BLIND = timedelta(seconds=1)
 #: One confirmation and the answer to HELP may follow an opt-out (47 CFR 64.1200(a)(12); CTIA short code rules).
 _ANSWERS_ALLOWED = ("opt_out_confirmation", "help")
 
+#: The reason of choices that name none.
+_OPTED_OUT = "opt_out"
+
 #: States in which the patient was, or may have been, reached.
 _REACHED = [AttemptState.SENDING.value, AttemptState.ACCEPTED.value, AttemptState.UNCERTAIN.value]
 _reached = attempt.c.state.in_(_REACHED)
@@ -117,6 +120,7 @@ def _after_choice(subject: str, stop_kind: str, lift_kind: str) -> Select[Any]:
     lifted = exists().where(
         lift.c[subject] == stop.c[subject],
         lift.c.kind == lift_kind,
+        func.coalesce(lift.c.reason, _OPTED_OUT) == func.coalesce(stop.c.reason, _OPTED_OUT),
         lift.c.at > stop.c.at,
         lift.c.recorded_at <= _called,
         or_(lift.c.channel.is_(None), lift.c.channel == attempt.c.channel),
@@ -136,6 +140,7 @@ def _after_suppression(subject: str) -> Select[Any]:
         .where(
             history.c[subject] == suppression.c[subject],
             history.c.kind == "suppressed",
+            func.coalesce(history.c.reason, _OPTED_OUT) == suppression.c.reason,
             history.c.at == suppression.c.since,
         )
         .scalar_subquery()
@@ -153,6 +158,7 @@ def _after_reply() -> Select[Any]:
     lifted = exists().where(
         choice_event.c.contact_point_id == reply.c.contact_point_id,
         choice_event.c.kind == "restored",
+        choice_event.c.reason.is_(None),
         choice_event.c.at > reply.c.received_at,
         choice_event.c.recorded_at <= _called,
     )

@@ -18,6 +18,7 @@ from domain.ledger.choice_history import (
     OPTED_OUT,
     Subject,
     is_known,
+    last_starts,
     last_words,
     lift,
     opted_out_elsewhere,
@@ -96,7 +97,7 @@ def opt_out(
     subjects = lock(conn, [contact_point_id])[contact_point_id]
     point = ("contact_point_id", contact_point_id)
     # each reply is a choice of its own; whatever else says the same of the same instant, repeats itself
-    is_told_again = reply_id is None and is_known(conn, contact_point_id, source, at)
+    is_told_again = reply_id is None and is_known(conn, contact_point_id, source, at, reason)
     restored = last_words(conn, contact_point_id, ()).get((point, "restored"))
     if reason == OPTED_OUT and restored is not None and at < restored:
         remember(conn, organisation_id, [] if is_told_again else [point], "suppressed", source, reply_id, at, now)
@@ -104,7 +105,7 @@ def opt_out(
     wanted = [point, *(("patient_id", patient_id) for patient_id in subjects.patient_ids)]
     stopped = suppressed_since(conn, contact_point_id, subjects.patient_ids, reason)
     fresh = [subject for subject in wanted if subject not in stopped]
-    remember(conn, organisation_id, fresh if is_told_again else wanted, "suppressed", source, reply_id, at, now)
+    remember(conn, organisation_id, fresh if is_told_again else wanted, "suppressed", source, reply_id, at, now, reason)
     suppress(conn, organisation_id, fresh, reason, at)
     enrolments.stop_for_opt_out(conn, subjects.patient_ids, now)
     _tell_opted_out(conn, [number for column, number in fresh if column == "patient_id"], source, at, now)
@@ -125,7 +126,8 @@ def opt_in(
 
     A patient who also opted out at another contact point stays suppressed, and no other reason (deceased, do not
     contact, …) is lifted: those words were not theirs to take back here. Nor is an opt-out chosen at `at` or after, by
-    a message that overtook this one; the START is kept all the same, for one that comes late.
+    a message that overtook this one; the START is kept all the same, for one that comes late. For a patient the latest
+    START counts that they made at any contact point of theirs.
 
     Returns:
         Whether the START is the patient's last word at this contact point.
@@ -134,19 +136,22 @@ def opt_in(
     point = ("contact_point_id", contact_point_id)
     stopped = suppressed_since(conn, contact_point_id, subjects.patient_ids, OPTED_OUT)
     words = last_words(conn, contact_point_id, subjects.patient_ids)
+    starts = last_starts(conn, subjects.patient_ids)
 
-    def is_last_word(subject: Subject) -> bool:
+    def is_last_word(subject: Subject, start: datetime) -> bool:
         stops = [each for each in (stopped.get(subject), words.get((subject, "suppressed"))) if each is not None]
-        return all(stop < max(at, words.get((subject, "restored"), at)) for stop in stops)
+        return all(stop < max(start, words.get((subject, "restored"), start)) for stop in stops)
 
-    if not is_last_word(point):
-        remember(conn, organisation_id, [point], "restored", source, reply_id, at, now)
+    remember(conn, organisation_id, [point], "restored", source, reply_id, at, now)
+    if not is_last_word(point, at):
         return False
+    lift(conn, [point], OPTED_OUT, at)
     still_out = opted_out_elsewhere(conn, contact_point_id, subjects.patient_ids)
-    patients = [("patient_id", patient_id) for patient_id in subjects.patient_ids if patient_id not in still_out]
-    lifted = [subject for subject in patients if subject in stopped and is_last_word(subject)]
-    remember(conn, organisation_id, [point, *lifted], "restored", source, reply_id, at, now)
-    lift(conn, contact_point_id, [patient_id for _, patient_id in lifted], at)
+    for patient_id in subjects.patient_ids:
+        subject, start = ("patient_id", patient_id), max(at, starts.get(patient_id, at))
+        if patient_id not in still_out and subject in stopped and is_last_word(subject, start):
+            remember(conn, organisation_id, [subject], "restored", source, reply_id, start, now)
+            lift(conn, [subject], OPTED_OUT, start)
     return True
 
 

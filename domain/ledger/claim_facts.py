@@ -145,6 +145,9 @@ _SUPPRESSED = select(suppression.c.contact_point_id, suppression.c.patient_id).w
 _REVOKED = select(consent.c.contact_point_id).where(
     consent.c.contact_point_id.in_(_POINTS), consent.c.channel == _CHANNEL, consent.c.status == "revoked"
 )
+_DEPARTED = select(patient.c.id).where(
+    patient.c.id.in_(_PATIENTS), or_(patient.c.merged_into_id.is_not(None), patient.c.deceased_at.is_not(None))
+)
 _AHEAD = (
     select(care.c.patient_id, func.min(care.c.next_appointment_at))
     .where(care.c.patient_id.in_(_PATIENTS), care.c.next_appointment_at >= _NOW)
@@ -291,6 +294,11 @@ def suppressed(
 def revoked(conn: Connection, points: Sequence[int], channel: str) -> set[int]:
     """Which of these contact points withdrew their consent to this channel."""
     return set(conn.scalars(_REVOKED, {"points": points, "channel": channel}))
+
+
+def departed(conn: Connection, patients: Sequence[int]) -> set[int]:
+    """Which of these records were merged into another, and which of these patients died."""
+    return set(conn.scalars(_DEPARTED, {"patients": patients}))
 
 
 def _by_key(rows: Any) -> defaultdict[int | None, list[datetime]]:

@@ -17,6 +17,7 @@ from domain.ledger.claim_facts import (
     LEASE,
     AnyRow,
     Contacts,
+    departed,
     lock_and_read,
     read_contacts,
     read_facts,
@@ -110,13 +111,17 @@ def claim(
 
 
 def still_suppressed(conn: Connection, claimed: Sequence[Claimed]) -> set[int]:
-    """Touch ids among an aged claim that an opt-out committed since then must stop; a revoked consent is one, too."""
+    """Touch ids among an aged claim that an opt-out committed since then must stop; a revoked consent is one, too.
+
+    So is a death, and a merge: what the patient chooses from then on is the survivor's.
+    """
     touches_of = {each.touch_id: each for each in claimed if not may_answer_suppressed(each.kind, each.answer)}
     points = sorted({each.contact_point_id for each in touches_of.values()})
     patients = sorted({each.patient_id for each in touches_of.values() if each.patient_id is not None})
     channel = claimed[0].channel if claimed else ""
     stopped_points, stopped_patients = suppressed(conn, points, patients, channel)
     stopped_points |= revoked(conn, points, channel)
+    stopped_patients |= departed(conn, patients)
     return {
         id_
         for id_, each in touches_of.items()

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, and_, delete, exists, func, insert, literal, 
 from domain.ledger import store
 from domain.ledger.appointments import appointment, care, care_gap
 from domain.ledger.attempts import attempt
-from domain.ledger.choice_history import choice_event, suppression
+from domain.ledger.choice_history import OPTED_OUT, choice_event, suppression
 from domain.ledger.columns import Id, Instant
 from domain.ledger.patients import patient, patient_contact, registration
 
@@ -64,26 +64,30 @@ def _copy_suppressions(conn: Connection, gone: int, survivor: int, now: datetime
         same_channel,
         suppression.c.lifted_at.is_(None),
     )
-    carried = and_(theirs.c.patient_id == gone, theirs.c.lifted_at.is_(None), ~there)
+    in_force = and_(theirs.c.patient_id == gone, theirs.c.lifted_at.is_(None))
     to = literal(survivor, Id).label("patient_id")
+    # also where the survivor has the like: their later choice must not be overtaken by what overtakes the survivor's
     conn.execute(
         insert(choice_event).from_select(
-            ["organisation_id", "patient_id", "kind", "channel", "source", "at", "recorded_at"],
+            ["organisation_id", "patient_id", "kind", "reason", "channel", "source", "at", "recorded_at"],
             select(
                 theirs.c.organisation_id,
                 to,
                 literal("suppressed"),
+                func.nullif(theirs.c.reason, OPTED_OUT),
                 theirs.c.channel,
                 literal("merge"),
                 theirs.c.since,
                 literal(now, Instant),
-            ).where(carried),
+            ).where(in_force),
         )
     )
     conn.execute(
         store.insert(conn, suppression).from_select(
             ["organisation_id", "patient_id", "channel", "reason", "since"],
-            select(theirs.c.organisation_id, to, theirs.c.channel, theirs.c.reason, theirs.c.since).where(carried),
+            select(theirs.c.organisation_id, to, theirs.c.channel, theirs.c.reason, theirs.c.since).where(
+                in_force, ~there
+            ),
         )
     )
 

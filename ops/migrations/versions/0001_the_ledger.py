@@ -411,6 +411,7 @@ def upgrade() -> None:
         sa.Column("contact_point_id", Id, nullable=True),
         sa.Column("patient_id", Id, nullable=True),
         sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("reason", sa.String(length=32), nullable=True),
         sa.Column("channel", sa.String(length=16), nullable=True),
         sa.Column("purpose", sa.String(length=32), nullable=True),
         sa.Column("source", sa.String(length=64), nullable=False),
