@@ -56,6 +56,31 @@ def sent_after_opt_out(conn: Connection) -> Finding:
     )
 
 
+def confidential_ignored(conn: Connection) -> Finding:
+    """Outreach to patients who had asked to be reached elsewhere, in words their claim could see."""
+    asked, same = choice_event.alias("asked"), choice_event.alias("same")
+    calls = _calls_since(
+        _calls(asked.c.recorded_at).join(asked, asked.c.patient_id == _meant_for["patient_id"]),
+        asked.c.recorded_at,
+        null(),
+    ).where(
+        asked.c.kind == "confidential",
+        ~_had_ended(asked),
+        _unasked,
+        ~exists().where(
+            same.c.kind == "confidential",
+            same.c.patient_id == asked.c.patient_id,
+            same.c.contact_point_id == attempt.c.contact_point_id,
+            ~_had_ended(same),
+        ),
+    )
+    return finding(
+        "confidential_ignored",
+        "Who asked to be reached at a certain number or address is reached there and nowhere else.",
+        [listed("attempt", "called elsewhere than the patient asked for", _too_late(conn, calls))],
+    )
+
+
 def outside_hours(conn: Connection, declared: Declared) -> Finding:
     """Outreach whose call fell outside the hours of its organisation and states in some zone the person may be in."""
     zones = func.coalesce(patient.c.zone, site.c.zone)
@@ -130,6 +155,22 @@ def _after_choice(subject: str, stop_kind: str, lift_kind: str) -> Select[Any]:
         stop.c.recorded_at,
         stop.c.channel,
     ).where(stop.c.kind == stop_kind, ~lifted)
+
+
+def _had_ended(asked: Any) -> ColumnElement[bool]:
+    """Whether a confidential contact point had been given up, by a later word, when the call was made."""
+    end = choice_event.alias(f"end_of_{asked.name}")
+    return (
+        exists()
+        .where(
+            end.c.kind == "confidential_end",
+            end.c.patient_id == asked.c.patient_id,
+            end.c.contact_point_id == asked.c.contact_point_id,
+            end.c.at >= asked.c.at,
+            end.c.recorded_at <= _called,
+        )
+        .correlate(asked, attempt)
+    )
 
 
 def _after_suppression(subject: str) -> Select[Any]:

@@ -6,6 +6,7 @@ The history is append-only, and dated by when the patient chose, not by when we 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Index,
+    LargeBinary,
     Row,
     Select,
     String,
@@ -30,7 +32,7 @@ from sqlalchemy import (
 from domain.ledger.columns import Id, Instant, id_column, metadata, ref
 from domain.ledger.patients import patient_contact
 
-#: Append-only. `kind`: granted | revoked | suppressed | restored | bad_address.
+#: Append-only. `kind`: granted | revoked | suppressed | restored | bad_address | confidential | confidential_end.
 choice_event = Table(
     "choice_event",
     metadata,
@@ -47,6 +49,9 @@ choice_event = Table(
     ref("reply_id", "reply", nullable=True),
     Column("at", Instant, nullable=False),
     Column("recorded_at", Instant, nullable=False),
+    #: Who of the staff noted it, and why; sealed, for in free text people write names.
+    Column("noted_by", String(256)),
+    Column("why", LargeBinary),
 )
 Index("ix_choice_event_contact_point_id", choice_event.c.contact_point_id)
 Index("ix_choice_event_patient_id", choice_event.c.patient_id)
@@ -77,11 +82,29 @@ Index("ix_suppression_patient_id", suppression.c.patient_id, sqlite_where=_in_fo
 #: The patient said so, by whatever route; START lifts it.
 OPTED_OUT: Final = "opt_out"
 
+#: Staff were told, or decided, that nobody is to contact the patient; no START lifts it.
+DO_NOT_CONTACT: Final = "do_not_contact"
+
+#: Context of the sealed reason (see `Vault.seal`).
+WHY: Final = "choice_event.why"
+
 #: The column that names it, and its id.
 Subject = tuple[str, int]
 
 _POINT: Final = bindparam("point", type_=Id)
 _PATIENTS: Final = bindparam("patients", type_=Id, expanding=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Who of the staff wrote a choice down, and why (sealed, context `WHY`)."""
+
+    by: str
+    why: bytes = field(repr=False)
+
+    def columns(self) -> dict[str, Any]:
+        """As the history stores it."""
+        return {"noted_by": self.by, "why": self.why}
 
 
 def _stopped(subject: ColumnElement[bool]) -> Select[Any]:
@@ -192,6 +215,7 @@ def remember(
     at: datetime,
     now: datetime,
     reason: str = OPTED_OUT,
+    note: Note | None = None,
 ) -> None:
     """Append a choice made at `at` and written at `now`, once for each subject."""
     if not subjects:
@@ -202,6 +226,7 @@ def remember(
         "reason": None if reason == OPTED_OUT else reason,
         "source": source,
         "reply_id": reply_id,
+        **(note.columns() if note else {}),
     }
     conn.execute(
         _REMEMBER,

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, bindparam, select, update
 from domain.ledger import enrolments, outbox
 from domain.ledger.choice_history import (
     OPTED_OUT,
+    Note,
     Subject,
     is_known,
     last_starts,
@@ -80,6 +81,7 @@ def opt_out(
     now: datetime,
     reason: str = OPTED_OUT,
     reply_id: int | None = None,
+    note: Note | None = None,
 ) -> bool:
     """Stop everything to this contact point and to every patient attached to it, on every channel, at once.
 
@@ -100,15 +102,17 @@ def opt_out(
     is_told_again = reply_id is None and is_known(conn, contact_point_id, source, at, reason)
     restored = last_words(conn, contact_point_id, ()).get((point, "restored"))
     if reason == OPTED_OUT and restored is not None and at < restored:
-        remember(conn, organisation_id, [] if is_told_again else [point], "suppressed", source, reply_id, at, now)
+        told = [] if is_told_again else [point]
+        remember(conn, organisation_id, told, "suppressed", source, reply_id, at, now, note=note)
         return False
     wanted = [point, *(("patient_id", patient_id) for patient_id in subjects.patient_ids)]
     stopped = suppressed_since(conn, contact_point_id, subjects.patient_ids, reason)
     fresh = [subject for subject in wanted if subject not in stopped]
-    remember(conn, organisation_id, fresh if is_told_again else wanted, "suppressed", source, reply_id, at, now, reason)
+    told = fresh if is_told_again else wanted
+    remember(conn, organisation_id, told, "suppressed", source, reply_id, at, now, reason, note)
     suppress(conn, organisation_id, fresh, reason, at)
     enrolments.stop_for_opt_out(conn, subjects.patient_ids, now)
-    _tell_opted_out(conn, [number for column, number in fresh if column == "patient_id"], source, at, now)
+    tell_opted_out(conn, [number for column, number in fresh if column == "patient_id"], source, at, now)
     return point in fresh
 
 
@@ -121,6 +125,7 @@ def opt_in(
     at: datetime,
     now: datetime,
     reply_id: int | None = None,
+    note: Note | None = None,
 ) -> bool:
     """Lift the opt-outs of this contact point and of its patients; ended enrolments stay ended.
 
@@ -142,7 +147,7 @@ def opt_in(
         stops = [each for each in (stopped.get(subject), words.get((subject, "suppressed"))) if each is not None]
         return all(stop < max(start, words.get((subject, "restored"), start)) for stop in stops)
 
-    remember(conn, organisation_id, [point], "restored", source, reply_id, at, now)
+    remember(conn, organisation_id, [point], "restored", source, reply_id, at, now, note=note)
     if not is_last_word(point, at):
         return False
     lift(conn, [point], OPTED_OUT, at)
@@ -150,7 +155,7 @@ def opt_in(
     for patient_id in subjects.patient_ids:
         subject, start = ("patient_id", patient_id), max(at, starts.get(patient_id, at))
         if patient_id not in still_out and subject in stopped and is_last_word(subject, start):
-            remember(conn, organisation_id, [subject], "restored", source, reply_id, start, now)
+            remember(conn, organisation_id, [subject], "restored", source, reply_id, start, now, note=note)
             lift(conn, [subject], OPTED_OUT, start)
     return True
 
@@ -169,14 +174,15 @@ def mark_bad(conn: Connection, contact_point_id: int, source: str, now: datetime
         remember(conn, organisation_id, subject, "bad_address", source, None, now, now)
 
 
+def tell_opted_out(conn: Connection, patient_ids: Sequence[int], source: str, at: datetime, now: datetime) -> None:
+    """Tell the organisation's other systems, by reference, who opted out."""
+    refs = conn.scalars(_REFS, {"patients": patient_ids}).all()
+    told = [{"patient": reference, "source": source, "at": at.isoformat()} for reference in refs]
+    outbox.add_many(conn, "patient.opted_out", told, now)
+
+
 def _attached(conn: Connection, contact_point_ids: Collection[int]) -> dict[int, list[int]]:
     attached: dict[int, list[int]] = {}
     for point, patient_id in conn.execute(_ATTACHED, {"points": sorted(contact_point_ids)}):
         attached.setdefault(point, []).append(patient_id)
     return attached
-
-
-def _tell_opted_out(conn: Connection, patient_ids: Sequence[int], source: str, at: datetime, now: datetime) -> None:
-    refs = conn.scalars(_REFS, {"patients": patient_ids}).all()
-    told = [{"patient": reference, "source": source, "at": at.isoformat()} for reference in refs]
-    outbox.add_many(conn, "patient.opted_out", told, now)

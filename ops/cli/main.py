@@ -13,7 +13,7 @@ try:
 
     import click
 
-    from ops.cli import asking, campaign, data, demo, desk, fleet, intent, people, rules, template, texts
+    from ops.cli import asking, campaign, choice, data, demo, desk, fleet, intent, people, rules, template, texts
     from ops.cli.base import plain_errors
 except KeyboardInterrupt:
     # reading all of this takes a second, and nothing has begun yet
@@ -76,6 +76,7 @@ for command in (
     asking.report,
     people.inbox,
     desk.find,
+    choice.choice,
     rules.rules,
     rules.hours,
     intent.intent,

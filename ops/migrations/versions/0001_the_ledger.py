@@ -418,6 +418,8 @@ def upgrade() -> None:
         sa.Column("reply_id", Id, nullable=True),
         sa.Column("at", Instant, nullable=False),
         sa.Column("recorded_at", Instant, nullable=False),
+        sa.Column("noted_by", sa.String(length=256), nullable=True),
+        sa.Column("why", sa.LargeBinary(), nullable=True),
         sa.ForeignKeyConstraint(
             ["contact_point_id"], ["contact_point.id"], name=op.f("fk_choice_event_contact_point_id")
         ),
@@ -475,6 +477,7 @@ def upgrade() -> None:
         sa.Column("rank", sa.Integer(), nullable=False),
         sa.Column("use", sa.String(length=16), nullable=True),
         sa.Column("detached_at", Instant, nullable=True),
+        sa.Column("confidential_since", Instant, nullable=True),
         sa.ForeignKeyConstraint(
             ["contact_point_id"], ["contact_point.id"], name=op.f("fk_patient_contact_contact_point_id")
         ),
