@@ -38,6 +38,9 @@ OBSERVE_EVERY, AUDIT_EVERY = 15.0, 3600.0
 #: Between two looks at the lapses whose patients could not be reached; each reads all of those.
 RECONSIDER_EVERY = timedelta(days=1)
 
+#: Between two comparisons of our opt-outs with what providers refuse; each reads all refusals.
+RECONCILE_EVERY = timedelta(days=1)
+
 #: Batches of lapses, and of reviews, that one round looks at.
 MOST_BATCHES = 5
 
@@ -65,6 +68,7 @@ class Rounds:
     """Scans and reviews run at multiples of this since 1970 (UTC)."""
     _swept_at: datetime | None = field(default=None, init=False)
     _scanned: int | None = field(default=None, init=False)
+    _reconciled_at: datetime | None = field(default=None, init=False)
     _reconsidered_at: datetime | None = field(default=None, init=False)
     _reconsidering: int | None = field(default=None, init=False)
 
@@ -75,7 +79,7 @@ class Rounds:
         handed out in every round, however long the rest takes.
         """
         did = 0
-        for part in (self._look_around, self._reconsider, self._mend):
+        for part in (self._look_around, self._reconsider, self._reconcile, self._mend):
             try:
                 did += part(now)
             except OperationalError as error:
@@ -126,6 +130,13 @@ class Rounds:
             self._reconsidered_at, self._reconsidering = now, 0
         self._reconsidering = self.sweep.reconsider(self._reconsidering)
         return 0 if self._reconsidering is None else 1
+
+    def _reconcile(self, now: datetime) -> int:
+        if self._reconciled_at is not None and now - self._reconciled_at < RECONCILE_EVERY:
+            return 0
+        did = self.sweep.reconcile(now)
+        self._reconciled_at = now
+        return did
 
     def _mend(self, now: datetime) -> int:
         if self._swept_at is not None and now - self._swept_at < SWEEP_EVERY:

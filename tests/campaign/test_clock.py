@@ -24,6 +24,7 @@ from domain.ledger.enrolments import enrolment
 from domain.ledger.store import open_ledger, reading
 from domain.ledger.touches import touch
 from domain.ledger.vault import Vault
+from ops.assembly import means_opted_out
 from ops.runtime import metrics
 from ops.runtime.bus_contract import BusError
 from ops.runtime.clock import SharedClock
@@ -60,7 +61,7 @@ def rounds_of(engine: Engine, log: Log, every: timedelta = DAY) -> Rounds:
     return Rounds(
         engine=engine,
         dispatcher=Dispatcher(engine, {}, lambda _job: None),
-        sweep=Sweep(engine, SYSTEMS, STANDARD, lambda _job: None),
+        sweep=Sweep(engine, SYSTEMS, STANDARD, lambda _job: None, means_opted_out),
         scan=log.scan,
         relay=log.relay,
         scan_every=every,
@@ -214,7 +215,7 @@ def sending_rounds(engine: Engine, told: list[Job], scan: Callable[[datetime], i
     return Rounds(
         engine=engine,
         dispatcher=Dispatcher(engine, {"sms": (Provider(), None)}, told.append),
-        sweep=Sweep(engine, SYSTEMS, STANDARD, told.append),
+        sweep=Sweep(engine, SYSTEMS, STANDARD, told.append, means_opted_out),
         scan=scan,
         relay=lambda _now: 0,
         scan_every=DAY,

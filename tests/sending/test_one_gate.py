@@ -1,4 +1,4 @@
-"""Every path that can send passes the one gate: only the send worker calls a channel, and it sends only what it claimed."""
+"""Every path that can send passes the one gate: only the send worker calls a channel, and only with what it claimed."""
 
 from __future__ import annotations
 

@@ -48,6 +48,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_heartbeat")),
     )
     op.create_table(
+        "reconciliation",
+        sa.Column("id", Id, autoincrement=True, nullable=False),
+        sa.Column("source", sa.String(length=16), nullable=False),
+        sa.Column("at", Instant, nullable=False),
+        sa.Column("listed", sa.Integer(), nullable=False),
+        sa.Column("missing", sa.Integer(), nullable=False),
+        sa.Column("sent_after", sa.Integer(), nullable=False),
+        sa.Column("overtaken", sa.Integer(), nullable=False),
+        sa.Column("ours_alone", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_reconciliation")),
+    )
+    op.create_index("ix_reconciliation_source", "reconciliation", ["source", "id"])
+    op.create_table(
         "organisation",
         sa.Column("id", Id, autoincrement=True, nullable=False),
         sa.Column("key", sa.String(length=64), nullable=False),
@@ -705,6 +718,7 @@ def downgrade() -> None:
     op.drop_table("receipt")
     op.drop_table("quarantine")
     op.drop_table("outbox")
+    op.drop_table("reconciliation")
     op.drop_table("organisation")
     op.drop_table("heartbeat")
     op.drop_table("event_seen")
