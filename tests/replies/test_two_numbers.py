@@ -6,7 +6,7 @@ import random
 from datetime import datetime, timedelta
 
 from household import NOW, STRANGER, Household, add, meet, rows, send
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, select, update
 
 from domain.ledger import choices, merging, patients
 from domain.ledger.audit_books import suppression_disagrees
@@ -137,6 +137,18 @@ def test_a_call_that_was_claimed_for_a_record_that_is_merged_by_now_is_not_made(
     ledger_conn.commit()
     ledger_conn.close()
     _merge(ledger, household.john, household.jane)
+
+    with ledger.connect() as conn:
+        stopped = still_suppressed(conn, [_claimed(household)])
+
+    assert stopped == {household.touches[1]}
+
+
+def test_a_call_that_was_claimed_for_somebody_who_is_known_to_have_died_by_now_is_not_made(
+    ledger: Engine, household: Household
+) -> None:
+    with ledger.begin() as conn:
+        conn.execute(update(patients.patient).where(patients.patient.c.id == household.john).values(deceased_at=NOW))
 
     with ledger.connect() as conn:
         stopped = still_suppressed(conn, [_claimed(household)])
