@@ -152,9 +152,9 @@ class Rounds:
     def _reconcile(self, now: datetime) -> int:
         if self._reconciled_at is not None and now - self._reconciled_at < RECONCILE_EVERY:
             return 0
-        did = self.sweep.reconcile(now)
+        # one that is cut off is not begun again in every round
         self._reconciled_at = now
-        return did
+        return self.sweep.reconcile(now)
 
     def _mend(self, now: datetime) -> int:
         if self._swept_at is not None and now - self._swept_at < SWEEP_EVERY:

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 
 from domain.ledger import choices, senders
-from domain.ledger.attempts import MAY_HAVE_REACHED, attempt
+from domain.ledger.attempts import IS_REJECTED, MAY_HAVE_REACHED, attempt
 from domain.ledger.choice_history import OPTED_OUT, choice_event, suppression
 from domain.ledger.columns import Id, Instant, id_column, metadata
 from domain.ledger.patients import contact_point, patient, patient_contact
@@ -36,7 +36,7 @@ from domain.ledger.senders import Sender
 from domain.ledger.store import chunks, reading
 from domain.ledger.transactions import transact
 from domain.ledger.vault import Vault
-from domain.rules.vocabulary import AttemptState, TouchKind
+from domain.rules.vocabulary import TouchKind
 
 #: Where the provider's word comes from: a list of its own, or its refusals of what we sent. The closed set of a label.
 SOURCES: Final = ("list", "refusals")
@@ -107,8 +107,7 @@ _OURS: Final = (
         suppression.c.lifted_at.is_(None),
     )
 )
-_REJECTED: Final = attempt.c.state == AttemptState.REJECTED.value
-_CODES: Final = select(attempt.c.channel, attempt.c.error_code).where(_REJECTED, attempt.c.error_code.is_not(None))
+_CODES: Final = select(attempt.c.channel, attempt.c.error_code).where(IS_REJECTED, attempt.c.error_code.is_not(None))
 _REFUSED: Final = (
     select(
         attempt.c.contact_point_id,
@@ -117,7 +116,7 @@ _REFUSED: Final = (
     )
     .join(contact_point, contact_point.c.id == attempt.c.contact_point_id)
     .where(
-        _REJECTED,
+        IS_REJECTED,
         attempt.c.channel == bindparam("channel", type_=String),
         attempt.c.error_code == bindparam("code", type_=String),
         ~exists().where(

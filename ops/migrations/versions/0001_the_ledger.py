@@ -654,6 +654,7 @@ def upgrade() -> None:
         ["patient_id", "claimed_at"],
         **_where("state IN ('sending', 'accepted', 'uncertain')"),
     )
+    op.create_index("ix_attempt_rejected", "attempt", ["channel", "error_code"], **_where("state = 'rejected'"))
     op.create_index("ix_attempt_provider_ref", "attempt", ["provider_ref"])
     op.create_index(op.f("ix_attempt_touch_id"), "attempt", ["touch_id"])
     op.create_index("ix_attempt_uncertain", "attempt", ["claimed_at"], **_where("state = 'uncertain'"))
