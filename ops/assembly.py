@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import structlog
 from sqlalchemy import Engine, inspect, select
 
-from channels.kit.contract import Channel
+from channels.kit.contract import Channel, SideEffect
 from channels.kit.discovery import discover
 from channels.kit.environment import is_loopback
 from domain import jobs
@@ -229,11 +229,17 @@ def rounds(parts: Parts, scan_every: timedelta = SCAN_EVERY) -> Rounds:
     return Rounds(
         engine=parts.engine,
         dispatcher=Dispatcher(parts.engine, parts.channels, parts.enqueue),
-        sweep=Sweep(parts.engine, parts.systems, parts.rules, parts.enqueue),
+        sweep=Sweep(parts.engine, parts.systems, parts.rules, parts.enqueue, means_opted_out),
         scan=partial(scan, parts.engine),
         relay=partial(relay.relay, parts.engine, parts.bus),
         scan_every=scan_every,
     )
+
+
+def means_opted_out(channel: str, code: str) -> bool:
+    """Whether a channel's error code says that the recipient opted out at the provider; no, of an unknown channel."""
+    known = discover().get(channel)
+    return known is not None and known.effect_of(code) == SideEffect.OPTED_OUT
 
 
 def open_pacer(settings: Settings) -> Pacer:

@@ -17,6 +17,7 @@ from domain.ledger.appointments import care
 from domain.ledger.enrolments import enrolment
 from domain.ledger.heartbeat import Beat
 from domain.ledger.store import reading
+from domain.rules import ramp
 from ops.runtime import metrics
 from ops.runtime.bus_contract import BusError
 from ops.runtime.clock import Clock
@@ -38,6 +39,9 @@ OBSERVE_EVERY, AUDIT_EVERY = 15.0, 3600.0
 #: Between two looks at the lapses whose patients could not be reached; each reads all of those.
 RECONSIDER_EVERY = timedelta(days=1)
 
+#: Between two comparisons of our opt-outs with what providers refuse; each reads all refusals.
+RECONCILE_EVERY = timedelta(days=1)
+
 #: Batches of lapses, and of reviews, that one round looks at.
 MOST_BATCHES = 5
 
@@ -47,6 +51,7 @@ _SOON = timedelta(seconds=1)
 _NEXT_SCAN = select(func.min(care.c.scan_at)).where(care.c.scan_at.is_not(None))
 _NEXT_REVIEW = select(func.min(enrolment.c.review_at)).where(enrolment.c.review_at.is_not(None))
 
+_NEVER = datetime.max.replace(tzinfo=UTC)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -65,6 +70,9 @@ class Rounds:
     """Scans and reviews run at multiples of this since 1970 (UTC)."""
     _swept_at: datetime | None = field(default=None, init=False)
     _scanned: int | None = field(default=None, init=False)
+    _expected: datetime | None = field(default=None, init=False)
+    """When the next round is wanted at the latest; None = as the last leader left it."""
+    _reconciled_at: datetime | None = field(default=None, init=False)
     _reconsidered_at: datetime | None = field(default=None, init=False)
     _reconsidering: int | None = field(default=None, init=False)
 
@@ -74,14 +82,17 @@ class Rounds:
         What there is much of (lapses, reviews, events) is taken in bounded portions: due touches and answers are
         handed out in every round, however long the rest takes.
         """
+        self._notice_an_outage(now)
         did = 0
-        for part in (self._look_around, self._reconsider, self._mend):
+        for part in (self._look_around, self._reconsider, self._reconcile, self._mend):
             try:
                 did += part(now)
             except OperationalError as error:
                 # a row that somebody holds for long, a statement that was cut off: what is due goes out all the same
                 log.warning("round_cut_short", part=part.__name__.strip("_"), error=type(error.orig).__name__)
-        return did + self._hand_out(now)
+        did += self._hand_out(now)
+        self._expected = now
+        return did
 
     def next_at(self, now: datetime) -> datetime | None:
         """The next instant, after `now`, at which a round will find something to do; None if nothing is scheduled."""
@@ -91,7 +102,18 @@ class Rounds:
             review = conn.scalar(_NEXT_REVIEW)
         instants = [] if due is None else [max(due, now + _SOON)]
         instants += [self._slot_from(max(each, now)) for each in (scan, review) if each is not None]
-        return min(instants, default=None)
+        found = min(instants, default=None)
+        self._expected = _NEVER if found is None else found
+        return found
+
+    def _notice_an_outage(self, now: datetime) -> None:
+        """Nobody led for long, or the ledger was away: what became due meanwhile is caught up with slowly."""
+        if self._expected is None:
+            with reading(self.engine) as conn:
+                before = heartbeat.last(conn, CLOCK)
+            self._expected = now if before is None else _expected_after(before)
+        if ramp.is_outage(self._expected, now):
+            self.dispatcher.catch_up(now)
 
     def _slot_from(self, instant: datetime) -> datetime:
         """The next scan instant at or after `instant`; after this round's, if that has already run."""
@@ -127,6 +149,13 @@ class Rounds:
         self._reconsidering = self.sweep.reconsider(self._reconsidering)
         return 0 if self._reconsidering is None else 1
 
+    def _reconcile(self, now: datetime) -> int:
+        if self._reconciled_at is not None and now - self._reconciled_at < RECONCILE_EVERY:
+            return 0
+        # one that is cut off is not begun again in every round
+        self._reconciled_at = now
+        return self.sweep.reconcile(now)
+
     def _mend(self, now: datetime) -> int:
         if self._swept_at is not None and now - self._swept_at < SWEEP_EVERY:
             return 0
@@ -147,6 +176,11 @@ class Rounds:
             # events stay in the outbox; everything else goes on
             log.warning("bus_away", error=type(error).__name__)
             return 0
+
+
+def _expected_after(before: Beat) -> datetime:
+    """When a round was wanted after that one; one that did nothing tells when there will be something to do."""
+    return before.at if before.did else before.next_at or _NEVER
 
 
 def run_clock(rounds: Rounds, clock: Clock, stop: threading.Event, *, pause: float) -> None:

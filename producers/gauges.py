@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Engine
 
-from domain.ledger import gauges, store
+from domain.ledger import gauges, reconciling, store
 from domain.ledger.audit import audit
 from domain.ledger.audit_books import conservation_gap
 from domain.ledger.audit_terms import Declared
@@ -19,6 +19,7 @@ def observe(engine: Engine, channels: Collection[str], now: datetime) -> None:
     """Read what waits and show it; a channel with nothing due is shown as 0, not left at its last value."""
     with store.reading(engine) as conn:
         seen = gauges.read(conn, now)
+        differences = reconciling.last(conn)
     for channel in channels:
         due = seen.due.get(channel, gauges.Waiting())
         metrics.due_touches.labels(channel).set(due.count)
@@ -26,6 +27,8 @@ def observe(engine: Engine, channels: Collection[str], now: datetime) -> None:
     for row, waiting in seen.backlog.items():
         metrics.backlog.labels(row).set(waiting.count)
         metrics.backlog_age_seconds.labels(row).set(waiting.seconds)
+    for (source, kind), count in differences.items():
+        metrics.opt_out_differences.labels(source, kind).set(count)
     metrics.outbox.set(seen.outbox.count)
     metrics.outbox_age_seconds.set(seen.outbox.seconds)
     metrics.inbox.set(seen.inbox.count)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 
 from domain import jobs
 from domain.jobs import Job
-from domain.ledger import agenda, enrolling, finishes, receipts, replies, reviews, touches
+from domain.ledger import agenda, enrolling, finishes, receipts, reconciling, replies, reviews, touches
 from domain.ledger.store import reading
 from domain.ledger.transactions import transact
 from domain.rules.rulebook import Rulebook
@@ -36,6 +36,8 @@ class Sweep:
     systems: Mapping[str, str]
     rules: Rulebook
     enqueue: Callable[[Job], None]
+    means_opted_out: Callable[[str, str], bool]
+    """Whether a channel's error code says that the recipient opted out at the provider."""
     _receipts_passed: int = field(default=0, init=False)
     _replies_passed: int = field(default=0, init=False)
 
@@ -55,6 +57,13 @@ class Sweep:
         Begins beyond the lapse `after`; returns where to go on, None when all were looked at.
         """
         return transact(self.engine, lambda conn: enrolling.reconsider(conn, self.systems, after))
+
+    def reconcile(self, now: datetime) -> int:
+        """Compare our opt-outs with the providers' refusals and mend what differs; how many were missing."""
+        found = reconciling.with_refusals(self.engine, self.means_opted_out, now)
+        if found.missing:
+            log.error("opt_outs_missed", count=found.missing)
+        return found.missing
 
     def _mend(self, now: datetime) -> int:
         with reading(self.engine) as conn:

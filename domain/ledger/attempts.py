@@ -50,11 +50,20 @@ _leased = attempt.c.state == "sending"
 Index("ix_attempt_lease", attempt.c.lease_until, sqlite_where=_leased, postgresql_where=_leased)
 _uncertain = attempt.c.state == "uncertain"
 Index("ix_attempt_uncertain", attempt.c.claimed_at, sqlite_where=_uncertain, postgresql_where=_uncertain)
+_rejected = attempt.c.state == "rejected"
+Index(
+    "ix_attempt_rejected",
+    attempt.c.channel,
+    attempt.c.error_code,
+    sqlite_where=_rejected,
+    postgresql_where=_rejected,
+)
 Index("ix_attempt_provider_ref", attempt.c.provider_ref)
 
 # Spelt out in statements, never bound: the planners match a partial index only by the letter of its condition.
 IS_SENDING: ColumnElement[bool] = attempt.c.state == literal_column("'sending'")
 IS_UNCERTAIN: ColumnElement[bool] = attempt.c.state == literal_column("'uncertain'")
+IS_REJECTED: ColumnElement[bool] = attempt.c.state == literal_column("'rejected'")
 MAY_HAVE_REACHED: ColumnElement[bool] = attempt.c.state.in_(
     [literal_column(f"'{state}'") for state in ("sending", "accepted", "uncertain")]
 )

@@ -18,6 +18,7 @@ from domain.ledger.findings import Finding
 #: Every promise the audit judges: the closed set of metric label and report keys.
 PROMISES = (
     "sent_after_opt_out",
+    "confidential_ignored",
     "accepted_twice",
     "outside_hours",
     "over_cap",
@@ -36,6 +37,7 @@ def audit(conn: Connection, now: datetime, declared: Declared | None = None) -> 
     """
     return [
         audit_calls.sent_after_opt_out(conn),
+        audit_calls.confidential_ignored(conn),
         audit_sends.accepted_twice(conn),
         audit_calls.outside_hours(conn, declared or {}),
         audit_calls.over_cap(conn, declared or {}),

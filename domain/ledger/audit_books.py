@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, exists, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, or_, select
 
 from domain.ledger.attempts import attempt
 from domain.ledger.choice_history import choice_event, suppression
@@ -72,14 +72,26 @@ def suppression_disagrees(conn: Connection) -> Finding:
     tallies = [tally(conn, "reply", "an opt-out that is in no history", unkept)]
     for subject in ("contact_point_id", "patient_id"):
         stop, later = choice_event.alias("stop"), choice_event.alias("later")
+        reason = func.coalesce(stop.c.reason, "opt_out")
         last_word = ~exists().where(
-            later.c[subject] == stop.c[subject], later.c.kind == "restored", later.c.at > stop.c.at
+            later.c[subject] == stop.c[subject],
+            later.c.kind == "restored",
+            later.c.at > stop.c.at,
+            func.coalesce(later.c.reason, "opt_out") == reason,
         )
-        in_force = exists().where(suppression.c[subject] == stop.c[subject], suppression.c.lifted_at.is_(None))
+        in_force = exists().where(
+            suppression.c[subject] == stop.c[subject],
+            suppression.c.lifted_at.is_(None),
+            suppression.c.reason == reason,
+        )
         forgotten = select(stop.c.id).where(
             stop.c[subject].is_not(None), stop.c.kind == "suppressed", last_word, ~in_force
         )
-        told = exists().where(choice_event.c[subject] == suppression.c[subject], choice_event.c.kind == "suppressed")
+        told = exists().where(
+            choice_event.c[subject] == suppression.c[subject],
+            choice_event.c.kind == "suppressed",
+            func.coalesce(choice_event.c.reason, "opt_out") == suppression.c.reason,
+        )
         untold = select(suppression.c.id).where(suppression.c[subject].is_not(None), ~told)
         tallies.append(tally(conn, "choice_event", "a stop in the history that is not in force", forgotten))
         tallies.append(tally(conn, "suppression", "is in no history", untold))

@@ -27,6 +27,9 @@ _BLIND = timedelta(seconds=1)
 #: One confirmation and the answer to HELP may follow an opt-out (47 CFR 64.1200(a)(12); CTIA short code rules).
 _ANSWERS_ALLOWED = ("opt_out_confirmation", "help")
 
+#: The reason of choices that name none.
+_OPTED_OUT = "opt_out"
+
 #: States in which the patient was, or may have been, reached.
 _REACHED = [AttemptState.SENDING.value, AttemptState.ACCEPTED.value, AttemptState.UNCERTAIN.value]
 _reached = attempt.c.state.in_(_REACHED)
@@ -50,6 +53,31 @@ def sent_after_opt_out(conn: Connection) -> Finding:
         "sent_after_opt_out",
         "No provider call starts after an opt-out is committed that its claim could see.",
         [listed("attempt", "called after an opt-out", found)],
+    )
+
+
+def confidential_ignored(conn: Connection) -> Finding:
+    """Outreach to patients who had asked to be reached elsewhere, in words their claim could see."""
+    asked, same = choice_event.alias("asked"), choice_event.alias("same")
+    calls = _calls_since(
+        _calls(asked.c.recorded_at).join(asked, asked.c.patient_id == _meant_for["patient_id"]),
+        asked.c.recorded_at,
+        null(),
+    ).where(
+        asked.c.kind == "confidential",
+        ~_had_ended(asked),
+        _unasked,
+        ~exists().where(
+            same.c.kind == "confidential",
+            same.c.patient_id == asked.c.patient_id,
+            same.c.contact_point_id == attempt.c.contact_point_id,
+            ~_had_ended(same),
+        ),
+    )
+    return finding(
+        "confidential_ignored",
+        "Who asked to be reached at a certain number or address is reached there and nowhere else.",
+        [listed("attempt", "called elsewhere than the patient asked for", _too_late(conn, calls))],
     )
 
 
@@ -117,6 +145,7 @@ def _after_choice(subject: str, stop_kind: str, lift_kind: str) -> Select[Any]:
     lifted = exists().where(
         lift.c[subject] == stop.c[subject],
         lift.c.kind == lift_kind,
+        func.coalesce(lift.c.reason, _OPTED_OUT) == func.coalesce(stop.c.reason, _OPTED_OUT),
         lift.c.at > stop.c.at,
         lift.c.recorded_at <= _called,
         or_(lift.c.channel.is_(None), lift.c.channel == attempt.c.channel),
@@ -128,6 +157,22 @@ def _after_choice(subject: str, stop_kind: str, lift_kind: str) -> Select[Any]:
     ).where(stop.c.kind == stop_kind, ~lifted)
 
 
+def _had_ended(asked: Any) -> ColumnElement[bool]:
+    """Whether a confidential contact point had been given up, by a later word, when the call was made."""
+    end = choice_event.alias(f"end_of_{asked.name}")
+    return (
+        exists()
+        .where(
+            end.c.kind == "confidential_end",
+            end.c.patient_id == asked.c.patient_id,
+            end.c.contact_point_id == asked.c.contact_point_id,
+            end.c.at >= asked.c.at,
+            end.c.recorded_at <= _called,
+        )
+        .correlate(asked, attempt)
+    )
+
+
 def _after_suppression(subject: str) -> Select[Any]:
     """Calls while a suppression was in force: known from the moment its history was written, else from its start."""
     history = choice_event.alias("history")
@@ -136,6 +181,7 @@ def _after_suppression(subject: str) -> Select[Any]:
         .where(
             history.c[subject] == suppression.c[subject],
             history.c.kind == "suppressed",
+            func.coalesce(history.c.reason, _OPTED_OUT) == suppression.c.reason,
             history.c.at == suppression.c.since,
         )
         .scalar_subquery()
@@ -153,6 +199,7 @@ def _after_reply() -> Select[Any]:
     lifted = exists().where(
         choice_event.c.contact_point_id == reply.c.contact_point_id,
         choice_event.c.kind == "restored",
+        choice_event.c.reason.is_(None),
         choice_event.c.at > reply.c.received_at,
         choice_event.c.recorded_at <= _called,
     )

@@ -5,7 +5,8 @@ The history is append-only, and dated by when the patient chose, not by when we 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Index,
+    LargeBinary,
     Row,
     Select,
     String,
@@ -30,7 +32,7 @@ from sqlalchemy import (
 from domain.ledger.columns import Id, Instant, id_column, metadata, ref
 from domain.ledger.patients import patient_contact
 
-#: Append-only. `kind`: granted | revoked | suppressed | restored | bad_address.
+#: Append-only. `kind`: granted | revoked | suppressed | restored | bad_address | confidential | confidential_end.
 choice_event = Table(
     "choice_event",
     metadata,
@@ -39,12 +41,17 @@ choice_event = Table(
     ref("contact_point_id", "contact_point", nullable=True),
     ref("patient_id", "patient", nullable=True),
     Column("kind", String(16), nullable=False),
+    #: Of the suppression it put in force, or lifted; null = opting out.
+    Column("reason", String(32)),
     Column("channel", String(16)),
     Column("purpose", String(32)),
     Column("source", String(64), nullable=False),
     ref("reply_id", "reply", nullable=True),
     Column("at", Instant, nullable=False),
     Column("recorded_at", Instant, nullable=False),
+    #: Who of the staff noted it, and why; sealed, for in free text people write names.
+    Column("noted_by", String(256)),
+    Column("why", LargeBinary),
 )
 Index("ix_choice_event_contact_point_id", choice_event.c.contact_point_id)
 Index("ix_choice_event_patient_id", choice_event.c.patient_id)
@@ -75,11 +82,29 @@ Index("ix_suppression_patient_id", suppression.c.patient_id, sqlite_where=_in_fo
 #: The patient said so, by whatever route; START lifts it.
 OPTED_OUT: Final = "opt_out"
 
+#: Staff were told, or decided, that nobody is to contact the patient; no START lifts it.
+DO_NOT_CONTACT: Final = "do_not_contact"
+
+#: Context of the sealed reason (see `Vault.seal`).
+WHY: Final = "choice_event.why"
+
 #: The column that names it, and its id.
 Subject = tuple[str, int]
 
 _POINT: Final = bindparam("point", type_=Id)
 _PATIENTS: Final = bindparam("patients", type_=Id, expanding=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Who of the staff wrote a choice down, and why (sealed, context `WHY`)."""
+
+    by: str
+    why: bytes = field(repr=False)
+
+    def columns(self) -> dict[str, Any]:
+        """As the history stores it."""
+        return {"noted_by": self.by, "why": self.why}
 
 
 def _stopped(subject: ColumnElement[bool]) -> Select[Any]:
@@ -105,7 +130,7 @@ def _last_chosen(subject: ColumnElement[bool]) -> Select[Any]:
             choice_event.c.kind,
             func.max(choice_event.c.at).label("at"),
         )
-        .where(subject, choice_event.c.kind.in_(("suppressed", "restored")))
+        .where(subject, choice_event.c.kind.in_(("suppressed", "restored")), choice_event.c.reason.is_(None))
         .group_by(choice_event.c.contact_point_id, choice_event.c.patient_id, choice_event.c.kind)
     )
 
@@ -124,10 +149,22 @@ _OUT_ELSEWHERE: Final = (
         _in_force,
     )
 )
+_STARTED: Final = (
+    select(patient_contact.c.patient_id, func.max(choice_event.c.at))
+    .join(choice_event, choice_event.c.contact_point_id == patient_contact.c.contact_point_id)
+    .where(
+        patient_contact.c.patient_id.in_(_PATIENTS),
+        patient_contact.c.detached_at.is_(None),
+        choice_event.c.kind == "restored",
+        choice_event.c.reason.is_(None),
+    )
+    .group_by(patient_contact.c.patient_id)
+)
 _IS_KNOWN: Final = select(
     exists().where(
         choice_event.c.contact_point_id == _POINT,
         choice_event.c.kind == "suppressed",
+        func.coalesce(choice_event.c.reason, OPTED_OUT) == bindparam("reason", type_=String),
         choice_event.c.source == bindparam("source", type_=String),
         choice_event.c.at == bindparam("at", type_=Instant),
     )
@@ -136,15 +173,21 @@ _REMEMBER: Final = insert(choice_event)
 _SUPPRESS: Final = insert(suppression)
 
 
-def is_known(conn: Connection, contact_point_id: int, source: str, at: datetime) -> bool:
-    """Whether an opt-out made at this very instant, told by this source, is in the contact point's history."""
-    return bool(conn.scalar(_IS_KNOWN, {"point": contact_point_id, "source": source, "at": at}))
+def is_known(conn: Connection, contact_point_id: int, source: str, at: datetime, reason: str = OPTED_OUT) -> bool:
+    """Whether a stop made at this very instant, told by this source, is in the contact point's history."""
+    values = {"point": contact_point_id, "reason": reason, "source": source, "at": at}
+    return bool(conn.scalar(_IS_KNOWN, values))
+
+
+def last_starts(conn: Connection, patient_ids: Sequence[int]) -> dict[int, datetime]:
+    """When each patient last said START at any contact point that is theirs; those who never did miss."""
+    return {row[0]: row[1] for row in conn.execute(_STARTED, {"patients": patient_ids})}
 
 
 def last_words(
     conn: Connection, contact_point_id: int, patient_ids: Sequence[int]
 ) -> dict[tuple[Subject, str], datetime]:
-    """When each of these subjects was last `suppressed`, and last `restored`, by the dates of the choices."""
+    """When each of these subjects last opted out (`suppressed`), and in (`restored`), by the dates of the choices."""
     rows = conn.execute(_LAST_CHOSEN, {"point": contact_point_id, "patients": patient_ids})
     return {(_subject(row), row.kind): row.at for row in rows}
 
@@ -171,11 +214,20 @@ def remember(
     reply_id: int | None,
     at: datetime,
     now: datetime,
+    reason: str = OPTED_OUT,
+    note: Note | None = None,
 ) -> None:
     """Append a choice made at `at` and written at `now`, once for each subject."""
     if not subjects:
         return
-    fixed = {"organisation_id": organisation_id, "kind": kind, "source": source, "reply_id": reply_id}
+    fixed = {
+        "organisation_id": organisation_id,
+        "kind": kind,
+        "reason": None if reason == OPTED_OUT else reason,
+        "source": source,
+        "reply_id": reply_id,
+        **(note.columns() if note else {}),
+    }
     conn.execute(
         _REMEMBER,
         [
@@ -194,11 +246,18 @@ def suppress(conn: Connection, organisation_id: int, subjects: Sequence[Subject]
     conn.execute(_SUPPRESS, rows)
 
 
-def lift(conn: Connection, contact_point_id: int, patient_ids: Collection[int], at: datetime) -> None:
-    """Put an end, as of `at`, to the opt-outs in force for this contact point and these patients."""
-    for whose in (suppression.c.contact_point_id == contact_point_id, suppression.c.patient_id.in_(patient_ids)):
+def lift(conn: Connection, subjects: Sequence[Subject], reason: str, at: datetime) -> None:
+    """Put an end, as of `at`, to the suppressions on every channel in force for these subjects and this reason."""
+    for column, number in subjects:
         conn.execute(
-            update(suppression).where(_in_force, whose, suppression.c.reason == OPTED_OUT).values(lifted_at=at)
+            update(suppression)
+            .where(
+                _in_force,
+                suppression.c[column] == number,
+                suppression.c.reason == reason,
+                suppression.c.channel.is_(None),
+            )
+            .values(lifted_at=at)
         )
 
 

@@ -16,8 +16,10 @@ from sqlalchemy import Connection, bindparam, select, update
 from domain.ledger import enrolments, outbox
 from domain.ledger.choice_history import (
     OPTED_OUT,
+    Note,
     Subject,
     is_known,
+    last_starts,
     last_words,
     lift,
     opted_out_elsewhere,
@@ -79,6 +81,7 @@ def opt_out(
     now: datetime,
     reason: str = OPTED_OUT,
     reply_id: int | None = None,
+    note: Note | None = None,
 ) -> bool:
     """Stop everything to this contact point and to every patient attached to it, on every channel, at once.
 
@@ -96,18 +99,20 @@ def opt_out(
     subjects = lock(conn, [contact_point_id])[contact_point_id]
     point = ("contact_point_id", contact_point_id)
     # each reply is a choice of its own; whatever else says the same of the same instant, repeats itself
-    is_told_again = reply_id is None and is_known(conn, contact_point_id, source, at)
+    is_told_again = reply_id is None and is_known(conn, contact_point_id, source, at, reason)
     restored = last_words(conn, contact_point_id, ()).get((point, "restored"))
     if reason == OPTED_OUT and restored is not None and at < restored:
-        remember(conn, organisation_id, [] if is_told_again else [point], "suppressed", source, reply_id, at, now)
+        told = [] if is_told_again else [point]
+        remember(conn, organisation_id, told, "suppressed", source, reply_id, at, now, note=note)
         return False
     wanted = [point, *(("patient_id", patient_id) for patient_id in subjects.patient_ids)]
     stopped = suppressed_since(conn, contact_point_id, subjects.patient_ids, reason)
     fresh = [subject for subject in wanted if subject not in stopped]
-    remember(conn, organisation_id, fresh if is_told_again else wanted, "suppressed", source, reply_id, at, now)
+    told = fresh if is_told_again else wanted
+    remember(conn, organisation_id, told, "suppressed", source, reply_id, at, now, reason, note)
     suppress(conn, organisation_id, fresh, reason, at)
     enrolments.stop_for_opt_out(conn, subjects.patient_ids, now)
-    _tell_opted_out(conn, [number for column, number in fresh if column == "patient_id"], source, at, now)
+    tell_opted_out(conn, [number for column, number in fresh if column == "patient_id"], source, at, now)
     return point in fresh
 
 
@@ -120,12 +125,14 @@ def opt_in(
     at: datetime,
     now: datetime,
     reply_id: int | None = None,
+    note: Note | None = None,
 ) -> bool:
     """Lift the opt-outs of this contact point and of its patients; ended enrolments stay ended.
 
     A patient who also opted out at another contact point stays suppressed, and no other reason (deceased, do not
     contact, …) is lifted: those words were not theirs to take back here. Nor is an opt-out chosen at `at` or after, by
-    a message that overtook this one; the START is kept all the same, for one that comes late.
+    a message that overtook this one; the START is kept all the same, for one that comes late. For a patient the latest
+    START counts that they made at any contact point of theirs.
 
     Returns:
         Whether the START is the patient's last word at this contact point.
@@ -134,19 +141,22 @@ def opt_in(
     point = ("contact_point_id", contact_point_id)
     stopped = suppressed_since(conn, contact_point_id, subjects.patient_ids, OPTED_OUT)
     words = last_words(conn, contact_point_id, subjects.patient_ids)
+    starts = last_starts(conn, subjects.patient_ids)
 
-    def is_last_word(subject: Subject) -> bool:
+    def is_last_word(subject: Subject, start: datetime) -> bool:
         stops = [each for each in (stopped.get(subject), words.get((subject, "suppressed"))) if each is not None]
-        return all(stop < max(at, words.get((subject, "restored"), at)) for stop in stops)
+        return all(stop < max(start, words.get((subject, "restored"), start)) for stop in stops)
 
-    if not is_last_word(point):
-        remember(conn, organisation_id, [point], "restored", source, reply_id, at, now)
+    remember(conn, organisation_id, [point], "restored", source, reply_id, at, now, note=note)
+    if not is_last_word(point, at):
         return False
+    lift(conn, [point], OPTED_OUT, at)
     still_out = opted_out_elsewhere(conn, contact_point_id, subjects.patient_ids)
-    patients = [("patient_id", patient_id) for patient_id in subjects.patient_ids if patient_id not in still_out]
-    lifted = [subject for subject in patients if subject in stopped and is_last_word(subject)]
-    remember(conn, organisation_id, [point, *lifted], "restored", source, reply_id, at, now)
-    lift(conn, contact_point_id, [patient_id for _, patient_id in lifted], at)
+    for patient_id in subjects.patient_ids:
+        subject, start = ("patient_id", patient_id), max(at, starts.get(patient_id, at))
+        if patient_id not in still_out and subject in stopped and is_last_word(subject, start):
+            remember(conn, organisation_id, [subject], "restored", source, reply_id, start, now, note=note)
+            lift(conn, [subject], OPTED_OUT, start)
     return True
 
 
@@ -164,14 +174,15 @@ def mark_bad(conn: Connection, contact_point_id: int, source: str, now: datetime
         remember(conn, organisation_id, subject, "bad_address", source, None, now, now)
 
 
+def tell_opted_out(conn: Connection, patient_ids: Sequence[int], source: str, at: datetime, now: datetime) -> None:
+    """Tell the organisation's other systems, by reference, who opted out."""
+    refs = conn.scalars(_REFS, {"patients": patient_ids}).all()
+    told = [{"patient": reference, "source": source, "at": at.isoformat()} for reference in refs]
+    outbox.add_many(conn, "patient.opted_out", told, now)
+
+
 def _attached(conn: Connection, contact_point_ids: Collection[int]) -> dict[int, list[int]]:
     attached: dict[int, list[int]] = {}
     for point, patient_id in conn.execute(_ATTACHED, {"points": sorted(contact_point_ids)}):
         attached.setdefault(point, []).append(patient_id)
     return attached
-
-
-def _tell_opted_out(conn: Connection, patient_ids: Sequence[int], source: str, at: datetime, now: datetime) -> None:
-    refs = conn.scalars(_REFS, {"patients": patient_ids}).all()
-    told = [{"patient": reference, "source": source, "at": at.isoformat()} for reference in refs]
-    outbox.add_many(conn, "patient.opted_out", told, now)

@@ -23,7 +23,7 @@ from domain.ledger.consents import consent
 from domain.ledger.enrolments import enrolment
 from domain.ledger.inbound import reply
 from domain.ledger.organisations import organisation, site
-from domain.ledger.patients import contact_point, patient, patient_contact
+from domain.ledger.patients import MAY_BE_USED, contact_point, patient, patient_contact
 from domain.ledger.touches import IS_PLANNED, touch
 from domain.rules.guard import Facts, held_by
 from domain.rules.rulebook import Rulebook
@@ -118,11 +118,7 @@ _POINT = (
 _ATTACHED = (
     select(patient_contact.c.patient_id, *_POINT)
     .join(contact_point, contact_point.c.id == patient_contact.c.contact_point_id)
-    .where(
-        patient_contact.c.patient_id.in_(_PATIENTS),
-        patient_contact.c.detached_at.is_(None),
-        contact_point.c.quality != "bad",
-    )
+    .where(patient_contact.c.patient_id.in_(_PATIENTS), MAY_BE_USED, contact_point.c.quality != "bad")
     # `valid` before `possible`
     .order_by(patient_contact.c.patient_id, contact_point.c.quality.desc(), patient_contact.c.rank, contact_point.c.id)
 )
@@ -144,6 +140,12 @@ _SUPPRESSED = select(suppression.c.contact_point_id, suppression.c.patient_id).w
 )
 _REVOKED = select(consent.c.contact_point_id).where(
     consent.c.contact_point_id.in_(_POINTS), consent.c.channel == _CHANNEL, consent.c.status == "revoked"
+)
+_DEPARTED = select(patient.c.id).where(
+    patient.c.id.in_(_PATIENTS), or_(patient.c.merged_into_id.is_not(None), patient.c.deceased_at.is_not(None))
+)
+_USABLE = select(patient_contact.c.patient_id, patient_contact.c.contact_point_id).where(
+    patient_contact.c.patient_id.in_(_PATIENTS), patient_contact.c.contact_point_id.in_(_POINTS), MAY_BE_USED
 )
 _AHEAD = (
     select(care.c.patient_id, func.min(care.c.next_appointment_at))
@@ -291,6 +293,16 @@ def suppressed(
 def revoked(conn: Connection, points: Sequence[int], channel: str) -> set[int]:
     """Which of these contact points withdrew their consent to this channel."""
     return set(conn.scalars(_REVOKED, {"points": points, "channel": channel}))
+
+
+def departed(conn: Connection, patients: Sequence[int]) -> set[int]:
+    """Which of these records were merged into another, and which of these patients died."""
+    return set(conn.scalars(_DEPARTED, {"patients": patients}))
+
+
+def usable(conn: Connection, patients: Sequence[int], points: Sequence[int]) -> set[tuple[int, int]]:
+    """Pairs of patient and contact point that outreach may use: attached, and no other one was asked for instead."""
+    return {(row[0], row[1]) for row in conn.execute(_USABLE, {"patients": patients, "points": points})}
 
 
 def _by_key(rows: Any) -> defaultdict[int | None, list[datetime]]:

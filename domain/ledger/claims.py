@@ -17,11 +17,13 @@ from domain.ledger.claim_facts import (
     LEASE,
     AnyRow,
     Contacts,
+    departed,
     lock_and_read,
     read_contacts,
     read_facts,
     revoked,
     suppressed,
+    usable,
 )
 from domain.ledger.claim_texts import Usable, held, read_texts
 from domain.ledger.columns import Id
@@ -110,17 +112,25 @@ def claim(
 
 
 def still_suppressed(conn: Connection, claimed: Sequence[Claimed]) -> set[int]:
-    """Touch ids among an aged claim that an opt-out committed since then must stop; a revoked consent is one, too."""
+    """Touch ids among an aged claim that an opt-out committed since then must stop; a revoked consent is one, too.
+
+    So is a death, and a merge: what the patient chooses from then on is the survivor's. Outreach also stops where the
+    contact point is not the patient's any more, or they asked for another one.
+    """
     touches_of = {each.touch_id: each for each in claimed if not may_answer_suppressed(each.kind, each.answer)}
     points = sorted({each.contact_point_id for each in touches_of.values()})
     patients = sorted({each.patient_id for each in touches_of.values() if each.patient_id is not None})
     channel = claimed[0].channel if claimed else ""
     stopped_points, stopped_patients = suppressed(conn, points, patients, channel)
     stopped_points |= revoked(conn, points, channel)
+    stopped_patients |= departed(conn, patients)
+    may_use = usable(conn, patients, points)
     return {
         id_
         for id_, each in touches_of.items()
-        if each.contact_point_id in stopped_points or each.patient_id in stopped_patients
+        if each.contact_point_id in stopped_points
+        or each.patient_id in stopped_patients
+        or (each.kind != TouchKind.ANSWER and (each.patient_id, each.contact_point_id) not in may_use)
     }
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import Column, Connection, String, Table, UniqueConstraint, and_, insert, or_
 
 from domain.ledger import choices, store
-from domain.ledger.choice_history import choice_event
+from domain.ledger.choice_history import Note, choice_event
 from domain.ledger.columns import Instant, id_column, metadata, ref
 
 #: Current state of consent; absence means the organisation's default for that channel.
@@ -36,6 +36,7 @@ def record(
     source: str,
     at: datetime,
     now: datetime,
+    note: Note | None = None,
 ) -> None:
     """Note a choice made at `at`; one older than what is stored is kept as history and changes nothing.
 
@@ -71,5 +72,6 @@ def record(
             source=source,
             at=at,
             recorded_at=now,
+            **(note.columns() if note else {}),
         )
     )

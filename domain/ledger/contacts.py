@@ -73,7 +73,7 @@ def link(conn: Connection, vault: Vault, told: Sequence[Told]) -> None:
     """Make the patients' links agree with what was told, later news over earlier. Call it with the patients locked.
 
     A link that ended by the patient's word (`detached_at`, a wrong number) stays ended however often a source repeats
-    it; one that the source no longer lists is removed.
+    it, and one the patient asked for stays, listed or not; any other that the source no longer lists is removed.
     """
     ids = _stored_points(conn, vault, [point for each in told for point in each.points])
     before = _links(conn, {each.patient_id for each in told})
@@ -85,7 +85,7 @@ def link(conn: Connection, vault: Vault, told: Sequence[Told]) -> None:
         listed = {(each.patient_id, ids[point.key]): point for point in sorted(each.points, key=lambda p: -p.rank)}
         if each.is_whole:
             for key in linked[each.patient_id] - listed.keys():
-                if key not in before or before[key].detached_at is None:
+                if key not in before or (before[key].detached_at is None and before[key].confidential_since is None):
                     del after[key]
                     linked[each.patient_id].remove(key)
         after.update({key: (point.rank, point.use) for key, point in listed.items()})

@@ -31,7 +31,11 @@ _CHOICES = {
     "revoked": "revoked consent for",
     "granted": "gave consent for",
     "bad_address": "found not to work:",
+    "confidential": "asked to be reached here and nowhere else:",
+    "confidential_end": "no longer asked for alone:",
 }
+#: What concerns a contact point, whatever the channel.
+_OF_THE_POINT = ("bad_address", "confidential", "confidential_end")
 #: What happened to a touch -> how to tell it; `{why}` is the sentence of its reason.
 _EVENTS = {
     "planned": "planned again: {why}",
@@ -143,7 +147,13 @@ def explain(conn: Connection, ref: str, now: datetime) -> Timeline:
 
 def _points(conn: Connection, patient_id: int) -> dict[int, AnyRow]:
     rows = conn.execute(
-        select(contact_point.c.id, contact_point.c.system, contact_point.c.quality, patient_contact.c.detached_at)
+        select(
+            contact_point.c.id,
+            contact_point.c.system,
+            contact_point.c.quality,
+            patient_contact.c.detached_at,
+            patient_contact.c.confidential_since,
+        )
         .join(patient_contact, patient_contact.c.contact_point_id == contact_point.c.id)
         .where(patient_contact.c.patient_id == patient_id)
         .order_by(patient_contact.c.rank, contact_point.c.id)
@@ -161,7 +171,8 @@ def _facts(conn: Connection, who: AnyRow, points: Mapping[int, AnyRow]) -> Itera
     yield f"registered at {', '.join(keys) or who.home}; home site {who.home}; language {who.language}"
     for row in points.values():
         state = "detached" if row.detached_at is not None else row.quality
-        yield f"reachable at contact point {row.id} ({row.system}, {state})"
+        only = ", and nowhere else: the patient asked for it" if row.confidential_since is not None else ""
+        yield f"reachable at contact point {row.id} ({row.system}, {state}){only}"
     if not points:
         yield "no contact point is known"
     if who.deceased_at is not None:
@@ -253,8 +264,8 @@ def _choices(conn: Connection, patient_id: int, points: Mapping[int, AnyRow]) ->
     )
     for row in rows:
         what = _CHOICES.get(row.kind, row.kind)
-        if row.kind != "bad_address":
-            what = f"{what} {row.channel or 'every channel'}"
+        if row.kind not in _OF_THE_POINT:
+            what = f"{what} {row.channel or 'every channel'}{f' ({row.reason})' if row.reason else ''}"
         subject = "patient" if row.contact_point_id is None else f"contact point {row.contact_point_id}"
         yield Entry(row.at, subject, f"{what} (told by {row.source})".replace(": (", " ("))
 

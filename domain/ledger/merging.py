@@ -6,10 +6,10 @@ from datetime import datetime
 
 from sqlalchemy import Connection, and_, delete, exists, func, insert, literal, or_, select, update
 
-from domain.ledger import store
+from domain.ledger import confidential, store
 from domain.ledger.appointments import appointment, care, care_gap
 from domain.ledger.attempts import attempt
-from domain.ledger.choice_history import choice_event, suppression
+from domain.ledger.choice_history import OPTED_OUT, choice_event, suppression
 from domain.ledger.columns import Id, Instant
 from domain.ledger.patients import patient, patient_contact, registration
 
@@ -23,6 +23,7 @@ def merge(conn: Connection, gone: int, survivor: int, now: datetime) -> None:
     for table in (registration, appointment, care_gap):
         conn.execute(update(table).where(table.c.patient_id == gone).values(patient_id=survivor))
     conn.execute(delete(care).where(care.c.patient_id == gone))
+    confidential.carry_over(conn, gone, survivor, now)
     _move_contacts(conn, gone, survivor)
     _copy_suppressions(conn, gone, survivor, now)
     # caps count a person's calls: whom the gone record was called for yesterday must not be called today
@@ -48,6 +49,14 @@ def _move_contacts(conn: Connection, gone: int, survivor: int) -> None:
         .where(own.patient_id == survivor, own.detached_at.is_(None), shared, detached)
         .values(detached_at=when.scalar_subquery())
     )
+    chosen = select(func.max(mine.c.confidential_since)).where(
+        mine.c.patient_id == gone, mine.c.contact_point_id == own.contact_point_id
+    )
+    conn.execute(
+        update(patient_contact)
+        .where(own.patient_id == survivor, own.confidential_since.is_(None), shared)
+        .values(confidential_since=chosen.scalar_subquery())
+    )
     kept = select(mine.c.contact_point_id).where(mine.c.patient_id == survivor)
     conn.execute(delete(patient_contact).where(own.patient_id == gone, own.contact_point_id.in_(kept)))
     conn.execute(update(patient_contact).where(own.patient_id == gone).values(patient_id=survivor))
@@ -64,26 +73,30 @@ def _copy_suppressions(conn: Connection, gone: int, survivor: int, now: datetime
         same_channel,
         suppression.c.lifted_at.is_(None),
     )
-    carried = and_(theirs.c.patient_id == gone, theirs.c.lifted_at.is_(None), ~there)
+    in_force = and_(theirs.c.patient_id == gone, theirs.c.lifted_at.is_(None))
     to = literal(survivor, Id).label("patient_id")
+    # also where the survivor has the like: their later choice must not be overtaken by what overtakes the survivor's
     conn.execute(
         insert(choice_event).from_select(
-            ["organisation_id", "patient_id", "kind", "channel", "source", "at", "recorded_at"],
+            ["organisation_id", "patient_id", "kind", "reason", "channel", "source", "at", "recorded_at"],
             select(
                 theirs.c.organisation_id,
                 to,
                 literal("suppressed"),
+                func.nullif(theirs.c.reason, OPTED_OUT),
                 theirs.c.channel,
                 literal("merge"),
                 theirs.c.since,
                 literal(now, Instant),
-            ).where(carried),
+            ).where(in_force),
         )
     )
     conn.execute(
         store.insert(conn, suppression).from_select(
             ["organisation_id", "patient_id", "channel", "reason", "since"],
-            select(theirs.c.organisation_id, to, theirs.c.channel, theirs.c.reason, theirs.c.since).where(carried),
+            select(theirs.c.organisation_id, to, theirs.c.channel, theirs.c.reason, theirs.c.since).where(
+                in_force, ~there
+            ),
         )
     )
 

@@ -21,7 +21,11 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    and_,
     bindparam,
+    exists,
+    func,
+    or_,
     select,
 )
 
@@ -95,7 +99,20 @@ patient_contact = Table(
     Column("rank", Integer, nullable=False, default=1),
     Column("use", String(16)),
     Column("detached_at", Instant),
+    #: Since when the patient asks to be reached here and nowhere else (45 CFR 164.522(b)).
+    Column("confidential_since", Instant),
     UniqueConstraint("patient_id", "contact_point_id"),
+)
+_other_link = patient_contact.alias("other_link")
+#: Links outreach may use. Who asked for a confidential one is reached there or not at all, even if it was a wrong one.
+MAY_BE_USED: Final = and_(
+    patient_contact.c.detached_at.is_(None),
+    or_(
+        patient_contact.c.confidential_since.is_not(None),
+        ~exists().where(
+            _other_link.c.patient_id == patient_contact.c.patient_id, _other_link.c.confidential_since.is_not(None)
+        ),
+    ),
 )
 Index("ix_patient_contact_contact_point_id", patient_contact.c.contact_point_id)
 
@@ -112,6 +129,11 @@ _LOCK: Final = (
     .where(patient.c.id.in_(bindparam("ids", type_=Id, expanding=True)))
     .order_by(patient.c.id)
     .with_for_update()
+)
+
+
+_STANDS_FOR: Final = select(func.coalesce(patient.c.merged_into_id, patient.c.id)).where(
+    patient.c.id == bindparam("id", type_=Id)
 )
 
 
@@ -158,3 +180,11 @@ def lock(conn: Connection, patient_ids: Collection[int]) -> dict[int, Row[Any]]:
     for ids in chunks(sorted(patient_ids)):
         found.update({row.id: row for row in conn.execute(_LOCK, {"ids": ids})})
     return found
+
+
+def standing(conn: Connection, patient_id: int) -> Row[Any]:
+    """Lock a patient, or the survivor of a record that was merged, and return the row as it is then."""
+    wanted = conn.scalar(_STANDS_FOR, {"id": patient_id})
+    row = lock(conn, [wanted])[wanted]
+    # a merge may have come between the look-up and the lock
+    return row if row.merged_into_id is None else standing(conn, row.merged_into_id)

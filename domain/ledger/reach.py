@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, select
 
 from domain.ledger.choice_history import suppression
-from domain.ledger.patients import contact_point, patient_contact
+from domain.ledger.patients import MAY_BE_USED, contact_point, patient_contact
 from domain.ledger.store import chunks
 
 _in_force = suppression.c.lifted_at.is_(None) & suppression.c.channel.is_(None)
@@ -29,7 +29,7 @@ def reachable_channels(
             .outerjoin(suppression, (suppression.c.contact_point_id == contact_point.c.id) & _in_force)
             .where(
                 patient_contact.c.patient_id.in_(ids),
-                patient_contact.c.detached_at.is_(None),
+                MAY_BE_USED,
                 contact_point.c.quality != "bad",
                 suppression.c.id.is_(None),
             )
@@ -47,7 +47,7 @@ def is_reachable(patient_id: ColumnElement[int]) -> ColumnElement[bool]:
         .join(contact_point, contact_point.c.id == patient_contact.c.contact_point_id)
         .where(
             patient_contact.c.patient_id == patient_id,
-            patient_contact.c.detached_at.is_(None),
+            MAY_BE_USED,
             contact_point.c.quality != "bad",
             contact_point.c.system.in_(bindparam("reached", expanding=True)),
             ~exists().where(_in_force, suppression.c.contact_point_id == contact_point.c.id),

@@ -18,6 +18,7 @@ from domain.ledger import (
     patients,
     pauses,
     quarantine,
+    reconciling,
     texts,
     touches,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "patients",
     "pauses",
     "quarantine",
+    "reconciling",
     "texts",
     "touches",
 ]

@@ -22,8 +22,8 @@ from domain.rules.identity import Email, Phone, Problem, normalise_email, normal
 from ops.cli.base import JSON, Exit, fail, parts_of, print_json, print_list
 
 #: No number, address or reason is longer; what is longer is a file sent here by mistake.
-_LONGEST: Final = 300
-_LONGEST_NAME: Final = 100
+LONGEST: Final = 300
+LONGEST_NAME: Final = 100
 
 #: A reference is a bare string.
 Sought = str | RecordNumber | Phone | Email
@@ -45,7 +45,8 @@ def _record_number(_context: click.Context, option: click.Parameter, given: str 
     return RecordNumber(site, number)
 
 
-def _phone(_context: click.Context, option: click.Parameter, given: str | None) -> Phone | None:
+def phone_given(_context: click.Context, option: click.Parameter, given: str | None) -> Phone | None:
+    """Callback of an option for a phone number; `-` reads it from standard input."""
     if given is None:
         return None
     phone = normalise_phone(_value(option, given))
@@ -54,7 +55,8 @@ def _phone(_context: click.Context, option: click.Parameter, given: str | None) 
     return phone
 
 
-def _email(_context: click.Context, option: click.Parameter, given: str | None) -> Email | None:
+def email_given(_context: click.Context, option: click.Parameter, given: str | None) -> Email | None:
+    """Callback of an option for a mail address; `-` reads it from standard input."""
     if given is None:
         return None
     email = normalise_email(_value(option, given))
@@ -68,8 +70,8 @@ def _email(_context: click.Context, option: click.Parameter, given: str | None) 
 @click.option(
     "--mrn", callback=_record_number, metavar="SITE:NUMBER", help="Record number at a site, e.g. north:12345."
 )
-@click.option("--phone", callback=_phone, metavar="NUMBER", help="Phone number, e.g. '+1 303 555 0100'.")
-@click.option("--email", callback=_email, metavar="ADDRESS", help="Mail address.")
+@click.option("--phone", callback=phone_given, metavar="NUMBER", help="Phone number, e.g. '+1 303 555 0100'.")
+@click.option("--email", callback=email_given, metavar="ADDRESS", help="Mail address.")
 @click.option("--organisation", metavar="KEY", help="Look only there (default: in every organisation).")
 @click.option("--reveal", is_flag=True, help="Show PATIENT's record numbers and contact points; it is put on record.")
 @click.option("--why", metavar="TEXT", help="With --reveal: what for, e.g. 'call back, ticket 17'.")
@@ -104,7 +106,7 @@ def find(
     where nobody reads along, after who asked, when and why is in the ledger. `--disclosures` lists that.
     """
     values: list[Sought] = [each for each in (mrn, phone, email) if each is not None]
-    references = _references(patient)
+    references = references_given(patient)
     if (reveal or is_about_past) and (values or organisation is not None or (reveal and is_about_past)):
         fail("--reveal and --disclosures go with PATIENT alone, and not together: find the reference first")
     if (why is not None or name is not None) and not reveal:
@@ -152,7 +154,7 @@ def _found(conn: Connection, vault: Vault, sought: Sought, organisation: str | N
 
 def _reveal(context: click.Context, ref: str, asking: Asking, *, as_json: bool) -> None:
     with parts_of(context) as parts, parts.engine.begin() as conn:
-        who = _existing(conn, ref)
+        who = existing(conn, ref)
         if who.merged_into is not None:
             fail(f"{who.ref} was merged into {who.merged_into}, who has all its numbers: name that one")
         shown = disclosures.disclose(conn, parts.vault, who.id, asking, parts.clock.now())
@@ -166,20 +168,21 @@ def _reveal(context: click.Context, ref: str, asking: Asking, *, as_json: bool) 
 
 def _list_disclosures(context: click.Context, ref: str | None, limit: int, *, as_json: bool) -> None:
     with parts_of(context) as parts, reading(parts.engine) as conn:
-        of_one = None if ref is None else _existing(conn, ref).id
+        of_one = None if ref is None else existing(conn, ref).id
         found = disclosures.past(conn, parts.vault, limit, of_one)
     rows = [asdict(each) for each in found]
     print_list(rows, map(_past_line, found), as_json=as_json, nothing="nothing was disclosed")
 
 
-def _existing(conn: Connection, ref: str) -> Found:
+def existing(conn: Connection, ref: str) -> Found:
+    """The patient with this reference; ends the command where there is none."""
     found = directory.by_reference(conn, ref)
     if found is None:
         fail(f"no patient has this {_KINDS[str]}", Exit.BREACH)
     return found
 
 
-def _references(words: Sequence[str]) -> Sequence[str]:
+def references_given(words: Sequence[str]) -> Sequence[str]:
     """The reference, if one was given. A number in its place is never repeated: not even in a mistake's sentence."""
     if len(words) > 1:
         fail("name one PATIENT; a number with spaces needs quotes")
@@ -192,15 +195,16 @@ def _asking(why: str | None, name: str | None) -> Asking:
     if not (why or "").strip():
         fail("--reveal is refused without --why TEXT: what the numbers are needed for")
     account = _account()
-    who = account if name is None else _tidy("--as", name, _LONGEST_NAME)
-    return Asking(who, account, _tidy("--why", why or "", _LONGEST))
+    who = account if name is None else tidy("--as", name, LONGEST_NAME)
+    return Asking(who, account, tidy("--why", why or "", LONGEST))
 
 
-def _tidy(option: str, text: str, longest: int) -> str:
-    tidy = " ".join(text.split())
-    if not tidy.isprintable() or not 0 < len(tidy) <= longest:
+def tidy(option: str, text: str, longest: int) -> str:
+    """A line of text in one form; ends the command where it is none."""
+    line = " ".join(text.split())
+    if not line.isprintable() or not 0 < len(line) <= longest:
         fail(f"{option}: expected 1 to {longest} characters that can be printed")
-    return tidy
+    return line
 
 
 def _account() -> str:
@@ -227,10 +231,10 @@ def _line_of_input(option: str) -> str:
     if is_typed := sys.stdin.isatty():
         click.echo(f"{option.removeprefix('--')}: ", err=True, nl=False)
     # bytes: what is no text is told in a sentence, too
-    line = sys.stdin.buffer.readline(_LONGEST)
-    is_cut = len(line) == _LONGEST and not line.endswith(b"\n")
+    line = sys.stdin.buffer.readline(LONGEST)
+    is_cut = len(line) == LONGEST and not line.endswith(b"\n")
     if not line.strip() or is_cut or (not is_typed and sys.stdin.buffer.read(1)):
-        fail(f"{option} -: expected one line on standard input, at most {_LONGEST} characters")
+        fail(f"{option} -: expected one line on standard input, at most {LONGEST} characters")
     return line.decode("utf-8", "surrogateescape").strip()
 
 

@@ -13,7 +13,21 @@ try:
 
     import click
 
-    from ops.cli import asking, campaign, data, demo, desk, fleet, intent, people, rules, template, texts
+    from ops.cli import (
+        asking,
+        campaign,
+        choice,
+        data,
+        demo,
+        desk,
+        fleet,
+        intent,
+        people,
+        reconcile,
+        rules,
+        template,
+        texts,
+    )
     from ops.cli.base import plain_errors
 except KeyboardInterrupt:
     # reading all of this takes a second, and nothing has begun yet
@@ -76,6 +90,8 @@ for command in (
     asking.report,
     people.inbox,
     desk.find,
+    choice.choice,
+    reconcile.reconcile,
     rules.rules,
     rules.hours,
     intent.intent,

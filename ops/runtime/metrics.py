@@ -94,6 +94,10 @@ backlog_age_seconds = _gauge("backlog_age_seconds", "Age of the oldest row no wo
 quarantine_held = _gauge("quarantine_held", "Messages held in quarantine")
 conservation_gap = _gauge("conservation_gap", "Enrolments without an end or a next step, by the last audit; must be 0")
 outcomes = _gauge("outcomes", "Enrolled patients who booked (`rebooked`) or came (`returned`)", "kind", "arm")
+# `source`: list | refusals; `kind`: missing | sent_after | overtaken | ours_alone.
+opt_out_differences = _gauge(
+    "opt_out_differences", "What the last comparison with the provider's opt-outs counted", "source", "kind"
+)
 promise_breaches = _gauge("promise_breaches", "Breaches the last audit counted; must be 0", "promise")
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from household import NOW, StoppedClock
@@ -24,6 +25,7 @@ from domain.ledger.enrolments import enrolment
 from domain.ledger.store import open_ledger, reading
 from domain.ledger.touches import touch
 from domain.ledger.vault import Vault
+from ops.assembly import means_opted_out
 from ops.runtime import metrics
 from ops.runtime.bus_contract import BusError
 from ops.runtime.clock import SharedClock
@@ -60,7 +62,7 @@ def rounds_of(engine: Engine, log: Log, every: timedelta = DAY) -> Rounds:
     return Rounds(
         engine=engine,
         dispatcher=Dispatcher(engine, {}, lambda _job: None),
-        sweep=Sweep(engine, SYSTEMS, STANDARD, lambda _job: None),
+        sweep=Sweep(engine, SYSTEMS, STANDARD, lambda _job: None, means_opted_out),
         scan=log.scan,
         relay=log.relay,
         scan_every=every,
@@ -214,7 +216,7 @@ def sending_rounds(engine: Engine, told: list[Job], scan: Callable[[datetime], i
     return Rounds(
         engine=engine,
         dispatcher=Dispatcher(engine, {"sms": (Provider(), None)}, told.append),
-        sweep=Sweep(engine, SYSTEMS, STANDARD, told.append),
+        sweep=Sweep(engine, SYSTEMS, STANDARD, told.append, means_opted_out),
         scan=scan,
         relay=lambda _now: 0,
         scan_every=DAY,
@@ -245,6 +247,76 @@ def test_lapses_without_end_do_not_hold_up_the_touches_that_are_due(ledger: Engi
 
     assert [job.actor for job in told] == ["send_sms"]
     assert did == [MOST_BATCHES * 1000 + 1, MOST_BATCHES * 1000]
+
+
+@dataclass
+class Minder:
+    """A dispatcher that only remembers when it was told to catch up."""
+
+    told: list[datetime] = field(default_factory=list)
+    channels: dict[str, Any] = field(default_factory=dict)
+
+    def catch_up(self, now: datetime) -> None:
+        self.told.append(now)
+
+    def run(self, due: Collection[str], now: datetime) -> int:  # noqa: ARG002 - the dispatcher's signature
+        return 0
+
+
+def minded(engine: Engine) -> tuple[Rounds, Minder]:
+    """Rounds, and whom they tell of an outage."""
+    minder, rounds = Minder(), rounds_of(engine, Log())
+    rounds.dispatcher = cast("Dispatcher", minder)
+    # nobody is enrolled meanwhile
+    rounds.sweep.systems = {}
+    return rounds, minder
+
+
+def test_a_clock_that_stood_still_with_touches_due_catches_up(ledger: Engine, practice: Practice) -> None:
+    practice.person()
+    due(practice, NOW)
+    rounds, minder = minded(ledger)
+    late = NOW + timedelta(minutes=11)
+
+    rounds.run(NOW)
+    rounds.next_at(NOW)
+    rounds.run(late)
+
+    assert minder.told == [late]
+
+
+def test_a_clock_that_waited_for_the_next_touch_was_not_away(ledger: Engine, practice: Practice) -> None:
+    practice.person()
+    due(practice, NOW + timedelta(hours=5))
+    rounds, minder = minded(ledger)
+
+    rounds.run(NOW)
+    next_at = rounds.next_at(NOW)
+    rounds.run(NOW + timedelta(hours=5))
+
+    assert next_at == NOW + timedelta(hours=5)
+    assert minder.told == []
+
+
+@pytest.mark.parametrize(("did", "next_at", "is_late"), [(3, None, True), (0, NOW, True), (0, NOW + DAY, False)])
+def test_a_new_leader_knows_from_the_last_one_how_long_nobody_led(
+    ledger: Engine, did: int, next_at: datetime | None, is_late: bool
+) -> None:
+    with ledger.begin() as conn:
+        heartbeat.beat(conn, CLOCK, heartbeat.Beat(NOW, 1, did, next_at))
+    rounds, minder = minded(ledger)
+
+    rounds.run(NOW + timedelta(hours=2))
+
+    assert minder.told == ([NOW + timedelta(hours=2)] if is_late else [])
+
+
+def test_the_first_clock_of_a_new_ledger_catches_up_with_nothing(ledger: Engine) -> None:
+    rounds, minder = minded(ledger)
+
+    rounds.run(NOW)
+
+    assert minder.told == []
 
 
 @pytest.fixture

@@ -243,3 +243,61 @@ def test_a_broker_that_is_away_loses_nothing(yard: Yard, ledger: Engine) -> None
 
     assert yard.queue.ids == ids
     assert {each["state"] for each in rows(ledger, touch)} == {"planned"}
+
+
+def test_a_channel_that_catches_up_begins_slowly_and_ends_at_the_whole_rate(yard: Yard, ledger: Engine) -> None:
+    minute = timedelta(minutes=1)
+
+    def handed_out(since: datetime, seconds: int) -> int:
+        """What a worker that keeps up gets in so many seconds, a round a second."""
+        before = len(yard.queue.ids)
+        for second in range(seconds):
+            yard.dispatch(since + second * SECOND)
+            with ledger.begin() as conn:
+                conn.execute(update(touch).where(touch.c.id.in_(yard.queue.ids)).values(state="accepted"))
+        return len(yard.queue.ids) - before
+
+    yard.due(1000)
+    yard.dispatcher.catch_up(NOW)
+
+    first, middle, last = (handed_out(NOW + start, 10) for start in (0 * minute, 15 * minute, 30 * minute))
+
+    rate = yard.provider.per_second
+    assert 0.5 * rate <= first <= 2 * rate
+    # a credit of one horizon is kept for the rounds that were not
+    assert 5 * rate <= middle <= 8 * rate
+    assert last >= 10 * rate
+
+
+def test_catching_up_holds_no_answer_back(yard: Yard, ledger: Engine, vault: Vault) -> None:
+    with ledger.begin() as conn:
+        came = add(
+            conn,
+            reply,
+            organisation_id=yard.practice.organisation,
+            channel="sms",
+            provider_id="in1",
+            body=vault.seal("help", "reply.body"),
+            received_at=NOW,
+            state="handled",
+        )
+    answers = yard.due(1, kind="answer", answer="help", priority=0, reply_id=came, site_id=None)
+    yard.due(50)
+    yard.dispatcher.catch_up(NOW)
+
+    yard.dispatch(NOW)
+
+    assert answers == [id_ for job in yard.queue.jobs if job.actor == "answer_sms" for id_ in job.ids]
+    assert len([id_ for job in yard.queue.jobs if job.actor == "send_sms" for id_ in job.ids]) == 1
+
+
+@pytest.mark.parametrize(("minutes", "expected"), [(9, 20), (11, 1)])
+def test_a_channel_that_was_paused_for_long_catches_up(yard: Yard, ledger: Engine, minutes: int, expected: int) -> None:
+    yard.due(50)
+    with ledger.begin() as conn:
+        pauses.pause(conn, "sms", "operator", NOW)
+    yard.dispatch(NOW)
+    with ledger.begin() as conn:
+        pauses.resume(conn, "sms")
+
+    assert yard.dispatch(NOW + timedelta(minutes=minutes)) == expected

@@ -24,6 +24,7 @@ from domain.ledger.store import reading
 from domain.ledger.touches import touch
 from domain.rules.holdout import arm
 from domain.rules.vocabulary import AppointmentStatus, ServiceLine
+from ops.assembly import means_opted_out
 from producers.sweep import FORGOTTEN, Sweep
 
 DAY = timedelta(days=1)
@@ -164,7 +165,7 @@ def test_the_holdout_is_drawn_only_among_those_who_would_be_contacted(health: La
 
 def look_again(health: Lakeside, systems: Mapping[str, str] = SYSTEMS) -> Counter[str]:
     """What a sweep does about lapses once a scan's hour has come."""
-    sweep = Sweep(health.engine, systems, STANDARD, lambda _job: None)
+    sweep = Sweep(health.engine, systems, STANDARD, lambda _job: None, means_opted_out)
     after: int | None = 0
     while after is not None:
         after = sweep.reconsider(after)
@@ -292,7 +293,7 @@ def test_a_new_lapse_after_a_return_starts_again(health: Lakeside) -> None:
 def test_the_sweep_decides_about_lapses_whose_event_was_lost(health: Lakeside) -> None:
     health.lapsed(3)
     found = health.notice()
-    sweep = Sweep(health.engine, SYSTEMS, STANDARD, lambda _job: None)
+    sweep = Sweep(health.engine, SYSTEMS, STANDARD, lambda _job: None, means_opted_out)
 
     with reading(health.engine) as conn:
         early = enrolling.undecided(conn, NOW - timedelta(seconds=1))

@@ -16,6 +16,7 @@ from domain.ledger.agenda import Astray
 from domain.ledger.outbox import outbox as events
 from domain.ledger.receipts import ReceiptNews
 from domain.ledger.store import reading
+from ops.assembly import means_opted_out
 from producers import sweep as sweeping
 from producers.sweep import FORGOTTEN, Sweep
 
@@ -36,7 +37,7 @@ def test_what_one_part_mended_is_kept_where_the_next_fails(ledger: Engine, monke
     monkeypatch.setattr(finishes, "reap", reap)
     monkeypatch.setattr(touches, "expire", expire)
     with pytest.raises(RuntimeError):
-        Sweep(ledger, {}, STANDARD, keep).run(NOW)
+        Sweep(ledger, {}, STANDARD, keep, means_opted_out).run(NOW)
 
     with reading(ledger) as conn:
         assert conn.scalar(select(func.count()).select_from(events)) == 1
@@ -55,7 +56,7 @@ def test_receipts_of_unknown_attempts_do_not_hide_those_behind_them(
             )
         ]
     hinted: list[Sequence[int]] = []
-    sweep = Sweep(ledger, {}, STANDARD, lambda job: hinted.append(job.ids))
+    sweep = Sweep(ledger, {}, STANDARD, lambda job: hinted.append(job.ids), means_opted_out)
 
     for _ in range(4):
         sweep.run(NOW + 2 * FORGOTTEN)

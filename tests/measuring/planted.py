@@ -32,6 +32,11 @@ def an_orderly_campaign(books: Books) -> None:
     books.sent(stopped, stopped_enrolment)
     books.stop(NOON + 60 * SECOND, contact_point_id=stopped.phone)
     books.stop(NOON + 60 * SECOND, patient_id=stopped.id)
+    elsewhere = books.person()
+    books.choice("confidential", NOON - DAY, patient_id=elsewhere.id, contact_point_id=elsewhere.phone)
+    books.sent(elsewhere, books.enrol(elsewhere))
+    books.choice("confidential_end", NOON + DAY, patient_id=elsewhere.id, contact_point_id=elsewhere.phone)
+    books.choice("confidential", NOON + DAY, patient_id=elsewhere.id, contact_point_id=books.phone())
     answer = books.touch(stopped, None, kind="answer", answer="opt_out_confirmation", state="accepted", ended_at=NOON)
     books.attempt(stopped, answer, NOON + 65 * SECOND, kind="answer", zones="")
     held = books.person()
@@ -246,7 +251,23 @@ def a_stop_in_force_without_a_history(books: Books) -> None:
     books.conn.execute(delete(choice_event).where(choice_event.c.patient_id == who.id))
 
 
+def called_elsewhere_than_the_patient_asked(books: Books) -> None:
+    who = books.person()
+    books.choice("confidential", NOON - DAY, patient_id=who.id, contact_point_id=books.phone())
+    books.sent(who, books.enrol(who))
+
+
+def called_where_the_patient_no_longer_wants_to_be_reached(books: Books) -> None:
+    who = books.person()
+    books.choice("confidential", NOON - 2 * DAY, patient_id=who.id, contact_point_id=who.phone)
+    books.choice("confidential_end", NOON - DAY, patient_id=who.id, contact_point_id=who.phone)
+    books.choice("confidential", NOON - DAY, patient_id=who.id, contact_point_id=books.phone())
+    books.sent(who, books.enrol(who))
+
+
 PLANTED: list[tuple[Callable[[Books], None], str]] = [
+    (called_elsewhere_than_the_patient_asked, "confidential_ignored"),
+    (called_where_the_patient_no_longer_wants_to_be_reached, "confidential_ignored"),
     (sent_after_a_stop_of_the_patient, "sent_after_opt_out"),
     (sent_after_a_stop_that_an_earlier_start_had_lifted, "sent_after_opt_out"),
     (sent_after_a_stop_at_the_number_by_a_housemate, "sent_after_opt_out"),

@@ -75,6 +75,7 @@ def test_no_label_can_hold_a_person() -> None:
         "row",
         "rule",
         "segment",
+        "source",
         "status",
         "transport",
         "type",

@@ -48,6 +48,19 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("name", name=op.f("pk_heartbeat")),
     )
     op.create_table(
+        "reconciliation",
+        sa.Column("id", Id, autoincrement=True, nullable=False),
+        sa.Column("source", sa.String(length=16), nullable=False),
+        sa.Column("at", Instant, nullable=False),
+        sa.Column("listed", sa.Integer(), nullable=False),
+        sa.Column("missing", sa.Integer(), nullable=False),
+        sa.Column("sent_after", sa.Integer(), nullable=False),
+        sa.Column("overtaken", sa.Integer(), nullable=False),
+        sa.Column("ours_alone", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_reconciliation")),
+    )
+    op.create_index("ix_reconciliation_source", "reconciliation", ["source", "id"])
+    op.create_table(
         "organisation",
         sa.Column("id", Id, autoincrement=True, nullable=False),
         sa.Column("key", sa.String(length=64), nullable=False),
@@ -411,12 +424,15 @@ def upgrade() -> None:
         sa.Column("contact_point_id", Id, nullable=True),
         sa.Column("patient_id", Id, nullable=True),
         sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("reason", sa.String(length=32), nullable=True),
         sa.Column("channel", sa.String(length=16), nullable=True),
         sa.Column("purpose", sa.String(length=32), nullable=True),
         sa.Column("source", sa.String(length=64), nullable=False),
         sa.Column("reply_id", Id, nullable=True),
         sa.Column("at", Instant, nullable=False),
         sa.Column("recorded_at", Instant, nullable=False),
+        sa.Column("noted_by", sa.String(length=256), nullable=True),
+        sa.Column("why", sa.LargeBinary(), nullable=True),
         sa.ForeignKeyConstraint(
             ["contact_point_id"], ["contact_point.id"], name=op.f("fk_choice_event_contact_point_id")
         ),
@@ -474,6 +490,7 @@ def upgrade() -> None:
         sa.Column("rank", sa.Integer(), nullable=False),
         sa.Column("use", sa.String(length=16), nullable=True),
         sa.Column("detached_at", Instant, nullable=True),
+        sa.Column("confidential_since", Instant, nullable=True),
         sa.ForeignKeyConstraint(
             ["contact_point_id"], ["contact_point.id"], name=op.f("fk_patient_contact_contact_point_id")
         ),
@@ -637,6 +654,7 @@ def upgrade() -> None:
         ["patient_id", "claimed_at"],
         **_where("state IN ('sending', 'accepted', 'uncertain')"),
     )
+    op.create_index("ix_attempt_rejected", "attempt", ["channel", "error_code"], **_where("state = 'rejected'"))
     op.create_index("ix_attempt_provider_ref", "attempt", ["provider_ref"])
     op.create_index(op.f("ix_attempt_touch_id"), "attempt", ["touch_id"])
     op.create_index("ix_attempt_uncertain", "attempt", ["claimed_at"], **_where("state = 'uncertain'"))
@@ -701,6 +719,7 @@ def downgrade() -> None:
     op.drop_table("receipt")
     op.drop_table("quarantine")
     op.drop_table("outbox")
+    op.drop_table("reconciliation")
     op.drop_table("organisation")
     op.drop_table("heartbeat")
     op.drop_table("event_seen")
