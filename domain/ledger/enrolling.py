@@ -114,10 +114,11 @@ def reconsider(conn: Connection, systems: Mapping[str, str], after: int) -> int 
 def _enrol_chunk(
     conn: Connection, ids: Sequence[int], systems: Mapping[str, str], rules: Rulebook, now: datetime
 ) -> Counter[str]:
+    # before the patients, as a stop locks them: who is enrolled here is seen by it, or not enrolled
+    running = campaigns.running(conn, held=True)
     rows = _locked(conn, ids)
     reachable = reachable_channels(conn, {row.patient_id for row in rows}, systems)
     engaged = _engaged(conn, rows)
-    running = campaigns.running(conn)
     chosen: list[tuple[AnyRow, Running]] = []
     declined: defaultdict[str, list[int]] = defaultdict(list)
     for row in rows:
@@ -204,6 +205,8 @@ def _why_not(
         return "deceased" if row.deceased_at is not None else "merged"
     if campaign is None:
         return "no_campaign"
+    if campaign.paused_at is not None:
+        return "campaign_paused"
     if (row.patient_id, campaign.key) in engaged:
         return engaged[row.patient_id, campaign.key]
     if not _is_reached(campaign, reachable.get(row.patient_id, ())):

@@ -26,6 +26,7 @@ RULES = {
     "suppressed_patient": "opting_out.scope",
     "no_consent": "opting_out.revocation",
     "channel_paused": "house.paused",
+    "campaign_paused": "house.campaign",
     "booked": "house.booked",
     "template_unreleased": "house.released",
     "template_recalled": "house.recalled",
@@ -40,6 +41,9 @@ _TAKEN_UP_WITHIN = timedelta(hours=1)
 
 #: How often a touch whose text is held back asks again; a release wakes it at once.
 _ASK_FOR_TEXT = timedelta(hours=4)
+
+#: How often a touch of a paused campaign asks again; resuming wakes it.
+_ASK_FOR_CAMPAIGN = timedelta(hours=4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class Facts:
     suppressed_patient: bool = False
     consent_revoked: bool = False
     channel_paused: bool = False
+    campaign_paused: bool = False
     text_held: str | None = None
     """Why its text must not be sent (a rule id); None = two people have released it."""
     appointment_ahead: datetime | None = None
@@ -147,6 +152,8 @@ def _hours_and_caps(facts: Facts, now: datetime) -> Decision:
 def _blocks(facts: Facts, now: datetime) -> Iterator[Block]:
     if facts.channel_paused:
         yield Block(now + timedelta(minutes=15), "channel_paused", RULES["channel_paused"])
+    if facts.campaign_paused:
+        yield Block(now + _ASK_FOR_CAMPAIGN, "campaign_paused", RULES["campaign_paused"])
     if facts.text_held is not None:
         yield Block(now + _ASK_FOR_TEXT, facts.text_held, RULES[facts.text_held])
     if facts.appointment_ahead is not None and facts.appointment_ahead >= now:

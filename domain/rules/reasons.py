@@ -15,6 +15,7 @@ WAITS: Mapping[str, str] = {
     "cap_contact_rule": "this number or address had already been contacted as often as the rule allows",
     "pacing": "the sending limits of the provider or the site were used up for the moment",
     "channel_paused": "the channel is paused",
+    "campaign_paused": "the campaign is paused",
     "throttled": "the provider asked us to slow down",
     "provider_retry": "the provider could not take it then, and it surely was not sent",
     "retry": "the provider could not take it then, and it surely was not sent",
@@ -28,6 +29,7 @@ WAITS: Mapping[str, str] = {
 REASONS: Mapping[str, str] = {
     **WAITS,
     "template_released": "its text was released, or another in its place",
+    "campaign_resumed": "the campaign goes on",
     "unbooked": "the appointment ahead was lost, so it is worth sending again",
     # endings without a call
     "suppressed_contact": "nobody may be contacted at this number or address: it opted out",

@@ -109,6 +109,7 @@ def upgrade() -> None:
         sa.Column("holdout", sa.Float(), nullable=False),
         sa.Column("started_at", Instant, nullable=False),
         sa.Column("ended_at", Instant, nullable=True),
+        sa.Column("paused_at", Instant, nullable=True),
         sa.ForeignKeyConstraint(["organisation_id"], ["organisation.id"], name=op.f("fk_campaign_organisation_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_campaign")),
         sa.UniqueConstraint("organisation_id", "key", "version", name=op.f("uq_campaign_organisation_id_key_version")),
@@ -116,6 +117,22 @@ def upgrade() -> None:
     op.create_index(
         "uq_campaign_running", "campaign", ["organisation_id", "key"], unique=True, **_where("ended_at IS NULL")
     )
+    op.create_table(
+        "campaign_event",
+        sa.Column("id", Id, autoincrement=True, nullable=False),
+        sa.Column("organisation_id", Id, nullable=False),
+        sa.Column("campaign_key", sa.String(length=64), nullable=False),
+        sa.Column("at", Instant, nullable=False),
+        sa.Column("what", sa.String(length=16), nullable=False),
+        sa.Column("who", sa.String(length=100), nullable=False),
+        sa.Column("why", sa.String(length=500), nullable=True),
+        sa.Column("enrolments", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["organisation_id"], ["organisation.id"], name=op.f("fk_campaign_event_organisation_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_campaign_event")),
+    )
+    op.create_index("ix_campaign_event_campaign", "campaign_event", ["organisation_id", "campaign_key"])
     op.create_table(
         "contact_point",
         sa.Column("id", Id, autoincrement=True, nullable=False),
@@ -697,6 +714,7 @@ def downgrade() -> None:
     op.drop_table("site")
     op.drop_table("import_file")
     op.drop_table("contact_point")
+    op.drop_table("campaign_event")
     op.drop_table("campaign")
     op.drop_table("receipt")
     op.drop_table("quarantine")
