@@ -119,7 +119,7 @@ def _go_on(conn: Connection, rows: Sequence[AnyRow], systems: dict[str, str], ru
         if nth >= plan.reminders or not channels:
             over[bool(channels)].append(row.id)
         else:
-            graduates.append((row, _reminder(row, plan, nth, channels, rules, now)))
+            graduates.append((row, reminder_of(row, plan, nth, channels, rules, now)))
     _put_off(conn, waiting)
     for is_reachable, ids in over.items():
         state = EnrolmentState.FINISHED if is_reachable else EnrolmentState.INELIGIBLE
@@ -127,7 +127,10 @@ def _go_on(conn: Connection, rows: Sequence[AnyRow], systems: dict[str, str], ru
     _graduate(conn, graduates)
 
 
-def _reminder(row: AnyRow, plan: Cadence, nth: int, channels: Sequence[str], rules: Rulebook, now: datetime) -> Planned:
+def reminder_of(
+    row: AnyRow, plan: Cadence, nth: int, channels: Sequence[str], rules: Rulebook, now: datetime
+) -> Planned:
+    """The `nth` reminder (from 0) of an enrolment that is reviewed at `now`."""
     return cadence.reminder(
         plan,
         nth,

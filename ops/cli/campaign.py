@@ -1,7 +1,8 @@
-"""Commands about campaigns: check a file, start it, list what runs, pause, resume and stop it."""
+"""Commands about campaigns: check a file, preview and start it, list what runs, pause, resume and stop it."""
 
 from __future__ import annotations
 
+import csv
 import os
 from pathlib import Path
 
@@ -12,9 +13,12 @@ from domain.ledger import campaigns, halts
 from domain.ledger.store import reading
 from domain.rules.vocabulary import Role
 from ops.cli.base import JSON, ORGANISATION, fail, named, parts_of, print_json, print_list
+from ops.cli.previewing import preview_as_dict, preview_lines
 from ops.runtime.settings import rules_place
 from producers.campaign_file import read_campaign
 from producers.campaigns import organisation_of, start_campaign
+from producers.preview import Person, Preview
+from producers.preview import preview as foresee
 from producers.rule_files import read_rules
 
 _FILE = click.argument("file", type=click.Path(path_type=Path))
@@ -26,7 +30,7 @@ _LONGEST_WHY = 500
 
 @click.group()
 def campaign() -> None:
-    """Check, start, list, pause, resume and stop campaigns."""
+    """Check, preview, start, list, pause, resume and stop campaigns."""
 
 
 @campaign.command(epilog="Example: reactivate campaign check docs/examples/campaign.yaml")
@@ -57,6 +61,39 @@ def start(context: click.Context, file: Path, organisation: str | None, people: 
     with parts_of(context) as parts:
         running, is_new = start_campaign(parts.engine, file, organisation, parts.rules, parts.clock.now(), reviewers)
     click.echo(f"{running.key} version {running.version} {'started' if is_new else 'was running already'}")
+
+
+@campaign.command(epilog="Example: reactivate campaign preview docs/examples/campaign.yaml --csv preview.csv")
+@_FILE
+@ORGANISATION
+@click.option("--limit", type=click.IntRange(1), help="Look at so many patients only, the most urgent first.")
+@click.option(
+    "--csv", "table", type=click.Path(path_type=Path, dir_okay=False), help="Write a row for every lapse, by reference."
+)
+@JSON
+@click.pass_context
+def preview(
+    context: click.Context, file: Path, organisation: str | None, limit: int | None, table: Path | None, as_json: bool
+) -> None:
+    """Tell who would get what and when, who not and why, and what it costs; nothing is sent or written."""
+    with parts_of(context) as parts:
+        seen = foresee(
+            parts.engine,
+            file,
+            organisation,
+            parts.rules,
+            ready=parts.systems,
+            public_url=parts.settings.public_url,
+            now=parts.clock.now(),
+            limit=limit,
+        )
+    if table is not None:
+        _write_table(table, seen)
+    if as_json:
+        print_json(preview_as_dict(seen))
+        return
+    for line in preview_lines(seen):
+        click.echo(line)
 
 
 @campaign.command(name="list", epilog="Example: reactivate campaign list --json")
@@ -149,6 +186,16 @@ def history(context: click.Context, key: str | None, organisation: str | None, a
         as_json=as_json,
         nothing="nobody paused, resumed, moved or stopped a campaign",
     )
+
+
+def _write_table(path: Path, seen: Preview) -> None:
+    try:
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(Person._fields)
+            writer.writerows(seen.people)
+    except OSError as error:
+        fail(f"--csv {path}: cannot be written: {error.strerror}")
 
 
 def _told(event: RowMapping) -> str:

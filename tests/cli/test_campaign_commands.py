@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from click.testing import Result
-from lakeside import settle
+from lakeside import NOW, settle
 from sqlalchemy import Engine
+from welcome_back import Lakeside
 
 from domain.ledger.store import open_ledger
+from domain.ledger.vault import Vault
+from producers.scan import scan
 
 Run = Callable[..., Result]
 CAMPAIGN = Path(__file__).parents[2] / "docs/examples/campaign.yaml"
@@ -26,6 +30,15 @@ def lakeside(ledger_file: Path) -> Engine:
     settle(engine)
     engine.dispose()
     return engine
+
+
+@pytest.fixture
+def lapsed(lakeside: Engine, home: Path) -> Engine:
+    """The same with three patients who have been away for thirteen months."""
+    key = bytes(32)
+    Lakeside(lakeside, Vault(keys={1: key}, current=1, index_key=key), 1).lapsed(3)
+    scan(lakeside, NOW)
+    return lakeside
 
 
 @pytest.fixture
@@ -87,3 +100,40 @@ def test_a_mistake_is_told_and_changes_nothing(run: Run, arguments: tuple[str, .
     assert shown.exit_code == 2
     assert told in shown.stderr
     assert "nobody paused" in run("campaign", "history").output
+
+
+@pytest.mark.usefixtures("lapsed")
+def test_a_preview_tells_who_when_what_it_costs_and_in_which_words(run: Run, tmp_path: Path) -> None:
+    table = tmp_path / "preview.csv"
+
+    shown = run("campaign", "preview", str(CAMPAIGN), "--csv", str(table))
+    told = json.loads(run("campaign", "preview", str(CAMPAIGN), "--json").output)
+
+    assert shown.exit_code == 0
+    assert "welcome-back version 1 for lakeside: nothing is sent or written" in shown.output
+    assert "Would be enrolled: 3 of 3 lapses" in shown.output
+    assert "channel sms is not set up here" in shown.output
+    contacted = told["enrolled"]["treatment"]
+    assert told["sms_segments"] == contacted * 8
+    assert f"  outreach 0, sms, en: {contacted} messages, {contacted} segments" in shown.output.splitlines()
+    assert (
+        "12_24_months, sms, en, outreach 0 1 2 3 4; reminder 5 6 7: campaign:welcome-back, 1 SMS segment"
+        in shown.output
+    )
+    assert told["texts"][0]["body"].startswith("Lakeside Health: it has been a while")
+    rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
+    assert sorted(each["outcome"] for each in rows) == sorted(["treatment"] * contacted + ["holdout"] * (3 - contacted))
+    assert {each["messages"] for each in rows if each["outcome"] == "treatment"} == {"8"}
+    assert "no campaign is running" in run("campaign", "list").output
+
+
+@pytest.mark.usefixtures("lapsed")
+def test_a_preview_of_a_wrong_file_or_into_no_folder_is_a_mistake(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "broken.yaml").write_text(CAMPAIGN.read_text().replace("cadence: [0,", "cadence: [0, 3,"))
+
+    broken = run("campaign", "preview", str(tmp_path / "broken.yaml"))
+    nowhere = run("campaign", "preview", str(CAMPAIGN), "--csv", str(tmp_path / "none" / "preview.csv"))
+
+    assert (broken.exit_code, nowhere.exit_code) == (2, 2)
+    assert "broken.yaml:20: cadence: touches must be in order and at least 7 days apart" in broken.stderr
+    assert "cannot be written: No such file or directory" in nowhere.stderr
