@@ -10,8 +10,9 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, select
 
-from domain.ledger import campaigns, releases, texts
+from domain.ledger import campaigns, moving, releases, texts
 from domain.ledger.campaigns import Running
+from domain.ledger.moving import Moves
 from domain.ledger.organisations import organisation
 from domain.ledger.releases import ReleaseError, Version
 from domain.ledger.texts import ChangedTextError
@@ -57,6 +58,14 @@ def start_campaign(
         if held:
             raise CampaignError(_not_released(held, path, read.file))
         return campaigns.start(conn, organisation_id, definition, checksum, used, now)
+
+
+def move_enrolments(
+    engine: Engine, running: Running, systems: Mapping[str, str], rules: Rulebook, who: str, now: datetime
+) -> Moves:
+    """Move who is enrolled in an older version of a campaign to the one that runs; repeats move nobody twice."""
+    with engine.begin() as conn:
+        return moving.move(conn, running, systems, rules, who=who, now=now)
 
 
 def organisation_of(conn: Connection, key: str | None) -> int:

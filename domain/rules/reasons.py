@@ -29,6 +29,7 @@ WAITS: Mapping[str, str] = {
 REASONS: Mapping[str, str] = {
     **WAITS,
     "template_released": "its text was released, or another in its place",
+    "campaign_moved": "the patient was moved to a newer version of the campaign",
     "campaign_resumed": "the campaign goes on",
     "unbooked": "the appointment ahead was lost, so it is worth sending again",
     # endings without a call

@@ -16,7 +16,7 @@ from ops.cli.base import JSON, ORGANISATION, fail, named, parts_of, print_json, 
 from ops.cli.previewing import preview_as_dict, preview_lines
 from ops.runtime.settings import rules_place
 from producers.campaign_file import read_campaign
-from producers.campaigns import organisation_of, start_campaign
+from producers.campaigns import move_enrolments, organisation_of, start_campaign
 from producers.preview import Person, Preview
 from producers.preview import preview as foresee
 from producers.rule_files import read_rules
@@ -54,13 +54,29 @@ def check(file: Path) -> None:
     metavar="ROLE=NAME",
     help="Release its texts as well: once for marketing and once for clinical, by two people.",
 )
+@click.option("--move", is_flag=True, help="Move who is enrolled in an older version to this one; wants --as.")
+@click.option("--as", "who", default="", help="Your name, for the record of a move.")
 @click.pass_context
-def start(context: click.Context, file: Path, organisation: str | None, people: tuple[str, ...]) -> None:
-    """Start a campaign file whose texts are released as a new version; the same file again changes nothing."""
+def start(
+    context: click.Context, file: Path, organisation: str | None, people: tuple[str, ...], move: bool, who: str
+) -> None:
+    """Start a campaign file whose texts are released as a new version; the same file again changes nothing.
+
+    Who is enrolled finishes their version, unless you --move them: then they get what the new version has after the
+    last step they got.
+    """
     reviewers = dict(map(_reviewer, people))
+    mover = named(who) if move else ""
     with parts_of(context) as parts:
-        running, is_new = start_campaign(parts.engine, file, organisation, parts.rules, parts.clock.now(), reviewers)
-    click.echo(f"{running.key} version {running.version} {'started' if is_new else 'was running already'}")
+        if move and not parts.systems:
+            fail("--move: no channel is set up here, so nobody could be planned for")
+        now = parts.clock.now()
+        running, is_new = start_campaign(parts.engine, file, organisation, parts.rules, now, reviewers)
+        click.echo(f"{running.key} version {running.version} {'started' if is_new else 'was running already'}")
+        if move:
+            moves = move_enrolments(parts.engine, running, parts.systems, parts.rules, mover, now)
+            stayed = ", ".join(f"{count} {reason}" for reason, count in moves.stayed.most_common()) or "none"
+            click.echo(f"{moves.moved} enrolments moved to version {running.version}; stayed with theirs: {stayed}")
 
 
 @campaign.command(epilog="Example: reactivate campaign preview docs/examples/campaign.yaml --csv preview.csv")

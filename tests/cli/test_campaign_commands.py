@@ -5,14 +5,18 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from click.testing import Result
 from lakeside import NOW, settle
-from sqlalchemy import Engine
+from rulebooks import STANDARD
+from sqlalchemy import Engine, select
 from welcome_back import Lakeside
 
+from domain.ledger import enrolling
+from domain.ledger.lapses import lapse
 from domain.ledger.store import open_ledger
 from domain.ledger.vault import Vault
 from producers.scan import scan
@@ -21,6 +25,12 @@ Run = Callable[..., Result]
 CAMPAIGN = Path(__file__).parents[2] / "docs/examples/campaign.yaml"
 RELEASED = ("--released-by", "marketing=Maya Ortiz", "--released-by", "clinical=Sam Reed")
 AS = ("--as", "Maya Ortiz")
+PROVIDER = {
+    "REACTIVATE_SMS_URL": "http://127.0.0.1:9",
+    "REACTIVATE_SMS_ACCOUNT_SID": "AC00000000000000000000000000000000",
+    "REACTIVATE_SMS_AUTH_TOKEN": "token",
+    "REACTIVATE_SMS_FROM": "+13035550100",
+}
 
 
 @pytest.fixture
@@ -137,3 +147,29 @@ def test_a_preview_of_a_wrong_file_or_into_no_folder_is_a_mistake(run: Run, tmp_
     assert (broken.exit_code, nowhere.exit_code) == (2, 2)
     assert "broken.yaml:20: cadence: touches must be in order and at least 7 days apart" in broken.stderr
     assert "cannot be written: No such file or directory" in nowhere.stderr
+
+
+@pytest.mark.usefixtures("lapsed")
+def test_a_move_is_asked_for_in_words_and_by_name(
+    run: Run, lakeside: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(CAMPAIGN.read_text().replace("[0, 10, 30, 90, 180]", "[0, 7, 21]"))
+    run("campaign", "start", str(CAMPAIGN), *RELEASED)
+
+    nameless = run("campaign", "start", str(changed), *RELEASED, "--move")
+    unreachable = run("campaign", "start", str(changed), *RELEASED, "--move", *AS)
+    for name, value in PROVIDER.items():
+        monkeypatch.setenv(name, value)
+    with lakeside.begin() as conn:
+        found = conn.scalars(select(lapse.c.id)).all()
+        enrolling.enrol_lapses(conn, found, {"sms": "phone"}, STANDARD, datetime.now(UTC))
+    moved = run("campaign", "start", str(changed), *RELEASED, "--move", *AS)
+
+    assert (nameless.exit_code, unreachable.exit_code) == (2, 2)
+    assert "--as: give your name" in nameless.stderr
+    assert "--move: no channel is set up here" in unreachable.stderr
+    assert moved.output.splitlines() == [
+        "welcome-back version 2 started",
+        "3 enrolments moved to version 2; stayed with theirs: none",
+    ]
