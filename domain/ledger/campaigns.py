@@ -26,6 +26,7 @@ from sqlalchemy import (
 
 from domain.ledger.columns import Instant, id_column, metadata, ref
 from domain.ledger.lapses import lapse
+from domain.rules import blackouts
 from domain.rules.vocabulary import TouchKind
 
 campaign = Table(
@@ -41,6 +42,8 @@ campaign = Table(
     Column("started_at", Instant, nullable=False),
     #: Set when a newer version took over or the campaign ended; one running version per key.
     Column("ended_at", Instant),
+    #: Its blackout dates once more, where a claim reads them cheaply.
+    Column("blackout", String(2000)),
     #: Since when every version of its key is paused: nothing of it goes out, nobody is enrolled.
     Column("paused_at", Instant),
     UniqueConstraint("organisation_id", "key", "version"),
@@ -145,6 +148,7 @@ def start(
             holdout=definition["holdout"],
             started_at=now,
             paused_at=paused_at,
+            blackout=blackouts.from_entries(definition.get("blackout", ())).as_text(),
         )
         .returning(campaign.c.id)
     ).one()

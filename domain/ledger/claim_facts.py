@@ -26,6 +26,7 @@ from domain.ledger.inbound import reply
 from domain.ledger.organisations import organisation, site
 from domain.ledger.patients import contact_point, patient, patient_contact
 from domain.ledger.touches import IS_PLANNED, touch
+from domain.rules import blackouts
 from domain.rules.guard import Facts, held_by
 from domain.rules.rulebook import Rulebook
 from domain.rules.vocabulary import LIVE, Arm, TouchKind
@@ -89,6 +90,7 @@ _DETAILS = (
         enrolment.c.campaign_id,
         enrolment.c.segment,
         campaign.c.paused_at.label("campaign_paused_at"),
+        campaign.c.blackout,
         patient.c.deceased_at,
         patient.c.merged_into_id,
         func.coalesce(reply.c.language, patient.c.language, "en").label("language"),
@@ -270,6 +272,7 @@ def read_facts(
             consent_revoked=point_id in refused,
             channel_paused=is_paused,
             campaign_paused=row.campaign_paused_at is not None,
+            blackout=blackouts.from_text(row.blackout),
             text_held=said[row.id].hold if row.id in said else None,
             appointment_ahead=ahead.get(row.patient_id),
             zones=tuple(sorted(zones | ({row.zone} if row.zone else set()))),

@@ -109,6 +109,7 @@ def upgrade() -> None:
         sa.Column("holdout", sa.Float(), nullable=False),
         sa.Column("started_at", Instant, nullable=False),
         sa.Column("ended_at", Instant, nullable=True),
+        sa.Column("blackout", sa.String(length=2000), nullable=True),
         sa.Column("paused_at", Instant, nullable=True),
         sa.ForeignKeyConstraint(["organisation_id"], ["organisation.id"], name=op.f("fk_campaign_organisation_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_campaign")),
