@@ -112,6 +112,8 @@ class CampaignFile(_Strict):
     cadence: Annotated[tuple[Annotated[int, Field(ge=0, le=365)], ...], Field(min_length=1, max_length=6)]
     graduate_after_days: Annotated[int, Field(ge=7, le=90)] = 30
     reminder: ReminderEntry = ReminderEntry()
+    daily_enrolments_per_site: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """At most so many begin at each site on each of its days, holdout included; the others wait, urgent first."""
     blackout: Annotated[tuple[BlackoutEntry, ...], Field(max_length=50)] = ()
     """Dates on which it is silent; nothing is planned there either."""
     languages: Annotated[tuple[str, ...], Field(min_length=1, default_factory=lambda: form_file().languages)]

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 
 from domain import jobs
 from domain.jobs import Job
-from domain.ledger import agenda, enrolling, finishes, receipts, replies, reviews, touches
+from domain.ledger import agenda, campaigns, enrolling, finishes, receipts, replies, reviews, rooms, touches
 from domain.ledger.store import reading
 from domain.ledger.transactions import transact
 from domain.rules.rulebook import Rulebook
@@ -55,6 +55,10 @@ class Sweep:
         Begins beyond the lapse `after`; returns where to go on, None when all were looked at.
         """
         return transact(self.engine, lambda conn: enrolling.reconsider(conn, self.systems, after))
+
+    def let_in(self, now: datetime) -> int:
+        """Owe lapses that waited for room at their site another decision, as far as there is room today; how many."""
+        return transact(self.engine, lambda conn: rooms.let_in(conn, campaigns.running(conn), now))
 
     def _mend(self, now: datetime) -> int:
         with reading(self.engine) as conn:

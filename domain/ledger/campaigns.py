@@ -124,7 +124,8 @@ def start(
     """Run this definition, with these template versions, as the newest of its campaign; and whether it is new.
 
     The same definition again changes nothing. A changed one ends the version that ran: its enrolled patients finish
-    theirs. Lapses that found no campaign are looked at again. A version of a paused campaign begins paused.
+    theirs. Lapses that found no campaign, or no room in one, are looked at again. A version of a paused campaign begins
+    paused.
     """
     key = definition["campaign"]
     current = next((each for each in running(conn) if (each.organisation_id, each.key) == (organisation_id, key)), None)
@@ -159,7 +160,7 @@ def start(
         )
     conn.execute(
         update(lapse)
-        .where(lapse.c.declined == "no_campaign", lapse.c.closed_at.is_(None))
+        .where(lapse.c.declined.in_(["no_campaign", "daily_limit"]), lapse.c.closed_at.is_(None))
         .values(decided_at=None, declined=None)
     )
     return Running(campaign_id, organisation_id, key, version, definition["holdout"], definition, paused_at), True

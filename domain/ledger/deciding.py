@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,14 +65,25 @@ def read_lapses(conn: Connection, patient_ids: Collection[int], which: ColumnEle
     return sorted(rows, key=lambda row: (first[row.patient_id], row.priority, row.id))
 
 
-def decide(conn: Connection, rows: Sequence[AnyRow], running: Sequence[Running], systems: Mapping[str, str]) -> Decided:
-    """Which of the running campaigns each lapse enters, or why none; a patient enters a campaign once."""
+def decide(
+    conn: Connection,
+    rows: Sequence[AnyRow],
+    running: Sequence[Running],
+    systems: Mapping[str, str],
+    has_room: Callable[[Running, int], bool] = lambda _version, _site: True,
+) -> Decided:
+    """Which of the running campaigns each lapse enters, or why none; a patient enters a campaign once.
+
+    `has_room` takes a place at a site, and says whether there was one: asked last, of who would otherwise be enrolled.
+    """
     reachable = reachable_channels(conn, {row.patient_id for row in rows}, systems)
     engaged = _engaged(conn, rows)
     decided = Decided([], [], reachable)
     for row in rows:
         campaign = campaign_for(row, running)
         reason = _why_not(row, campaign, reachable, engaged)
+        if reason is None and campaign is not None and not has_room(campaign, row.site_id):
+            reason = "daily_limit"
         if reason is not None or campaign is None:
             decided.declined.append((row, reason or "no_campaign"))
             continue

@@ -17,7 +17,7 @@ from sqlalchemy import (
     update,
 )
 
-from domain.ledger import campaigns, deciding, outbox, touches
+from domain.ledger import campaigns, deciding, outbox, rooms, touches
 from domain.ledger.campaigns import Running
 from domain.ledger.columns import Id, Instant
 from domain.ledger.deciding import AnyRow
@@ -114,8 +114,10 @@ def _enrol_chunk(
     conn: Connection, ids: Sequence[int], systems: Mapping[str, str], rules: Rulebook, now: datetime
 ) -> Counter[str]:
     # before the patients, as a stop locks them: who is enrolled here is seen by it, or not enrolled
+    rooms.take_turns(conn, campaigns.running(conn))
     running = campaigns.running(conn, held=True)
-    decided = deciding.decide(conn, _locked(conn, ids), running, systems)
+    rows = _locked(conn, ids)
+    decided = deciding.decide(conn, rows, running, systems, rooms.Rooms(conn, running, now).take)
     arms = _enrol(conn, decided.chosen, decided.reachable, rules, now)
     declined: defaultdict[str, list[int]] = defaultdict(list)
     for row, reason in decided.declined:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, select
@@ -23,8 +24,8 @@ from domain.rules.quiet_hours import zone_info
 from domain.rules.rulebook import Rulebook
 from domain.rules.vocabulary import Arm
 
-#: Decisions that are taken again: a campaign's start looks again at the first, the sweep at the second.
-_TAKEN_AGAIN = frozenset({"no_campaign", "unreachable"})
+#: Decisions that are taken again: a campaign's start looks again at them, the clock at the latter two.
+_TAKEN_AGAIN = frozenset({"no_campaign", "unreachable", "daily_limit"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,9 @@ def foresee(
         .order_by(func.min(lapse.c.priority), func.min(lapse.c.id))
         .limit(limit)
     ).all()
+    before: Counter[int] = Counter()
     for ids in chunks(patients):
-        yield from _foresee(conn, ids, is_open, version, running, systems, rules, now)
+        yield from _foresee(conn, ids, is_open, version, running, systems, rules, now, before)
 
 
 def last_touch(conn: Connection) -> int:
@@ -88,6 +90,7 @@ def _foresee(
     systems: Mapping[str, str],
     rules: Rulebook,
     now: datetime,
+    before: Counter[int],
 ) -> Iterator[Foreseen]:
     rows = deciding.read_lapses(conn, patients, is_open)
     fresh = [row for row in rows if row.decided_at is None or row.declined in _TAKEN_AGAIN]
@@ -98,13 +101,19 @@ def _foresee(
     for row, reason in decided.declined:
         yield _declined(row, reason)
     plan = cadence.from_definition(version.definition)
+    limit = version.definition.get("daily_enrolments_per_site")
     for row, chosen in decided.chosen:
         if chosen is not version:
             yield _declined(row, "other_campaign")
             continue
+        # those beyond a day's share of their site begin on a later day
+        start = now + timedelta(days=before[row.site_id] // limit) if limit else now
+        before[row.site_id] += 1
         drawn = arm(version.key, row.ref, version.holdout)
         planned = (
-            tuple(_touches(row, plan, decided.reachable[row.patient_id], rules, now)) if drawn == Arm.TREATMENT else ()
+            tuple(_touches(row, plan, decided.reachable[row.patient_id], rules, start))
+            if drawn == Arm.TREATMENT
+            else ()
         )
         yield Foreseen(row.ref, row.service_line, row.segment, row.language, arm=drawn.value, touches=planned)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, and_, bindparam, func, insert, or_, select, update
 
-from domain.ledger import enrolments
+from domain.ledger import enrolments, rooms
 from domain.ledger.campaigns import campaign, campaign_event
 from domain.ledger.columns import Id
 from domain.ledger.enrolments import IS_LIVE, enrolment
@@ -196,7 +196,11 @@ def _spread(conn: Connection, organisation_id: int, key: str, now: datetime) -> 
 
 
 def _owe_again(conn: Connection, organisation_id: int) -> None:
-    waited = and_(lapse.c.organisation_id == organisation_id, lapse.c.declined == PAUSED, lapse.c.closed_at.is_(None))
+    waited = and_(
+        lapse.c.organisation_id == organisation_id,
+        lapse.c.declined.in_([PAUSED, rooms.FULL]),
+        lapse.c.closed_at.is_(None),
+    )
     conn.execute(update(lapse).where(waited).values(decided_at=None, declined=None))
 
 

@@ -70,6 +70,7 @@ REASONS: Mapping[str, str] = {
     # lapses that were not enrolled, or that ended
     "already_enrolled": "the patient is already in this campaign",
     "had_its_turn": "this lapse already had its enrolment",
+    "daily_limit": "the site had its share of today's enrolments, so it waits for a later day",
     "other_campaign": "another running campaign comes first for this line and segment",
     "no_campaign": "no running campaign covers this line and segment",
     "closed": "the lapse was over before it was looked at",

@@ -480,6 +480,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_lapse")),
     )
     op.create_index("ix_lapse_unreachable", "lapse", ["id"], **_where("declined = 'unreachable' AND closed_at IS NULL"))
+    op.create_index(
+        "ix_lapse_waiting",
+        "lapse",
+        ["site_id", "priority", "id"],
+        **_where("declined = 'daily_limit' AND closed_at IS NULL"),
+    )
     op.create_index("ix_lapse_undecided", "lapse", ["detected_at"], **_where("decided_at IS NULL"))
     op.create_index(
         "uq_lapse_open", "lapse", ["patient_id", "service_line"], unique=True, **_where("closed_at IS NULL")
@@ -563,6 +569,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_enrolment")),
     )
     op.create_index("ix_enrolment_patient_id", "enrolment", ["patient_id"])
+    op.create_index("ix_enrolment_site", "enrolment", ["site_id", "enrolled_at"])
     op.create_index("ix_enrolment_review_at", "enrolment", ["review_at"], **_where("review_at IS NOT NULL"))
     op.create_index(
         "uq_enrolment_live", "enrolment", ["patient_id", "campaign_key"], unique=True, **_where("ended_at IS NULL")
