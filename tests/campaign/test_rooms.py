@@ -17,7 +17,10 @@ from domain.ledger import campaigns, enrolling, halts, rooms
 from domain.ledger.enrolments import enrolment
 from domain.ledger.lapses import lapse
 from domain.ledger.vault import Vault
+from producers.clock import Rounds
+from producers.dispatch import Dispatcher
 from producers.preview import preview
+from producers.sweep import Sweep
 
 DAY = timedelta(days=1)
 
@@ -68,6 +71,25 @@ def test_those_who_wait_begin_on_the_next_days(health: Lakeside) -> None:
         begun.append(enrolled(health))
 
     assert begun == [3, 6, 8, 8]
+
+
+def test_the_clock_lets_them_in_by_itself(health: Lakeside) -> None:
+    health.lapsed(5)
+    health.enrol()
+    rounds = Rounds(
+        engine=health.engine,
+        dispatcher=Dispatcher(health.engine, {}, lambda _job: None),
+        sweep=Sweep(health.engine, SYSTEMS, STANDARD, lambda _job: None),
+        scan=lambda _now: 0,
+        relay=lambda _now: 0,
+        scan_every=timedelta(minutes=15),
+    )
+
+    rounds.run(NOW + timedelta(hours=1))
+    same_day = enrolled(health)
+    rounds.run(NOW + DAY)
+
+    assert (same_day, enrolled(health)) == (3, 5)
 
 
 def test_the_most_urgent_of_those_who_wait_begin_first(health: Lakeside) -> None:
