@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import time
+from datetime import date, time, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
 from channels.kit.discovery import discover
 from domain.ledger.texts import VersionNews
@@ -30,6 +30,9 @@ from producers.templates import (
     read_library,
 )
 
+#: A blackout is no longer: a campaign that is silent for months is better paused, or ends.
+LONGEST_BLACKOUT = timedelta(days=31)
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,6 +50,30 @@ class ReminderEntry(_Strict):
 
     every_months: Annotated[int, Field(ge=3, le=12)] = 4
     at_most: Annotated[int, Field(ge=0, le=6)] = 3
+
+
+class BlackoutEntry(_Strict):
+    """Dates on which the campaign is silent; one is written as itself, a range as `{first: …, last: …}`."""
+
+    first: date
+    last: date
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_one_day(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            return value
+        try:
+            day = date.fromisoformat(str(value))
+        except ValueError:
+            raise ValueError("expected a date such as 2026-12-24, or {first: 2026-12-24, last: 2027-01-01}") from None
+        return {"first": day, "last": day}
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> BlackoutEntry:
+        if not timedelta() <= self.last - self.first < LONGEST_BLACKOUT:
+            raise ValueError(f"must end on its first day or later, and within {LONGEST_BLACKOUT.days} days")
+        return self
 
 
 class InlineEntry(TextEntry):
@@ -85,6 +112,10 @@ class CampaignFile(_Strict):
     cadence: Annotated[tuple[Annotated[int, Field(ge=0, le=365)], ...], Field(min_length=1, max_length=6)]
     graduate_after_days: Annotated[int, Field(ge=7, le=90)] = 30
     reminder: ReminderEntry = ReminderEntry()
+    daily_enrolments_per_site: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """At most so many begin at each site on each of its days, holdout included; the others wait, urgent first."""
+    blackout: Annotated[tuple[BlackoutEntry, ...], Field(max_length=50)] = ()
+    """Dates on which it is silent; nothing is planned there either."""
     languages: Annotated[tuple[str, ...], Field(min_length=1, default_factory=lambda: form_file().languages)]
     """In which everybody must find words; English is always one of them."""
     library: Path | None = None
@@ -126,6 +157,11 @@ class CampaignFile(_Strict):
         if twice is not None:
             raise ValueError(f"{twice} is there twice: use one version of it")
         return names
+
+    @field_validator("blackout")
+    @classmethod
+    def _are_in_order(cls, entries: tuple[BlackoutEntry, ...]) -> tuple[BlackoutEntry, ...]:
+        return tuple(sorted(entries, key=lambda each: each.first))
 
     def definition(self) -> dict[str, Any]:
         """What the ledger keeps of it."""

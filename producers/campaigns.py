@@ -10,8 +10,9 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, select
 
-from domain.ledger import campaigns, releases, texts
+from domain.ledger import campaigns, moving, releases, texts
 from domain.ledger.campaigns import Running
+from domain.ledger.moving import Moves
 from domain.ledger.organisations import organisation
 from domain.ledger.releases import ReleaseError, Version
 from domain.ledger.texts import ChangedTextError
@@ -42,7 +43,7 @@ def start_campaign(
         CampaignError: no such organisation, or several and none named; or a text of it is not released.
     """
     with engine.begin() as conn:
-        key, organisation_id = _found(conn, organisation_key)
+        key, organisation_id = found(conn, organisation_key)
         read = read_campaign(path, rules, key)
         definition = read.file.definition()
         checksum = hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()
@@ -59,22 +60,35 @@ def start_campaign(
         return campaigns.start(conn, organisation_id, definition, checksum, used, now)
 
 
+def move_enrolments(
+    engine: Engine, running: Running, systems: Mapping[str, str], rules: Rulebook, who: str, now: datetime
+) -> Moves:
+    """Move who is enrolled in an older version of a campaign to the one that runs; repeats move nobody twice."""
+    with engine.begin() as conn:
+        return moving.move(conn, running, systems, rules, who=who, now=now)
+
+
 def organisation_of(conn: Connection, key: str | None) -> int:
     """The organisation of this key; without one, the only one there is.
 
     Raises:
         CampaignError: there is none, or several and none named.
     """
-    return _found(conn, key)[1]
+    return found(conn, key)[1]
 
 
-def _found(conn: Connection, key: str | None) -> tuple[str, int]:
-    found = {row.key: row.id for row in conn.execute(select(organisation.c.key, organisation.c.id))}
-    key = key or (next(iter(found)) if len(found) == 1 else "")
-    if key not in found:
-        known = ", ".join(sorted(found)) or "none yet: import an organisation first"
+def found(conn: Connection, key: str | None) -> tuple[str, int]:
+    """Key and id of the organisation of this key; without one, of the only one there is.
+
+    Raises:
+        CampaignError: there is none, or several and none named.
+    """
+    there = {row.key: row.id for row in conn.execute(select(organisation.c.key, organisation.c.id))}
+    key = key or (next(iter(there)) if len(there) == 1 else "")
+    if key not in there:
+        known = ", ".join(sorted(there)) or "none yet: import an organisation first"
         raise CampaignError(f"name the organisation of the campaign with --organisation (there are: {known})")
-    return key, int(found[key])
+    return key, int(there[key])
 
 
 def release_all(conn: Connection, versions: Sequence[int], people: Mapping[Role, str], now: datetime) -> None:

@@ -137,6 +137,8 @@ class Rounds:
             else:
                 is_over = False
         if is_over:
+            # after the scan: what it found has been told, and takes its turn with those who wait
+            done += self.sweep.let_in(now)
             self._scanned = slot
         return done
 

@@ -12,7 +12,18 @@ from sqlalchemy import Connection, Engine
 
 from domain import jobs
 from domain.jobs import Job
-from domain.ledger import agenda, enrolling, finishes, receipts, reconciling, replies, reviews, touches
+from domain.ledger import (
+    agenda,
+    campaigns,
+    enrolling,
+    finishes,
+    receipts,
+    reconciling,
+    replies,
+    reviews,
+    rooms,
+    touches,
+)
 from domain.ledger.store import reading
 from domain.ledger.transactions import transact
 from domain.rules.rulebook import Rulebook
@@ -64,6 +75,10 @@ class Sweep:
         if found.missing:
             log.error("opt_outs_missed", count=found.missing)
         return found.missing
+
+    def let_in(self, now: datetime) -> int:
+        """Owe lapses that waited for room at their site another decision, as far as there is room today; how many."""
+        return transact(self.engine, lambda conn: rooms.let_in(conn, campaigns.running(conn), now))
 
     def _mend(self, now: datetime) -> int:
         with reading(self.engine) as conn:

@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 
 from channels.kit.contract import Channel, Outcome, OutcomeKind, Outgoing, Sender, SideEffect
 from domain import jobs
-from domain.ledger import claims, finishes, pauses
+from domain.ledger import claims, finishes, halts, pauses
 from domain.ledger.claims import Claim, Claimed
 from domain.ledger.dispatching import HINT
 from domain.ledger.finishes import Finish
@@ -177,15 +177,22 @@ class SendWorker:
         with reading(self._engine) as conn:
             stopped = claims.still_suppressed(conn, [each.claimed for each in wave])
             recalled = claims.texts_held(conn, [each.claimed for each in wave]) - stopped
+            halts_of = halts.held(conn, [each.claimed.touch_id for each in wave])
             is_paused = self._channel.name in pauses.paused(conn)
         now = self._clock.now()
         opted_out = [each.claimed for each in wave if each.claimed.touch_id in stopped]
         unsaid = [each.claimed for each in wave if each.claimed.touch_id in recalled]
-        rest = [each for each in wave if each.claimed.touch_id not in stopped | recalled]
+        rest = [each for each in wave if each.claimed.touch_id not in stopped | recalled | halts_of]
+        of_paused = [each.claimed for each in wave if each.claimed.touch_id in halts_of - stopped - recalled]
         # as at the claim, answers go whether or not the channel is paused
         kept = [each for each in rest if each.is_answer or not is_paused]
         halted = [each.claimed for each in rest if is_paused and not each.is_answer]
-        back = ((opted_out, "opted_out"), (unsaid, "template_recalled"), (halted, "channel_paused"))
+        back = (
+            (opted_out, "opted_out"),
+            (unsaid, "template_recalled"),
+            (of_paused, "campaign_paused"),
+            (halted, "channel_paused"),
+        )
         return kept, [end for claimed, why in back for end in self._released(claimed, why, now)]
 
     @staticmethod

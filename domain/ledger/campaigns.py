@@ -14,6 +14,7 @@ from sqlalchemy import (
     Float,
     Index,
     Integer,
+    Row,
     String,
     Table,
     UniqueConstraint,
@@ -25,6 +26,7 @@ from sqlalchemy import (
 
 from domain.ledger.columns import Instant, id_column, metadata, ref
 from domain.ledger.lapses import lapse
+from domain.rules import blackouts
 from domain.rules.vocabulary import TouchKind
 
 campaign = Table(
@@ -40,6 +42,10 @@ campaign = Table(
     Column("started_at", Instant, nullable=False),
     #: Set when a newer version took over or the campaign ended; one running version per key.
     Column("ended_at", Instant),
+    #: Its blackout dates once more, where a claim reads them cheaply.
+    Column("blackout", String(2000)),
+    #: Since when every version of its key is paused: nothing of it goes out, nobody is enrolled.
+    Column("paused_at", Instant),
     UniqueConstraint("organisation_id", "key", "version"),
 )
 _running = campaign.c.ended_at.is_(None)
@@ -51,6 +57,22 @@ Index(
     sqlite_where=_running,
     postgresql_where=_running,
 )
+
+#: Append-only: who paused, resumed or stopped a campaign, when, and why.
+campaign_event = Table(
+    "campaign_event",
+    metadata,
+    id_column(),
+    ref("organisation_id", "organisation"),
+    Column("campaign_key", String(64), nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("what", String(16), nullable=False),
+    Column("who", String(100), nullable=False),
+    Column("why", String(500)),
+    #: How many enrolments it concerned.
+    Column("enrolments", Integer, nullable=False),
+)
+Index("ix_campaign_event_campaign", campaign_event.c.organisation_id, campaign_event.c.campaign_key)
 
 step = Table(
     "step",
@@ -83,6 +105,7 @@ class Running:
     version: int
     holdout: float
     definition: Mapping[str, Any]
+    paused_at: datetime | None = None
 
     def wants(self, line: str, segment: str) -> bool:
         """Whether the audience includes this service line and segment."""
@@ -101,7 +124,8 @@ def start(
     """Run this definition, with these template versions, as the newest of its campaign; and whether it is new.
 
     The same definition again changes nothing. A changed one ends the version that ran: its enrolled patients finish
-    theirs. Lapses that found no campaign are looked at again.
+    theirs. Lapses that found no campaign, or no room in one, are looked at again. A version of a paused campaign begins
+    paused.
     """
     key = definition["campaign"]
     current = next((each for each in running(conn) if (each.organisation_id, each.key) == (organisation_id, key)), None)
@@ -113,6 +137,7 @@ def start(
         campaign.c.organisation_id == organisation_id, campaign.c.key == key
     )
     version = (conn.scalar(newest) or 0) + 1
+    paused_at = None if current is None else current.paused_at
     campaign_id = conn.scalars(
         insert(campaign)
         .values(
@@ -123,6 +148,8 @@ def start(
             definition=dict(definition),
             holdout=definition["holdout"],
             started_at=now,
+            paused_at=paused_at,
+            blackout=blackouts.from_entries(definition.get("blackout", ())).as_text(),
         )
         .returning(campaign.c.id)
     ).one()
@@ -133,24 +160,27 @@ def start(
         )
     conn.execute(
         update(lapse)
-        .where(lapse.c.declined == "no_campaign", lapse.c.closed_at.is_(None))
+        .where(lapse.c.declined.in_(["no_campaign", "daily_limit"]), lapse.c.closed_at.is_(None))
         .values(decided_at=None, declined=None)
     )
-    return Running(campaign_id, organisation_id, key, version, definition["holdout"], definition), True
+    return Running(campaign_id, organisation_id, key, version, definition["holdout"], definition, paused_at), True
 
 
-def running(conn: Connection) -> list[Running]:
-    """Every campaign version that enrols now, oldest first."""
-    rows = conn.execute(select(campaign).where(campaign.c.ended_at.is_(None)).order_by(campaign.c.id))
-    return [Running(row.id, row.organisation_id, row.key, row.version, row.holdout, row.definition) for row in rows]
+def running(conn: Connection, *, held: bool = False) -> list[Running]:
+    """Every campaign version that enrols now, oldest first; if `held`, they neither pause nor end before we commit."""
+    wanted = select(campaign).where(campaign.c.ended_at.is_(None)).order_by(campaign.c.id)
+    rows = conn.execute(wanted.with_for_update(read=True) if held else wanted)
+    return [_running_version(row) for row in rows]
 
 
 def by_ids(conn: Connection, ids: Sequence[int]) -> dict[int, Running]:
     """These versions, running or not."""
     rows = conn.execute(select(campaign).where(campaign.c.id.in_(ids)))
-    return {
-        row.id: Running(row.id, row.organisation_id, row.key, row.version, row.holdout, row.definition) for row in rows
-    }
+    return {row.id: _running_version(row) for row in rows}
+
+
+def _running_version(row: Row[Any]) -> Running:
+    return Running(row.id, row.organisation_id, row.key, row.version, row.holdout, row.definition, row.paused_at)
 
 
 def _checksum(conn: Connection, campaign_id: int) -> str | None:

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Row, Select, String, and_, bindparam, func, o
 from domain.ledger import pauses
 from domain.ledger.appointments import care
 from domain.ledger.attempts import MAY_HAVE_REACHED, attempt
+from domain.ledger.campaigns import campaign
 from domain.ledger.choice_history import suppression
 from domain.ledger.claim_texts import Usable
 from domain.ledger.columns import Id, Instant
@@ -25,6 +26,7 @@ from domain.ledger.inbound import reply
 from domain.ledger.organisations import organisation, site
 from domain.ledger.patients import MAY_BE_USED, contact_point, patient, patient_contact
 from domain.ledger.touches import IS_PLANNED, touch
+from domain.rules import blackouts
 from domain.rules.guard import Facts, held_by
 from domain.rules.rulebook import Rulebook
 from domain.rules.vocabulary import LIVE, Arm, TouchKind
@@ -87,6 +89,8 @@ _DETAILS = (
         enrolment.c.arm,
         enrolment.c.campaign_id,
         enrolment.c.segment,
+        campaign.c.paused_at.label("campaign_paused_at"),
+        campaign.c.blackout,
         patient.c.deceased_at,
         patient.c.merged_into_id,
         func.coalesce(reply.c.language, patient.c.language, "en").label("language"),
@@ -101,6 +105,7 @@ _DETAILS = (
     .select_from(touch)
     .join(organisation, organisation.c.id == touch.c.organisation_id)
     .outerjoin(enrolment, enrolment.c.id == touch.c.enrolment_id)
+    .outerjoin(campaign, campaign.c.id == enrolment.c.campaign_id)
     .outerjoin(patient, patient.c.id == touch.c.patient_id)
     .outerjoin(site, site.c.id == func.coalesce(touch.c.site_id, patient.c.home_site_id))
     .outerjoin(reply, reply.c.id == touch.c.reply_id)
@@ -268,6 +273,8 @@ def read_facts(
             suppressed_patient=row.patient_id in stopped_patients,
             consent_revoked=point_id in refused,
             channel_paused=is_paused,
+            campaign_paused=row.campaign_paused_at is not None,
+            blackout=blackouts.from_text(row.blackout),
             text_held=said[row.id].hold if row.id in said else None,
             appointment_ahead=ahead.get(row.patient_id),
             zones=tuple(sorted(zones | ({row.zone} if row.zone else set()))),

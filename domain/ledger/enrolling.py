@@ -5,37 +5,32 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Row,
     and_,
     bindparam,
-    func,
     insert,
     literal_column,
-    or_,
     select,
     update,
 )
 
-from domain.ledger import campaigns, outbox, touches
+from domain.ledger import campaigns, deciding, outbox, rooms, touches
 from domain.ledger.campaigns import Running
 from domain.ledger.columns import Id, Instant
+from domain.ledger.deciding import AnyRow
 from domain.ledger.enrolments import enrolment
 from domain.ledger.lapses import lapse
-from domain.ledger.organisations import organisation, site
 from domain.ledger.patients import patient
 from domain.ledger.reach import is_reachable, reachable_channels
 from domain.ledger.store import chunks
 from domain.rules import cadence
+from domain.rules.cadence import Cadence, Planned
 from domain.rules.holdout import arm, draw
 from domain.rules.rulebook import Rulebook
 from domain.rules.vocabulary import Arm, EnrolmentState
-
-AnyRow = Row[*tuple[Any, ...]]
 
 
 def enrol_lapses(
@@ -106,7 +101,11 @@ def reconsider(conn: Connection, systems: Mapping[str, str], after: int) -> int 
     if maybe:
         running = campaigns.running(conn)
         reachable = reachable_channels(conn, {row.patient_id for row in maybe}, systems)
-        ids = [row.id for row in maybe if _is_reached(_campaign_for(row, running), reachable.get(row.patient_id, ()))]
+        ids = [
+            row.id
+            for row in maybe
+            if deciding.is_reached(deciding.campaign_for(row, running), reachable.get(row.patient_id, ()))
+        ]
         conn.execute(_OWE_AGAIN, {"ids": ids})
     return int(rows[-1].id)
 
@@ -114,21 +113,15 @@ def reconsider(conn: Connection, systems: Mapping[str, str], after: int) -> int 
 def _enrol_chunk(
     conn: Connection, ids: Sequence[int], systems: Mapping[str, str], rules: Rulebook, now: datetime
 ) -> Counter[str]:
+    # before the patients, as a stop locks them: who is enrolled here is seen by it, or not enrolled
+    rooms.take_turns(conn, campaigns.running(conn))
+    running = campaigns.running(conn, held=True)
     rows = _locked(conn, ids)
-    reachable = reachable_channels(conn, {row.patient_id for row in rows}, systems)
-    engaged = _engaged(conn, rows)
-    running = campaigns.running(conn)
-    chosen: list[tuple[AnyRow, Running]] = []
+    decided = deciding.decide(conn, rows, running, systems, rooms.Rooms(conn, running, now).take)
+    arms = _enrol(conn, decided.chosen, decided.reachable, rules, now)
     declined: defaultdict[str, list[int]] = defaultdict(list)
-    for row in rows:
-        campaign = _campaign_for(row, running)
-        reason = _why_not(row, campaign, reachable, engaged)
-        if reason is not None or campaign is None:
-            declined[reason or "no_campaign"].append(row.id)
-            continue
-        engaged[row.patient_id, campaign.key] = "already_enrolled"
-        chosen.append((row, campaign))
-    arms = _enrol(conn, chosen, reachable, rules, now)
+    for row, reason in decided.declined:
+        declined[reason].append(row.id)
     for reason, lapses in declined.items():
         conn.execute(update(lapse).where(lapse.c.id.in_(lapses)).values(decided_at=now, declined=reason))
     return arms + Counter({reason: len(lapses) for reason, lapses in declined.items()})
@@ -139,76 +132,20 @@ def _locked(conn: Connection, ids: Sequence[int]) -> Sequence[AnyRow]:
     patients = conn.scalars(
         select(patient.c.id).where(patient.c.id.in_(named)).order_by(patient.c.id).with_for_update()
     ).all()
-    rows = conn.execute(
-        select(
-            lapse.c.id,
-            lapse.c.organisation_id,
-            lapse.c.patient_id,
-            lapse.c.site_id,
-            lapse.c.service_line,
-            lapse.c.segment,
-            lapse.c.priority,
-            lapse.c.closed_at,
-            patient.c.ref,
-            patient.c.preferred_channel,
-            patient.c.deceased_at,
-            patient.c.merged_into_id,
-            func.coalesce(patient.c.zone, site.c.zone).label("zone"),
-            func.coalesce(patient.c.state, site.c.state).label("home_state"),
-            organisation.c.key.label("organisation_key"),
-        )
-        .join(patient, patient.c.id == lapse.c.patient_id)
-        .join(site, site.c.id == patient.c.home_site_id)
-        .join(organisation, organisation.c.id == lapse.c.organisation_id)
-        .where(lapse.c.patient_id.in_(patients), lapse.c.decided_at.is_(None))
-        .order_by(lapse.c.id)
-    ).all()
-    first: dict[int, int] = {}
-    for row in rows:
-        first.setdefault(row.patient_id, row.id)
-    return sorted(rows, key=lambda row: (first[row.patient_id], row.priority, row.id))
+    return deciding.read_lapses(conn, patients, lapse.c.decided_at.is_(None))
 
 
-def _campaign_for(row: AnyRow, running: Sequence[Running]) -> Running | None:
-    """The oldest running campaign that wants this lapse."""
-    theirs = (each for each in running if each.organisation_id == row.organisation_id)
-    return next((each for each in theirs if each.wants(row.service_line, row.segment)), None)
-
-
-def _is_reached(campaign: Running | None, channels: Collection[str]) -> bool:
-    return campaign is not None and not set(channels).isdisjoint(campaign.definition["channels"])
-
-
-def _engaged(conn: Connection, rows: Sequence[AnyRow]) -> dict[tuple[int, str], str]:
-    """Patient and campaign pairs that may not start again, and why: live already, or opted out of it once."""
-    earlier = conn.execute(
-        select(enrolment.c.patient_id, enrolment.c.campaign_key, enrolment.c.lapse_id, enrolment.c.ended_at)
-        .where(
-            enrolment.c.patient_id.in_({row.patient_id for row in rows}),
-            or_(enrolment.c.ended_at.is_(None), enrolment.c.lapse_id.in_([row.id for row in rows])),
-        )
-        .order_by(enrolment.c.id)
+def planned(row: AnyRow, plan: Cadence, reachable: Sequence[str], rules: Rulebook, now: datetime) -> list[Planned]:
+    """The touches of who is enrolled at `now` for this lapse, within the hours of the patient's state."""
+    return cadence.plan(
+        plan,
+        start=now,
+        zone=row.zone,
+        hours=rules.in_force(row.organisation_key, filter(None, [row.home_state])).hours,
+        reachable=reachable,
+        preferred=row.preferred_channel,
+        draw=draw("send_at", row.ref),
     )
-    return {
-        (row.patient_id, row.campaign_key): "already_enrolled" if row.ended_at is None else "had_its_turn"
-        for row in earlier
-    }
-
-
-def _why_not(
-    row: AnyRow, campaign: Running | None, reachable: Mapping[int, list[str]], engaged: Mapping[tuple[int, str], str]
-) -> str | None:
-    if row.closed_at is not None:
-        return "closed"
-    if row.deceased_at is not None or row.merged_into_id is not None:
-        return "deceased" if row.deceased_at is not None else "merged"
-    if campaign is None:
-        return "no_campaign"
-    if (row.patient_id, campaign.key) in engaged:
-        return engaged[row.patient_id, campaign.key]
-    if not _is_reached(campaign, reachable.get(row.patient_id, ())):
-        return "unreachable"
-    return None
 
 
 def _enrol(
@@ -252,15 +189,7 @@ def _enrol(
             }
             for (row, campaign), enrolment_id, value in zip(chosen, ids, values, strict=True)
             if value["arm"] == Arm.TREATMENT.value
-            for each in cadence.plan(
-                plans[campaign.id],
-                start=now,
-                zone=row.zone,
-                hours=rules.in_force(row.organisation_key, filter(None, [row.home_state])).hours,
-                reachable=reachable[row.patient_id],
-                preferred=row.preferred_channel,
-                draw=draw("send_at", row.ref),
-            )
+            for each in planned(row, plans[campaign.id], reachable[row.patient_id], rules, now)
         ],
     )
     conn.execute(update(lapse).where(lapse.c.id.in_([row.id for row, _ in chosen])).values(decided_at=now))

@@ -46,6 +46,8 @@ Index(
     postgresql_where=IS_LIVE,
 )
 Index("ix_enrolment_patient_id", enrolment.c.patient_id)
+#: How many were enrolled at a site today.
+Index("ix_enrolment_site", enrolment.c.site_id, enrolment.c.enrolled_at)
 _to_review = enrolment.c.review_at.is_not(None)
 Index("ix_enrolment_review_at", enrolment.c.review_at, sqlite_where=_to_review, postgresql_where=_to_review)
 

@@ -8,9 +8,11 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, Row, func, or_, select
+from sqlalchemy import Connection, Row, and_, func, or_, select
 
+from domain.ledger import halts
 from domain.ledger.attempts import attempt
+from domain.ledger.campaigns import campaign_event
 from domain.ledger.choice_history import choice_event, suppression
 from domain.ledger.claim_texts import held_ahead
 from domain.ledger.enrolments import enrolment
@@ -134,6 +136,7 @@ def explain(conn: Connection, ref: str, now: datetime) -> Timeline:
         *_replies(conn, points),
         *_choices(conn, who.id, points),
         *_enrolments(conn, who.id),
+        *_halts(conn, who.id),
         *_touches(conn, who.id),
     ]
     return Timeline(
@@ -223,6 +226,26 @@ def _enrolments(conn: Connection, patient_id: int) -> Iterator[Entry]:
         yield Entry(row.at, f"enrolment {row.enrolment_id}", what + after)
 
 
+def _halts(conn: Connection, patient_id: int) -> Iterator[Entry]:
+    """What people did to the campaigns of a patient while they were enrolled."""
+    rows = conn.execute(
+        select(campaign_event.c.at, campaign_event.c.campaign_key, campaign_event.c.what)
+        .join(
+            enrolment,
+            and_(
+                enrolment.c.organisation_id == campaign_event.c.organisation_id,
+                enrolment.c.campaign_key == campaign_event.c.campaign_key,
+                enrolment.c.enrolled_at <= campaign_event.c.at,
+                or_(enrolment.c.ended_at.is_(None), enrolment.c.ended_at >= campaign_event.c.at),
+            ),
+        )
+        .where(enrolment.c.patient_id == patient_id)
+        .order_by(campaign_event.c.id)
+    )
+    for row in rows:
+        yield Entry(row.at, f"campaign {row.campaign_key}", f"{row.what} by a person")
+
+
 def _touches(conn: Connection, patient_id: int) -> Iterator[Entry]:
     # sends first: what is told at the same instant came of them
     attempts = conn.execute(
@@ -289,8 +312,9 @@ def _ahead(conn: Connection, patient_id: int) -> Iterator[Entry]:
         .order_by(touch.c.id)
     ).all()
     texts_held = held_ahead(conn, patient_id)
+    campaign_held = halts.held(conn, [row.id for row in rows])
     for row in rows:
-        why = texts_held.get(row.id, row.reason)
+        why = halts.PAUSED if row.id in campaign_held else texts_held.get(row.id, row.reason)
         yield Entry(row.due_at, _name(row.id, row), f"waits: {sentence(why)}" if why else "due")
     reviews = conn.execute(
         select(enrolment.c.id, enrolment.c.review_at, enrolment.c.booked_at)

@@ -65,6 +65,15 @@ Index(
 )
 _unreachable = and_(lapse.c.declined == "unreachable", _open)
 Index("ix_lapse_unreachable", lapse.c.id, sqlite_where=_unreachable, postgresql_where=_unreachable)
+_waiting = and_(lapse.c.declined == "daily_limit", _open)
+Index(
+    "ix_lapse_waiting",
+    lapse.c.site_id,
+    lapse.c.priority,
+    lapse.c.id,
+    sqlite_where=_waiting,
+    postgresql_where=_waiting,
+)
 _undecided = lapse.c.decided_at.is_(None)
 Index("ix_lapse_undecided", lapse.c.detected_at, sqlite_where=_undecided, postgresql_where=_undecided)
 

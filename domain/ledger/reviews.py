@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -76,6 +77,11 @@ def _due(conn: Connection, patients: Sequence[int], now: datetime) -> Sequence[A
         .where(care.c.patient_id == enrolment.c.patient_id)
         .scalar_subquery()
     )
+    last_step = (
+        select(func.coalesce(func.max(touch.c.step), -1))
+        .where(touch.c.enrolment_id == enrolment.c.id)
+        .scalar_subquery()
+    )
     reminders = (
         select(func.count())
         .where(touch.c.enrolment_id == enrolment.c.id, touch.c.kind == TouchKind.REMINDER.value)
@@ -92,6 +98,7 @@ def _due(conn: Connection, patients: Sequence[int], now: datetime) -> Sequence[A
             on_its_way.label("on_its_way"),
             booked_for.label("booked_for"),
             reminders.label("reminders"),
+            last_step.label("last_step"),
         )
         .join(patient, patient.c.id == enrolment.c.patient_id)
         .join(site, site.c.id == patient.c.home_site_id)
@@ -119,7 +126,9 @@ def _go_on(conn: Connection, rows: Sequence[AnyRow], systems: dict[str, str], ru
         if nth >= plan.reminders or not channels:
             over[bool(channels)].append(row.id)
         else:
-            graduates.append((row, _reminder(row, plan, nth, channels, rules, now)))
+            reminder = reminder_of(row, plan, nth, channels, rules, now)
+            # who was moved from a longer cadence has rows of steps beyond the present one
+            graduates.append((row, replace(reminder, step=max(reminder.step, row.last_step + 1))))
     _put_off(conn, waiting)
     for is_reachable, ids in over.items():
         state = EnrolmentState.FINISHED if is_reachable else EnrolmentState.INELIGIBLE
@@ -127,7 +136,10 @@ def _go_on(conn: Connection, rows: Sequence[AnyRow], systems: dict[str, str], ru
     _graduate(conn, graduates)
 
 
-def _reminder(row: AnyRow, plan: Cadence, nth: int, channels: Sequence[str], rules: Rulebook, now: datetime) -> Planned:
+def reminder_of(
+    row: AnyRow, plan: Cadence, nth: int, channels: Sequence[str], rules: Rulebook, now: datetime
+) -> Planned:
+    """The `nth` reminder (from 0) of an enrolment that is reviewed at `now`."""
     return cadence.reminder(
         plan,
         nth,

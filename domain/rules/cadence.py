@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
+from domain.rules.blackouts import NO_BLACKOUT, Blackout, from_entries
 from domain.rules.calendar import add_months
 from domain.rules.quiet_hours import Hours, next_allowed, zone_info
 from domain.rules.vocabulary import TouchKind
@@ -30,6 +31,8 @@ class Cadence:
     reminder_every_months: int
     reminders: int
     """How many light reminders follow before the enrolment is finished."""
+    blackout: Blackout = NO_BLACKOUT
+    """Dates on which nothing is planned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ def from_definition(definition: Mapping[str, Any]) -> Cadence:
         graduate_after_days=definition["graduate_after_days"],
         reminder_every_months=definition["reminder"]["every_months"],
         reminders=definition["reminder"]["at_most"],
+        blackout=from_entries(definition.get("blackout", ())),
     )
 
 
@@ -68,22 +72,22 @@ def plan(
     """Every touch of the cadence, from an enrolment at `start` (UTC), within the `hours` of the patient's state.
 
     `reachable` lists the channels that have a working contact point; `draw` in [0, 1) picks the time of day.
-    A first touch whose hour has passed today goes tomorrow.
+    A first touch whose hour has passed today goes tomorrow. What would fall into a blackout goes on the first day after
+    it, at its time of day, and all later touches keep their distance from it.
     """
     order = _channel_order(cadence, reachable, preferred)
     at = cadence.send_at[int(draw * len(cadence.send_at))]
     first_day = start.astimezone(zone_info(zone)).date()
     if _local(first_day, at, zone, hours, start) < start:
         first_day += timedelta(days=1)
-    return [
-        _planned(
-            step,
-            TouchKind.OUTREACH,
-            order[step % len(order)],
-            _local(first_day + timedelta(days=days), at, zone, hours, start),
-        )
-        for step, days in enumerate(cadence.offsets)
-    ]
+    planned = []
+    for step, days in enumerate(cadence.offsets):
+        wanted = first_day + timedelta(days=days)
+        day = cadence.blackout.first_open(wanted)
+        first_day += day - wanted
+        due_at = _local(day, at, zone, hours, start)
+        planned.append(_planned(step, TouchKind.OUTREACH, order[step % len(order)], due_at))
+    return planned
 
 
 def review_after(cadence: Cadence, start: datetime) -> datetime:
@@ -105,7 +109,8 @@ def reminder(
     """The `nth` light reminder (from 0), `reminder_every_months` after the last touch or reminder."""
     order = _channel_order(cadence, reachable, preferred)
     at = cadence.send_at[int(draw * len(cadence.send_at))]
-    day = add_months(after.astimezone(zone_info(zone)), cadence.reminder_every_months).date()
+    months = add_months(after.astimezone(zone_info(zone)), cadence.reminder_every_months)
+    day = cadence.blackout.first_open(months.date())
     step = len(cadence.offsets) + nth
     return _planned(step, TouchKind.REMINDER, order[step % len(order)], _local(day, at, zone, hours, after))
 

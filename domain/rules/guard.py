@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from domain.rules.blackouts import NO_BLACKOUT, Blackout
 from domain.rules.caps import Block, blocked_until
 from domain.rules.quiet_hours import closing, next_allowed
 from domain.rules.reasons import WAITS
@@ -26,6 +27,8 @@ RULES = {
     "suppressed_patient": "opting_out.scope",
     "no_consent": "opting_out.revocation",
     "channel_paused": "house.paused",
+    "campaign_paused": "house.campaign",
+    "blackout": "house.blackout",
     "booked": "house.booked",
     "template_unreleased": "house.released",
     "template_recalled": "house.recalled",
@@ -40,6 +43,9 @@ _TAKEN_UP_WITHIN = timedelta(hours=1)
 
 #: How often a touch whose text is held back asks again; a release wakes it at once.
 _ASK_FOR_TEXT = timedelta(hours=4)
+
+#: How often a touch of a paused campaign asks again; resuming wakes it.
+_ASK_FOR_CAMPAIGN = timedelta(hours=4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,9 @@ class Facts:
     suppressed_patient: bool = False
     consent_revoked: bool = False
     channel_paused: bool = False
+    campaign_paused: bool = False
+    blackout: Blackout = NO_BLACKOUT
+    """The dates on which its campaign is silent."""
     text_held: str | None = None
     """Why its text must not be sent (a rule id); None = two people have released it."""
     appointment_ahead: datetime | None = None
@@ -147,6 +156,11 @@ def _hours_and_caps(facts: Facts, now: datetime) -> Decision:
 def _blocks(facts: Facts, now: datetime) -> Iterator[Block]:
     if facts.channel_paused:
         yield Block(now + timedelta(minutes=15), "channel_paused", RULES["channel_paused"])
+    if facts.campaign_paused:
+        yield Block(now + _ASK_FOR_CAMPAIGN, "campaign_paused", RULES["campaign_paused"])
+    silent_until = facts.blackout.ends(now, facts.zones) if facts.blackout else None
+    if silent_until is not None:
+        yield Block(silent_until, "blackout", RULES["blackout"])
     if facts.text_held is not None:
         yield Block(now + _ASK_FOR_TEXT, facts.text_held, RULES[facts.text_held])
     if facts.appointment_ahead is not None and facts.appointment_ahead >= now:

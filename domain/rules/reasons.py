@@ -15,6 +15,8 @@ WAITS: Mapping[str, str] = {
     "cap_contact_rule": "this number or address had already been contacted as often as the rule allows",
     "pacing": "the sending limits of the provider or the site were used up for the moment",
     "channel_paused": "the channel is paused",
+    "campaign_paused": "the campaign is paused",
+    "blackout": "the campaign is silent on that day",
     "throttled": "the provider asked us to slow down",
     "provider_retry": "the provider could not take it then, and it surely was not sent",
     "retry": "the provider could not take it then, and it surely was not sent",
@@ -28,6 +30,8 @@ WAITS: Mapping[str, str] = {
 REASONS: Mapping[str, str] = {
     **WAITS,
     "template_released": "its text was released, or another in its place",
+    "campaign_moved": "the patient was moved to a newer version of the campaign",
+    "campaign_resumed": "the campaign goes on",
     "unbooked": "the appointment ahead was lost, so it is worth sending again",
     # endings without a call
     "suppressed_contact": "nobody may be contacted at this number or address: it opted out",
@@ -66,6 +70,8 @@ REASONS: Mapping[str, str] = {
     # lapses that were not enrolled, or that ended
     "already_enrolled": "the patient is already in this campaign",
     "had_its_turn": "this lapse already had its enrolment",
+    "daily_limit": "the site had its share of today's enrolments, so it waits for a later day",
+    "other_campaign": "another running campaign comes first for this line and segment",
     "no_campaign": "no running campaign covers this line and segment",
     "closed": "the lapse was over before it was looked at",
     "visit": "the patient came for a visit",

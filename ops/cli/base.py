@@ -21,6 +21,7 @@ from sqlalchemy import Engine, inspect
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 
 from channels.kit.contract import ChannelSettingsError
+from domain.ledger.halts import HaltError
 from domain.ledger.releases import ReleaseError
 from domain.ledger.texts import ChangedTextError
 from domain.ledger.vault import VaultError
@@ -98,6 +99,14 @@ def print_list(rows: Sequence[Mapping[str, Any]], lines: Iterable[str], *, as_js
         click.echo(nothing)
 
 
+def named(who: str) -> str:
+    """The name of who decides, as it is recorded."""
+    name = " ".join(who.split())
+    if not 2 <= len(name) <= 100:
+        fail("--as: give your name, in 2 to 100 characters")
+    return name
+
+
 def settings_of(home: Path | None, extra: Mapping[str, str] | None = None) -> Settings:
     """The settings of this command: the environment, `--home` over it, then `extra`."""
     environ = {**os.environ, **(extra or {})}
@@ -170,6 +179,7 @@ _MISTAKES = (
     ChannelSettingsError,
     CampaignError,
     TemplateFileError,
+    HaltError,
     ReleaseError,
     ChangedTextError,
     GrammarError,

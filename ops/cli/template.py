@@ -18,7 +18,7 @@ from domain.rules.sms_text import cut, fold
 from domain.rules.template_lint import lint
 from domain.rules.templates import SAMPLES, choose, render
 from domain.rules.vocabulary import Role, Segment, TouchKind
-from ops.cli.base import JSON, ORGANISATION, Exit, fail, parts_of, print_json
+from ops.cli.base import JSON, ORGANISATION, Exit, fail, named, parts_of, print_json
 from producers.campaign_file import read_campaign
 from producers.campaigns import organisation_of, release_all
 from producers.lexicon import lexicon
@@ -152,7 +152,7 @@ def release(
     context: click.Context, name: str, who: str, role: str, source: Path | None, organisation: str | None
 ) -> None:
     """Let a template version out; it takes two people, one for marketing and one for clinical."""
-    who = _named(who)
+    who = named(who)
     with parts_of(context) as parts, parts.engine.begin() as conn:
         now, organisation_id = parts.clock.now(), organisation_of(conn, organisation)
         version_id = _to_release(conn, organisation_id, name, source, parts.rules, now)
@@ -172,7 +172,7 @@ def release(
 def recall(context: click.Context, name: str, who: str, why: str, organisation: str | None) -> None:
     """Stop a template version (without VERSION: every one) at once, with what is queued of it. There is no way back."""
     key, version = _split(name)
-    who = _named(who)
+    who = named(who)
     if not why.strip() or len(why) > 500:
         fail("--why: say in 1 to 500 characters why it is recalled")
     with parts_of(context) as parts, parts.engine.begin() as conn:
@@ -187,13 +187,6 @@ def _split(name: str) -> tuple[str, int | None]:
     if not key or (at and not version.isdecimal()):
         fail(f"{name}: write it as KEY or KEY@VERSION, as `reactivate template status` does")
     return key, int(version) if at else None
-
-
-def _named(who: str) -> str:
-    name = " ".join(who.split())
-    if not 2 <= len(name) <= 100:
-        fail("--as: give your name, in 2 to 100 characters")
-    return name
 
 
 def _to_release(

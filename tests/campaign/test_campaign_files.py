@@ -71,6 +71,14 @@ def test_the_example_is_fine() -> None:
         ("every_months: 4", "every_months: 1", "reminder.every_months", "greater than or equal to 3"),
         ("service_lines: [primary_care,", "service_lines: [surgery,", "audience.service_lines[0]", "primary_care"),
         ("graduate_after_days:", "graduates:", "graduates", "unknown field"),
+        ("holdout: 0.10", "daily_enrolments_per_site: 0", "daily_enrolments_per_site", "greater than or equal to 1"),
+        ("holdout: 0.10", "blackout: [someday]", "blackout[0]", "expected a date such as 2026-12-24"),
+        (
+            "holdout: 0.10",
+            "blackout: [{first: 2026-12-27, last: 2026-12-24}]",
+            "blackout[0]",
+            "must end on its first day or later, and within 31 days",
+        ),
         ("we miss you!", "we miss you, {name}!", "templates[0].body", "'{name}': unknown variable"),
         (
             'subject: "We would love to see you again"',

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 from rulebooks import STANDARD
 
+from domain.rules.blackouts import Blackout
 from domain.rules.guard import RULES, Facts, decide, with_sent
 from domain.rules.vocabulary import Never, Send, TouchKind, Wait
 
@@ -16,6 +17,7 @@ from domain.rules.vocabulary import Never, Send, TouchKind, Wait
 NOW = datetime(2026, 3, 4, 17, tzinfo=UTC)
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 DENVER = ("America/Denver",)
+TWO_DAYS = Blackout(((date(2026, 3, 4), date(2026, 3, 5)),))
 FINE = Facts(kind=TouchKind.OUTREACH, expires_at=NOW + 30 * DAY, zones=DENVER, rules=STANDARD.in_force(None))
 
 REFUSALS = [
@@ -59,6 +61,9 @@ def test_a_refusal_wins_over_everything_that_would_only_wait(facts: dict[str, An
     ("facts", "until", "why", "rule"),
     [
         ({"channel_paused": True}, NOW + timedelta(minutes=15), "channel_paused", "house.paused"),
+        ({"campaign_paused": True}, NOW + 4 * HOUR, "campaign_paused", "house.campaign"),
+        # two silent days, a Wednesday and a Thursday: on to Friday, nine o'clock
+        ({"blackout": TWO_DAYS}, datetime(2026, 3, 6, 16, tzinfo=UTC), "blackout", "house.blackout"),
         ({"appointment_ahead": NOW + 2 * DAY}, NOW + 3 * DAY, "booked", "house.booked"),
         ({"appointment_ahead": NOW}, NOW + DAY, "booked", "house.booked"),
         ({"sent_to_patient": (NOW - HOUR,)}, NOW + 23 * HOUR, "cap_day", "caps.person.day"),

@@ -122,6 +122,8 @@ def upgrade() -> None:
         sa.Column("holdout", sa.Float(), nullable=False),
         sa.Column("started_at", Instant, nullable=False),
         sa.Column("ended_at", Instant, nullable=True),
+        sa.Column("blackout", sa.String(length=2000), nullable=True),
+        sa.Column("paused_at", Instant, nullable=True),
         sa.ForeignKeyConstraint(["organisation_id"], ["organisation.id"], name=op.f("fk_campaign_organisation_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_campaign")),
         sa.UniqueConstraint("organisation_id", "key", "version", name=op.f("uq_campaign_organisation_id_key_version")),
@@ -129,6 +131,22 @@ def upgrade() -> None:
     op.create_index(
         "uq_campaign_running", "campaign", ["organisation_id", "key"], unique=True, **_where("ended_at IS NULL")
     )
+    op.create_table(
+        "campaign_event",
+        sa.Column("id", Id, autoincrement=True, nullable=False),
+        sa.Column("organisation_id", Id, nullable=False),
+        sa.Column("campaign_key", sa.String(length=64), nullable=False),
+        sa.Column("at", Instant, nullable=False),
+        sa.Column("what", sa.String(length=16), nullable=False),
+        sa.Column("who", sa.String(length=100), nullable=False),
+        sa.Column("why", sa.String(length=500), nullable=True),
+        sa.Column("enrolments", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["organisation_id"], ["organisation.id"], name=op.f("fk_campaign_event_organisation_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_campaign_event")),
+    )
+    op.create_index("ix_campaign_event_campaign", "campaign_event", ["organisation_id", "campaign_key"])
     op.create_table(
         "contact_point",
         sa.Column("id", Id, autoincrement=True, nullable=False),
@@ -478,6 +496,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_lapse")),
     )
     op.create_index("ix_lapse_unreachable", "lapse", ["id"], **_where("declined = 'unreachable' AND closed_at IS NULL"))
+    op.create_index(
+        "ix_lapse_waiting",
+        "lapse",
+        ["site_id", "priority", "id"],
+        **_where("declined = 'daily_limit' AND closed_at IS NULL"),
+    )
     op.create_index("ix_lapse_undecided", "lapse", ["detected_at"], **_where("decided_at IS NULL"))
     op.create_index(
         "uq_lapse_open", "lapse", ["patient_id", "service_line"], unique=True, **_where("closed_at IS NULL")
@@ -562,6 +586,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_enrolment")),
     )
     op.create_index("ix_enrolment_patient_id", "enrolment", ["patient_id"])
+    op.create_index("ix_enrolment_site", "enrolment", ["site_id", "enrolled_at"])
     op.create_index("ix_enrolment_review_at", "enrolment", ["review_at"], **_where("review_at IS NOT NULL"))
     op.create_index(
         "uq_enrolment_live", "enrolment", ["patient_id", "campaign_key"], unique=True, **_where("ended_at IS NULL")
@@ -715,6 +740,7 @@ def downgrade() -> None:
     op.drop_table("site")
     op.drop_table("import_file")
     op.drop_table("contact_point")
+    op.drop_table("campaign_event")
     op.drop_table("campaign")
     op.drop_table("receipt")
     op.drop_table("quarantine")

@@ -1,0 +1,137 @@
+"""Deciding: which campaign a lapse enters, or why none. It writes nothing; enrolment and preview share it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, func, or_, select
+
+from domain.ledger.campaigns import Running
+from domain.ledger.enrolments import enrolment
+from domain.ledger.lapses import lapse
+from domain.ledger.organisations import organisation, site
+from domain.ledger.patients import patient
+from domain.ledger.reach import reachable_channels
+
+#: A row whose columns its query names.
+AnyRow = Row[*tuple[Any, ...]]
+
+_LAPSE = (
+    select(
+        lapse.c.id,
+        lapse.c.organisation_id,
+        lapse.c.patient_id,
+        lapse.c.site_id,
+        lapse.c.service_line,
+        lapse.c.segment,
+        lapse.c.priority,
+        lapse.c.closed_at,
+        lapse.c.decided_at,
+        lapse.c.declined,
+        patient.c.ref,
+        patient.c.language,
+        patient.c.preferred_channel,
+        patient.c.deceased_at,
+        patient.c.merged_into_id,
+        func.coalesce(patient.c.zone, site.c.zone).label("zone"),
+        func.coalesce(patient.c.state, site.c.state).label("home_state"),
+        organisation.c.key.label("organisation_key"),
+    )
+    .join(patient, patient.c.id == lapse.c.patient_id)
+    .join(site, site.c.id == patient.c.home_site_id)
+    .join(organisation, organisation.c.id == lapse.c.organisation_id)
+    .order_by(lapse.c.id)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What becomes of lapses, in the order in which they were looked at."""
+
+    chosen: list[tuple[AnyRow, Running]]
+    declined: list[tuple[AnyRow, str]]
+    reachable: Mapping[int, list[str]]
+    """Patient -> channels that reach them."""
+
+
+def read_lapses(conn: Connection, patient_ids: Collection[int], which: ColumnElement[bool]) -> list[AnyRow]:
+    """The lapses of these patients: the patients in the order of their oldest, each one's most urgent first."""
+    rows = conn.execute(_LAPSE.where(lapse.c.patient_id.in_(patient_ids), which)).all()
+    first: dict[int, int] = {}
+    for row in rows:
+        first.setdefault(row.patient_id, row.id)
+    return sorted(rows, key=lambda row: (first[row.patient_id], row.priority, row.id))
+
+
+def decide(
+    conn: Connection,
+    rows: Sequence[AnyRow],
+    running: Sequence[Running],
+    systems: Mapping[str, str],
+    has_room: Callable[[Running, int], bool] = lambda _version, _site: True,
+) -> Decided:
+    """Which of the running campaigns each lapse enters, or why none; a patient enters a campaign once.
+
+    `has_room` takes a place at a site, and says whether there was one: asked last, of who would otherwise be enrolled.
+    """
+    reachable = reachable_channels(conn, {row.patient_id for row in rows}, systems)
+    engaged = _engaged(conn, rows)
+    decided = Decided([], [], reachable)
+    for row in rows:
+        campaign = campaign_for(row, running)
+        reason = _why_not(row, campaign, reachable, engaged)
+        if reason is None and campaign is not None and not has_room(campaign, row.site_id):
+            reason = "daily_limit"
+        if reason is not None or campaign is None:
+            decided.declined.append((row, reason or "no_campaign"))
+            continue
+        engaged[row.patient_id, campaign.key] = "already_enrolled"
+        decided.chosen.append((row, campaign))
+    return decided
+
+
+def campaign_for(row: AnyRow, running: Sequence[Running]) -> Running | None:
+    """The oldest running campaign that wants this lapse."""
+    theirs = (each for each in running if each.organisation_id == row.organisation_id)
+    return next((each for each in theirs if each.wants(row.service_line, row.segment)), None)
+
+
+def is_reached(campaign: Running | None, channels: Collection[str]) -> bool:
+    """Whether one of these channels is the campaign's."""
+    return campaign is not None and not set(channels).isdisjoint(campaign.definition["channels"])
+
+
+def _engaged(conn: Connection, rows: Sequence[AnyRow]) -> dict[tuple[int, str], str]:
+    """Patient and campaign pairs that may not start again, and why: live already, or opted out of it once."""
+    earlier = conn.execute(
+        select(enrolment.c.patient_id, enrolment.c.campaign_key, enrolment.c.lapse_id, enrolment.c.ended_at)
+        .where(
+            enrolment.c.patient_id.in_({row.patient_id for row in rows}),
+            or_(enrolment.c.ended_at.is_(None), enrolment.c.lapse_id.in_([row.id for row in rows])),
+        )
+        .order_by(enrolment.c.id)
+    )
+    return {
+        (row.patient_id, row.campaign_key): "already_enrolled" if row.ended_at is None else "had_its_turn"
+        for row in earlier
+    }
+
+
+def _why_not(
+    row: AnyRow, campaign: Running | None, reachable: Mapping[int, list[str]], engaged: Mapping[tuple[int, str], str]
+) -> str | None:
+    if row.closed_at is not None:
+        return "closed"
+    if row.deceased_at is not None or row.merged_into_id is not None:
+        return "deceased" if row.deceased_at is not None else "merged"
+    if campaign is None:
+        return "no_campaign"
+    if campaign.paused_at is not None:
+        return "campaign_paused"
+    if (row.patient_id, campaign.key) in engaged:
+        return engaged[row.patient_id, campaign.key]
+    if not is_reached(campaign, reachable.get(row.patient_id, ())):
+        return "unreachable"
+    return None

@@ -1,0 +1,139 @@
+"""Foreseeing: what would become of every open lapse if a campaign began now. It locks nothing and writes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, func, select
+
+from domain.ledger import campaigns, deciding, enrolling
+from domain.ledger.campaigns import Running, campaign
+from domain.ledger.deciding import AnyRow
+from domain.ledger.lapses import lapse
+from domain.ledger.reviews import reminder_of
+from domain.ledger.store import chunks
+from domain.ledger.touches import touch
+from domain.rules import cadence
+from domain.rules.cadence import Cadence, Planned
+from domain.rules.holdout import arm
+from domain.rules.quiet_hours import zone_info
+from domain.rules.rulebook import Rulebook
+from domain.rules.vocabulary import Arm
+
+#: Decisions that are taken again: a campaign's start looks again at them, the clock at the latter two.
+_TAKEN_AGAIN = frozenset({"no_campaign", "unreachable", "daily_limit"})
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """What would become of one lapse."""
+
+    ref: str
+    service_line: str
+    segment: str
+    language: str
+    reason: str | None = None
+    """Why it would not be enrolled; None if it would."""
+    arm: str | None = None
+    touches: tuple[tuple[date, Planned], ...] = ()
+    """With the patient's local day of each, reminders included, if nothing ends the enrolment before."""
+
+
+def version_after(conn: Connection, organisation_id: int, definition: Mapping[str, Any]) -> Running:
+    """The version of its campaign that this definition would be, were it started now."""
+    key = definition["campaign"]
+    ours = and_(campaign.c.organisation_id == organisation_id, campaign.c.key == key)
+    newest = conn.scalar(select(func.max(campaign.c.version)).where(ours)) or 0
+    paused_at = conn.scalar(select(campaign.c.paused_at).where(ours, campaign.c.ended_at.is_(None)))
+    return Running(0, organisation_id, key, newest + 1, definition["holdout"], definition, paused_at)
+
+
+def foresee(
+    conn: Connection, version: Running, systems: Mapping[str, str], rules: Rulebook, now: datetime, limit: int | None
+) -> Iterator[Foreseen]:
+    """What would become of the open lapses of its organisation, or of those of the first `limit` patients.
+
+    The most urgent patients come first. What another campaign would take is told as `other_campaign`.
+    """
+    running = [
+        *(each for each in campaigns.running(conn) if (each.organisation_id, each.key) != _name(version)),
+        version,
+    ]
+    is_open = and_(lapse.c.organisation_id == version.organisation_id, lapse.c.closed_at.is_(None))
+    patients = conn.scalars(
+        select(lapse.c.patient_id)
+        .where(is_open)
+        .group_by(lapse.c.patient_id)
+        .order_by(func.min(lapse.c.priority), func.min(lapse.c.id))
+        .limit(limit)
+    ).all()
+    before: Counter[int] = Counter()
+    for ids in chunks(patients):
+        yield from _foresee(conn, ids, is_open, version, running, systems, rules, now, before)
+
+
+def last_touch(conn: Connection) -> int:
+    """The highest number a touch has: links are as long as it makes them."""
+    return conn.scalar(select(func.max(touch.c.id))) or 0
+
+
+def _foresee(
+    conn: Connection,
+    patients: Sequence[int],
+    is_open: ColumnElement[bool],
+    version: Running,
+    running: Sequence[Running],
+    systems: Mapping[str, str],
+    rules: Rulebook,
+    now: datetime,
+    before: Counter[int],
+) -> Iterator[Foreseen]:
+    rows = deciding.read_lapses(conn, patients, is_open)
+    fresh = [row for row in rows if row.decided_at is None or row.declined in _TAKEN_AGAIN]
+    decided = deciding.decide(conn, fresh, running, systems)
+    for row in rows:
+        if row.decided_at is not None and row.declined not in _TAKEN_AGAIN:
+            yield _declined(row, row.declined or "had_its_turn")
+    for row, reason in decided.declined:
+        yield _declined(row, reason)
+    plan = cadence.from_definition(version.definition)
+    limit = version.definition.get("daily_enrolments_per_site")
+    for row, chosen in decided.chosen:
+        if chosen is not version:
+            yield _declined(row, "other_campaign")
+            continue
+        # those beyond a day's share of their site begin on a later day
+        start = now + timedelta(days=before[row.site_id] // limit) if limit else now
+        before[row.site_id] += 1
+        drawn = arm(version.key, row.ref, version.holdout)
+        planned = (
+            tuple(_touches(row, plan, decided.reachable[row.patient_id], rules, start))
+            if drawn == Arm.TREATMENT
+            else ()
+        )
+        yield Foreseen(row.ref, row.service_line, row.segment, row.language, arm=drawn.value, touches=planned)
+
+
+def _touches(
+    row: AnyRow, plan: Cadence, reachable: Sequence[str], rules: Rulebook, now: datetime
+) -> Iterator[tuple[date, Planned]]:
+    zone = zone_info(row.zone)
+    for each in enrolling.planned(row, plan, reachable, rules, now):
+        yield each.due_at.astimezone(zone).date(), each
+    reviewed_at = cadence.review_after(plan, now)
+    for nth in range(plan.reminders):
+        reminder = reminder_of(row, plan, nth, reachable, rules, reviewed_at)
+        yield reminder.due_at.astimezone(zone).date(), reminder
+        reviewed_at = reminder.expires_at
+
+
+def _declined(row: AnyRow, reason: str) -> Foreseen:
+    return Foreseen(row.ref, row.service_line, row.segment, row.language, reason=reason)
+
+
+def _name(version: Running) -> tuple[int, str]:
+    return version.organisation_id, version.key

@@ -1,0 +1,110 @@
+"""Rooms: how many more patients a campaign may enrol at a site today, by the site's own calendar."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime, time
+from typing import Any
+
+from sqlalchemy import Connection, func, select, update
+
+from domain.ledger.campaigns import Running, campaign
+from domain.ledger.enrolments import enrolment
+from domain.ledger.lapses import lapse
+from domain.ledger.organisations import site
+from domain.ledger.store import chunks
+from domain.rules.quiet_hours import zone_info
+
+#: Why a lapse waits although its campaign wants it and reaches the patient.
+FULL = "daily_limit"
+
+
+class Rooms:
+    """What is left of today at each site; each patient let in takes one place, in whichever arm."""
+
+    def __init__(self, conn: Connection, running: Sequence[Running], now: datetime) -> None:
+        self._left = {each.id: _left(conn, each, now) for each in running if _limit(each) is not None}
+
+    def take(self, version: Running, site_id: int) -> bool:
+        """Take a place; whether there was one."""
+        left = self._left.get(version.id)
+        if left is None:
+            return True
+        if left.get(site_id, 0) <= 0:
+            return False
+        left[site_id] -= 1
+        return True
+
+    def of(self, version: Running) -> dict[int, int]:
+        """What is left at each site of a limited campaign."""
+        return self._left[version.id]
+
+
+def take_turns(conn: Connection, running: Sequence[Running]) -> None:
+    """Let nobody else enrol in those with a limit before we commit: two who count at once would let in too many."""
+    limited = [each.id for each in running if _limit(each) is not None]
+    if limited:
+        mine = select(campaign.c.id).where(campaign.c.id.in_(limited)).order_by(campaign.c.id)
+        conn.execute(mine.with_for_update(key_share=True))
+
+
+def let_in(conn: Connection, running: Sequence[Running], now: datetime) -> int:
+    """Owe as many waiting lapses another decision as there is room today, the most urgent first; how many."""
+    limited = [each for each in running if _limit(each) is not None and each.paused_at is None]
+    take_turns(conn, limited)
+    rooms = Rooms(conn, limited, now)
+    count = 0
+    for each in limited:
+        for site_id, left in rooms.of(each).items():
+            waiting = _waiting(conn, each, site_id, left) if left > 0 else []
+            for ids in chunks(waiting):
+                conn.execute(update(lapse).where(lapse.c.id.in_(ids)).values(decided_at=None, declined=None))
+            count += len(waiting)
+    return count
+
+
+def _limit(version: Running) -> int | None:
+    limit: int | None = version.definition.get("daily_enrolments_per_site")
+    return limit
+
+
+def _waiting(conn: Connection, version: Running, site_id: int, most: int) -> Sequence[int]:
+    audience = version.definition["audience"]
+    return conn.scalars(
+        select(lapse.c.id)
+        .where(
+            lapse.c.site_id == site_id,
+            lapse.c.declined == FULL,
+            lapse.c.closed_at.is_(None),
+            lapse.c.service_line.in_(audience["service_lines"]),
+            lapse.c.segment.in_(audience["segments"]),
+        )
+        .order_by(lapse.c.priority, lapse.c.id)
+        .limit(most)
+    ).all()
+
+
+def _left(conn: Connection, version: Running, now: datetime) -> dict[int, int]:
+    limit = _limit(version) or 0
+    zones: defaultdict[str, list[int]] = defaultdict(list)
+    sites: Any = conn.execute(
+        select(site.c.id, site.c.zone).where(site.c.organisation_id == version.organisation_id).order_by(site.c.id)
+    )
+    for row in sites:
+        zones[row.zone].append(row.id)
+    left = {site_id: limit for ids in zones.values() for site_id in ids}
+    for zone, ids in zones.items():
+        today = datetime.combine(now.astimezone(zone_info(zone)).date(), time(), zone_info(zone))
+        enrolled = conn.execute(
+            select(enrolment.c.site_id, func.count().label("begun"))
+            .where(
+                enrolment.c.site_id.in_(ids),
+                enrolment.c.enrolled_at >= today,
+                enrolment.c.campaign_key == version.key,
+            )
+            .group_by(enrolment.c.site_id)
+        )
+        for row in enrolled:
+            left[row.site_id] = limit - row.begun
+    return left
