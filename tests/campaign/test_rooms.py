@@ -17,6 +17,7 @@ from domain.ledger import campaigns, enrolling, halts, rooms
 from domain.ledger.enrolments import enrolment
 from domain.ledger.lapses import lapse
 from domain.ledger.vault import Vault
+from ops.assembly import means_opted_out
 from producers.clock import Rounds
 from producers.dispatch import Dispatcher
 from producers.preview import preview
@@ -79,7 +80,7 @@ def test_the_clock_lets_them_in_by_itself(health: Lakeside) -> None:
     rounds = Rounds(
         engine=health.engine,
         dispatcher=Dispatcher(health.engine, {}, lambda _job: None),
-        sweep=Sweep(health.engine, SYSTEMS, STANDARD, lambda _job: None),
+        sweep=Sweep(health.engine, SYSTEMS, STANDARD, lambda _job: None, means_opted_out),
         scan=lambda _now: 0,
         relay=lambda _now: 0,
         scan_every=timedelta(minutes=15),
