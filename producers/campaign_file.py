@@ -16,7 +16,7 @@ from domain.ledger.texts import VersionNews
 from domain.rules.rulebook import Rulebook
 from domain.rules.templates import ANY_STEP, Template
 from domain.rules.vocabulary import Segment, ServiceLine, TouchKind
-from ops.runtime.yamlfile import FileProblems, Places, Problem, read_yaml_with_places
+from ops.runtime.yamlfile import FileProblems, Places, Problem, read_yaml_with_places, repeated
 from producers.lexicon import form_file
 from producers.templates import (
     KEY,
@@ -152,10 +152,8 @@ class CampaignFile(_Strict):
     @field_validator("use")
     @classmethod
     def _are_different(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        keys = [name.partition("@")[0] for name in names]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
-        if twice is not None:
-            raise ValueError(f"{twice} is there twice: use one version of it")
+        if twice := repeated([name.partition("@")[0] for name in names]):
+            raise ValueError(f"{twice[0]} is there twice: use one version of it")
         return names
 
     @field_validator("blackout")

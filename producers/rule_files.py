@@ -27,7 +27,7 @@ from domain.rules.places import state_code
 from domain.rules.quiet_days import DayRule, QuietDays, day_rule
 from domain.rules.quiet_hours import END_OF_DAY
 from domain.rules.rulebook import COUNTRY, Basis, Kind, Override, Per, Row, Rulebook, broken_floor
-from ops.runtime.yamlfile import FileProblems, Problem, read_yaml
+from ops.runtime.yamlfile import FileProblems, Problem, read_yaml, repeated
 
 #: The tables that come with the system.
 TABLES = Path(guard.__file__).parent / "tables"
@@ -256,10 +256,8 @@ class OverridesFile(_Part):
     @field_validator("override")
     @classmethod
     def _name_each_row_once(cls, entries: list[OverrideEntry]) -> list[OverrideEntry]:
-        rows = [entry.row for entry in entries]
-        repeated = sorted({row for row in rows if rows.count(row) > 1})
-        if repeated:
-            raise ValueError(f"named more than once: {', '.join(repeated)}")
+        if twice := repeated([entry.row for entry in entries]):
+            raise ValueError(f"named more than once: {', '.join(twice)}")
         return entries
 
 

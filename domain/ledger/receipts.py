@@ -25,10 +25,11 @@ _WAITING: Final = (
     .limit(bindparam("most"))
     .offset(bindparam("skip"))
 )
+#: In the order of the index of those that wait: by id, all that was ever applied since would be walked through.
 _SINCE: Final = (
     select(receipt.c.id)
-    .where(receipt.c.id > bindparam("last"), receipt.c.applied_at.is_(None))
-    .order_by(receipt.c.id)
+    .where(receipt.c.applied_at.is_(None), receipt.c.id > bindparam("last"))
+    .order_by(receipt.c.received_at)
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,11 @@ class Problem:
     line: int
     field: str
     reason: str
+
+
+def repeated(names: Sequence[str]) -> list[str]:
+    """The names that are there more than once, in order of the alphabet."""
+    return sorted(name for name, times in Counter(names).items() if times > 1)
 
 
 class FileProblems(Exception):  # noqa: N818 (it is the list of problems, and its text is what a person reads)

@@ -12,7 +12,7 @@ from domain.ledger.organisations import OrganisationNews, SiteNews
 from domain.rules.identity import Problem, normalise_phone
 from domain.rules.places import state_code
 from domain.rules.vocabulary import ServiceLine
-from ops.runtime.yamlfile import read_yaml
+from ops.runtime.yamlfile import read_yaml, repeated
 
 #: What a type of visit may be mapped to beside a line: it is no visit that counts on any.
 IGNORE = "ignore"
@@ -120,10 +120,8 @@ class OrganisationFile(_Part):
     @field_validator("sites")
     @classmethod
     def _sites_have_keys_of_their_own(cls, sites: list[Site]) -> list[Site]:
-        keys = [site.key for site in sites]
-        repeated = sorted({key for key in keys if keys.count(key) > 1})
-        if repeated:
-            raise ValueError(f"site keys must differ; repeated: {', '.join(repeated)}")
+        if twice := repeated([site.key for site in sites]):
+            raise ValueError(f"site keys must differ; repeated: {', '.join(twice)}")
         return sites
 
     @field_validator("fhir")

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from household import NOW, PHONE, Household, send, settle_in
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Connection, Engine, event, text, update
 
 from domain.ledger import inbox, link_targets, receipts, replies, settling
+from domain.ledger.inbound import receipt
 from domain.ledger.receipts import ReceiptNews
 from domain.ledger.store import open_ledger
 from domain.ledger.vault import Vault
@@ -74,3 +75,23 @@ def test_no_growing_table_is_read_from_end_to_end(
 
     assert len(asked) >= 3
     assert read_whole == []
+
+
+def test_what_was_stored_since_an_old_receipt_is_found_among_those_that_wait(ledger: Engine) -> None:
+    explain = "EXPLAIN QUERY PLAN" if ledger.dialect.name == "sqlite" else "EXPLAIN"
+    with ledger.begin() as conn:
+        news = [ReceiptNews("sms", f"SM{nth}", "sent") for nth in range(5_000)]
+        first, *rest = receipts.take(conn, news, NOW)
+        conn.execute(update(receipt).where(receipt.c.id.in_(rest[:-3])).values(applied_at=NOW, result="applied"))
+        if ledger.dialect.name != "sqlite":  # where nobody gathers statistics
+            conn.execute(text("ANALYZE receipt"))
+    asked: list[tuple[str, Any]] = []
+
+    with ledger.begin() as conn:
+        event.listen(conn, "before_cursor_execute", lambda *call: asked.append((call[2], call[3])))
+        found = receipts.since(conn, first, 100)
+        ((statement, parameters),) = asked
+        plan = "\n".join(str(row) for row in conn.exec_driver_sql(f"{explain} {statement}", parameters))
+
+    assert sorted(found) == rest[-3:]
+    assert "ix_receipt_unapplied" in plan, plan
