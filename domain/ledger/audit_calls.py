@@ -9,8 +9,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Float, Null, Row, Select, and_, cast, exists, func, null, or_, select
 
+from domain.ledger import audit_households
 from domain.ledger.attempts import attempt
-from domain.ledger.audit_terms import CapTerm, Declared, Terms, cap_terms, terms
+from domain.ledger.audit_terms import CapTerm, Declared, Terms, cap_terms, household_terms, terms
 from domain.ledger.choice_history import choice_event, suppression
 from domain.ledger.columns import Instant
 from domain.ledger.findings import Finding, finding, listed
@@ -116,9 +117,14 @@ def outside_hours(conn: Connection, declared: Declared) -> Finding:
 
 
 def over_cap(conn: Connection, declared: Declared) -> Finding:
-    """Outreach beyond one in 24 hours or three in 7 days (or an organisation's own caps), per person and contact."""
+    """Outreach beyond one in 24 hours or three in 7 days, per person and contact, or two and five per household.
+
+    An organisation's own caps count in their place.
+    """
     alike: defaultdict[CapTerm, list[int]] = defaultdict(list)
+    of_households = {}
     for row in conn.execute(select(organisation.c.key, organisation.c.id)):
+        of_households[row.id] = household_terms(declared, row.key)
         for term in cap_terms(declared, row.key):
             alike[term].append(row.id)
     tallies = []
@@ -129,9 +135,13 @@ def over_cap(conn: Connection, declared: Declared) -> Finding:
         where = f" in {term.state}" if term.state else ""
         hours = int(term.window.total_seconds() // 3600)
         tallies.append(listed("attempt", f"more than {term.back} to one {whose} in {hours} h{where}", wrong))
+    for term, wrong in audit_households.beyond(conn, of_households).items():
+        hours = int(term.window.total_seconds() // 3600)
+        tallies.append(listed("attempt", f"more than {term.back} to one household in {hours} h", wrong))
     return finding(
         "over_cap",
-        "Nobody, and no number or address, gets more than one outreach in 24 hours or three in 7 days.",
+        "Nobody, and no number or address, gets more than one outreach in 24 hours or three in 7 days, and no "
+        "household more than two in 24 hours or five in 7 days.",
         tallies,
     )
 

@@ -45,7 +45,7 @@ _HOURS: Mapping[str, _Windows] = {
 
 @dataclass(frozen=True, slots=True)
 class CapTerm:
-    """No call may come within `window` of the call `back` before it, to one patient or one contact point."""
+    """No call may come within `window` of the call `back` before it, to one patient, contact point or household."""
 
     subject: str
     back: int
@@ -61,6 +61,11 @@ CAPS: Mapping[str, CapTerm] = {
     "caps.person.week": CapTerm("patient_id", 3, _WEEK),
     "caps.contact.day": CapTerm("contact_point_id", 1, _DAY),
     "caps.contact.week": CapTerm("contact_point_id", 3, _WEEK),
+}
+#: Rule -> two in any 24 hours, five in any 7 days, to everybody of a household together.
+HOUSEHOLD_CAPS: Mapping[str, CapTerm] = {
+    "caps.household.day": CapTerm("household", 2, _DAY),
+    "caps.household.week": CapTerm("household", 5, _WEEK),
 }
 #: Rule -> three in any 24 hours, to people of the state.
 STATE_CAPS: Mapping[str, tuple[CapTerm, ...]] = {
@@ -99,15 +104,25 @@ def of_organisation(declared: Declared, organisation: str) -> Mapping[str, Limit
 
 
 def cap_terms(declared: Declared, organisation: str) -> list[CapTerm]:
-    """The caps an organisation's calls are judged by; a state's only where it is not stricter by itself."""
+    """The caps an organisation's calls are judged by; a state's only where it is not stricter by itself.
+
+    Nor may anybody alone be called more often than a household may.
+    """
     own = of_organisation(declared, organisation)
     found = [_cap(term, own.get(rule)) for rule, term in CAPS.items()]
     of_states = [_cap(term, own.get(rule)) for rule, terms_ in STATE_CAPS.items() for term in terms_]
+    alone = [replace(each, subject="patient_id") for each in household_terms(declared, organisation)]
     return found + [
         each
-        for each in of_states
+        for each in (*of_states, *alone)
         if not any(one.subject == each.subject and one.back <= each.back and one.window >= each.window for one in found)
     ]
+
+
+def household_terms(declared: Declared, organisation: str) -> list[CapTerm]:
+    """The ceilings of households that an organisation's calls are judged by."""
+    own = of_organisation(declared, organisation)
+    return [_cap(term, own.get(rule)) for rule, term in HOUSEHOLD_CAPS.items()]
 
 
 def _cap(term: CapTerm, own: Limit | None) -> CapTerm:

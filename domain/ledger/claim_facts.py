@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, String, and_, bindparam, func, or_, select
+from sqlalchemy import Connection, Row, Select, String, and_, bindparam, func, or_, select, union_all
 
-from domain.ledger import pauses
+from domain.ledger import households, pauses
 from domain.ledger.appointments import care
 from domain.ledger.attempts import MAY_HAVE_REACHED, attempt
 from domain.ledger.campaigns import campaign
@@ -22,6 +22,7 @@ from domain.ledger.claim_texts import Usable
 from domain.ledger.columns import Id, Instant
 from domain.ledger.consents import consent
 from domain.ledger.enrolments import enrolment
+from domain.ledger.households import Households
 from domain.ledger.inbound import reply
 from domain.ledger.organisations import organisation, site
 from domain.ledger.patients import MAY_BE_USED, contact_point, patient, patient_contact
@@ -42,6 +43,7 @@ _NOW, _SINCE = bindparam("now", type_=Instant), bindparam("since", type_=Instant
 _IDS = bindparam("ids", type_=Id, expanding=True)
 _PATIENTS = bindparam("patients", type_=Id, expanding=True)
 _POINTS = bindparam("points", type_=Id, expanding=True)
+_RELATIVES = bindparam("relatives", type_=Id, expanding=True)
 
 _WANTED = and_(touch.c.id.in_(_IDS), touch.c.channel == _CHANNEL, IS_PLANNED, touch.c.due_at <= _NOW)
 _LOCK_PATIENTS = (
@@ -50,14 +52,18 @@ _LOCK_PATIENTS = (
     .order_by(patient.c.id)
     .with_for_update()
 )
+_OF_RELATIVES = select(patient_contact.c.contact_point_id).where(patient_contact.c.patient_id.in_(_RELATIVES))
+# all a household has, whatever the channel: two claims for members of one meet at what they share
 _LOCK_POINTS = (
     select(contact_point.c.id)
     .where(
-        contact_point.c.system == _SYSTEM,
+        or_(contact_point.c.system == _SYSTEM, contact_point.c.id.in_(_OF_RELATIVES)),
         contact_point.c.id.in_(
-            select(patient_contact.c.contact_point_id)
-            .where(patient_contact.c.patient_id.in_(_PATIENTS))
-            .union_all(select(touch.c.contact_point_id).where(_WANTED, touch.c.contact_point_id.is_not(None)))
+            union_all(
+                select(patient_contact.c.contact_point_id).where(patient_contact.c.patient_id.in_(_PATIENTS)),
+                _OF_RELATIVES,
+                select(touch.c.contact_point_id).where(_WANTED, touch.c.contact_point_id.is_not(None)),
+            )
         ),
     )
     .order_by(contact_point.c.id)
@@ -193,19 +199,27 @@ class Contacts:
         return self.best.get(row.patient_id)
 
 
-def lock_and_read(conn: Connection, ids: Sequence[int], channel: str, system: str, now: datetime) -> Sequence[AnyRow]:
-    """Lock patients, contact points and touches, each in id order, and only then read the touches."""
+def lock_and_read(
+    conn: Connection, ids: Sequence[int], channel: str, system: str, now: datetime
+) -> tuple[Sequence[AnyRow], Households]:
+    """Lock patients, contact points and touches, each in id order, and only then read the touches.
+
+    Beside them the households of their patients, all of whose contact points are locked.
+    """
     values: dict[str, Any] = {"ids": sorted(ids), "channel": channel, "system": system, "now": now}
-    if conn.dialect.name != "sqlite":  # there, a write transaction is the only one as it is
-        values["ids"] = _lock(conn, values)
-    return conn.execute(_DETAILS, values).all() if values["ids"] else []
+    if conn.dialect.name == "sqlite":  # there, a write transaction is the only one as it is
+        rows = conn.execute(_DETAILS, values).all()
+        return rows, households.of(conn, {row.patient_id for row in rows if row.patient_id is not None})
+    values["ids"], families = _lock(conn, values)
+    return conn.execute(_DETAILS, values).all() if values["ids"] else [], families
 
 
-def _lock(conn: Connection, values: Mapping[str, Any]) -> Sequence[int]:
+def _lock(conn: Connection, values: Mapping[str, Any]) -> tuple[Sequence[int], Households]:
     """The touches locked, all with their patients: one that comes back to `planned` meanwhile is not among them."""
     patients = conn.scalars(_LOCK_PATIENTS, values).all()
-    conn.execute(_LOCK_POINTS, {**values, "patients": patients})
-    return conn.scalars(_LOCK_TOUCHES, {**values, "patients": patients}).all()
+    families = households.of(conn, patients)
+    conn.execute(_LOCK_POINTS, {**values, "patients": patients, "relatives": sorted(families.relatives)})
+    return conn.scalars(_LOCK_TOUCHES, {**values, "patients": patients}).all(), families
 
 
 def read_contacts(conn: Connection, rows: Sequence[AnyRow], system: str, systems: Mapping[str, str]) -> Contacts:
@@ -234,6 +248,7 @@ def read_facts(
     rows: Sequence[AnyRow],
     contacts: Contacts,
     said: Mapping[int, Usable],
+    families: Households,
     channel: str,
     rules: Rulebook,
     now: datetime,
@@ -248,7 +263,8 @@ def read_facts(
     stopped_points, stopped_patients = suppressed(conn, points, patients, channel)
     refused = revoked(conn, points, channel)
     since = now - rules.longest_cap - LEASE
-    sent_patient = _by_key(conn.execute(_RECENT_OF_PATIENTS, {"patients": patients, "since": since}))
+    counted = sorted(families.relatives.union(patients))
+    sent_patient = _by_key(conn.execute(_RECENT_OF_PATIENTS, {"patients": counted, "since": since}))
     sent_point = _by_key(conn.execute(_RECENT_OF_POINTS, {"points": points, "since": since}))
     ahead = {row[0]: row[1] for row in conn.execute(_AHEAD, {"patients": patients, "now": now})}
     is_paused = channel in pauses.paused(conn)
@@ -281,6 +297,9 @@ def read_facts(
             states=tuple(sorted(states)),
             sent_to_patient=tuple(sent_patient[row.patient_id]),
             sent_to_contact=tuple(sent_point[point_id]),
+            sent_to_household=tuple(
+                at for member in families.members(row.patient_id) for at in sent_patient.get(member, ())
+            ),
             waited_for=held_by(row.reason, row.due_at, row.expires_at),
         )
     return facts

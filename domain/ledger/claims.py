@@ -27,6 +27,7 @@ from domain.ledger.claim_facts import (
 )
 from domain.ledger.claim_texts import Usable, held, read_texts
 from domain.ledger.columns import Id
+from domain.ledger.households import Households
 from domain.ledger.touches import IS_PLANNED, tell, touch
 from domain.rules.guard import Facts, decide, may_answer_suppressed, with_sent
 from domain.rules.rulebook import Rulebook
@@ -100,13 +101,13 @@ def claim(
     never go end `suppressed`. A patient without a working contact point for this channel is moved to another channel
     of `systems` (channel -> contact system) that reaches them. Touches that are not planned any more are left alone.
     """
-    rows = lock_and_read(conn, sorted(ids), channel, system, now)
+    rows, families = lock_and_read(conn, sorted(ids), channel, system, now)
     if not rows:
         return Claim()
     contacts = read_contacts(conn, rows, system, systems)
     said = read_texts(conn, rows, channel)
-    facts = read_facts(conn, rows, contacts, said, channel, rules, now)
-    result = _decide(rows, contacts, facts, said, channel, now)
+    facts = read_facts(conn, rows, contacts, said, families, channel, rules, now)
+    result = _decide(rows, contacts, families, facts, said, channel, now)
     _write(conn, result, facts, now)
     return result
 
@@ -143,14 +144,16 @@ def texts_held(conn: Connection, claimed: Sequence[Claimed]) -> set[int]:
 def _decide(
     rows: Sequence[AnyRow],
     contacts: Contacts,
+    families: Households,
     facts: Mapping[int, Facts],
     said: Mapping[int, Usable],
     channel: str,
     now: datetime,
 ) -> Claim:
-    """Row by row, so that a send counts at once for its patient and contact point in the same batch."""
+    """Row by row, so that a send counts at once for its patient, household and contact point in the same batch."""
     result = Claim()
     sent_patient: defaultdict[int | None, list[datetime]] = defaultdict(list)
+    sent_family: defaultdict[int, list[datetime]] = defaultdict(list)
     sent_point: defaultdict[int, list[datetime]] = defaultdict(list)
     for row in rows:
         known, point = facts[row.id], contacts.of(row)
@@ -159,7 +162,12 @@ def _decide(
             result.rerouted.append((row.id, min(others)))
             continue
         if point is not None and row.kind != TouchKind.ANSWER:
-            known = with_sent(known, to_patient=sent_patient[row.patient_id], to_contact=sent_point[point.id])
+            known = with_sent(
+                known,
+                to_patient=sent_patient[row.patient_id],
+                to_household=sent_family[families.of(row.patient_id)],
+                to_contact=sent_point[point.id],
+            )
         decision: Decision = decide(known, now)
         if isinstance(decision, Wait):
             result.waits.append((row.id, decision))
@@ -167,6 +175,7 @@ def _decide(
             result.claimed.append(_claimed(row, point, said.get(row.id), channel, decision))
             if row.kind != TouchKind.ANSWER:
                 sent_patient[row.patient_id].append(now)
+                sent_family[families.of(row.patient_id)].append(now)
                 sent_point[point.id].append(now)
         else:
             result.nevers.append((row.id, getattr(decision, "why", "unreachable")))

@@ -60,6 +60,8 @@ def ask(
         links = [{"patient_id": who.id, "contact_point_id": each} for each in sorted(wanted)]
         conn.execute(store.insert(conn, patient_contact).on_conflict_do_nothing(), links)
         conn.execute(_mark(who.id, wanted, at).values(detached_at=None))
+    # which of them outreach may use is another now
+    conn.execute(update(patient_contact).where(patient_contact.c.patient_id == who.id).values(since=now))
     return True
 
 

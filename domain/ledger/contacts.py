@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from typing import Any, Final
 
@@ -69,7 +70,7 @@ def point_of(vault: Vault, organisation_id: int, told: Contact) -> Point | Probl
     return Point(key, value, quality, zones, told.rank, told.use)
 
 
-def link(conn: Connection, vault: Vault, told: Sequence[Told]) -> None:
+def link(conn: Connection, vault: Vault, told: Sequence[Told], now: datetime) -> None:
     """Make the patients' links agree with what was told, later news over earlier. Call it with the patients locked.
 
     A link that ended by the patient's word (`detached_at`, a wrong number) stays ended however often a source repeats
@@ -90,7 +91,7 @@ def link(conn: Connection, vault: Vault, told: Sequence[Told]) -> None:
                     linked[each.patient_id].remove(key)
         after.update({key: (point.rank, point.use) for key, point in listed.items()})
         linked[each.patient_id] |= listed.keys()
-    _write_links(conn, before, after)
+    _write_links(conn, before, after, now)
 
 
 def _stored_points(conn: Connection, vault: Vault, points: Iterable[Point]) -> dict[PointKey, int]:
@@ -141,13 +142,16 @@ def _adding(dialect: str, table: Table) -> Any:
 
 
 def _write_links(
-    conn: Connection, before: Mapping[tuple[int, int], Any], after: Mapping[tuple[int, int], tuple[int, str | None]]
+    conn: Connection,
+    before: Mapping[tuple[int, int], Any],
+    after: Mapping[tuple[int, int], tuple[int, str | None]],
+    now: datetime,
 ) -> None:
     gone = sorted(before[key].id for key in before.keys() - after.keys())
     for ids in chunks(gone):
         conn.execute(_UNLINK, {"ids": ids})
     fresh = [
-        {"patient_id": key[0], "contact_point_id": key[1], "rank": after[key][0], "use": after[key][1]}
+        {"patient_id": key[0], "contact_point_id": key[1], "rank": after[key][0], "use": after[key][1], "since": now}
         for key in sorted(after.keys() - before.keys())
     ]
     if fresh:

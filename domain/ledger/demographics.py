@@ -101,7 +101,7 @@ def store_patients(
             _lay_over(vault, rows[patient_id], each, one, index, done)
             told.append((patient_id, one, _points(vault, each, index, done)))
     _write(conn, rows)
-    _link(conn, vault, told)
+    _link(conn, vault, told, now)
     done.concerned |= {key for key, row in rows.items() if row.values["deceased_at"] != before[key].deceased_at}
     pairs = [(identities[position], target) for position in fresh if (target := targets[position])]
     done.concerned |= _merge(conn, [(persons.ids[a.tokens[0]], persons.ids[b.tokens[0]]) for a, b in pairs], now)
@@ -217,7 +217,9 @@ def _points(vault: Vault, each: PatientNews, index: int, done: Done) -> tuple[Po
     return tuple(usable)
 
 
-def _link(conn: Connection, vault: Vault, told: Sequence[tuple[int, Identity, tuple[Point, ...] | None]]) -> None:
+def _link(
+    conn: Connection, vault: Vault, told: Sequence[tuple[int, Identity, tuple[Point, ...] | None]], now: datetime
+) -> None:
     """A list of contact points is the whole list only if its news speaks for all registrations of the patient."""
     registrations = registering.registrations_of(conn, {patient_id for patient_id, _, _ in told})
     contacts.link(
@@ -228,6 +230,7 @@ def _link(conn: Connection, vault: Vault, told: Sequence[tuple[int, Identity, tu
             for patient_id, one, points in told
             if points is not None
         ],
+        now,
     )
 
 

@@ -24,14 +24,14 @@ def merge(conn: Connection, gone: int, survivor: int, now: datetime) -> None:
         conn.execute(update(table).where(table.c.patient_id == gone).values(patient_id=survivor))
     conn.execute(delete(care).where(care.c.patient_id == gone))
     confidential.carry_over(conn, gone, survivor, now)
-    _move_contacts(conn, gone, survivor)
+    _move_contacts(conn, gone, survivor, now)
     _copy_suppressions(conn, gone, survivor, now)
     # caps count a person's calls: whom the gone record was called for yesterday must not be called today
     conn.execute(update(attempt).where(attempt.c.patient_id == gone).values(patient_id=survivor))
     _join(conn, gone, survivor)
 
 
-def _move_contacts(conn: Connection, gone: int, survivor: int) -> None:
+def _move_contacts(conn: Connection, gone: int, survivor: int, now: datetime) -> None:
     mine = patient_contact.alias("mine")
     own = patient_contact.c
     shared = exists().where(mine.c.patient_id == gone, mine.c.contact_point_id == own.contact_point_id)
@@ -59,7 +59,7 @@ def _move_contacts(conn: Connection, gone: int, survivor: int) -> None:
     )
     kept = select(mine.c.contact_point_id).where(mine.c.patient_id == survivor)
     conn.execute(delete(patient_contact).where(own.patient_id == gone, own.contact_point_id.in_(kept)))
-    conn.execute(update(patient_contact).where(own.patient_id == gone).values(patient_id=survivor))
+    conn.execute(update(patient_contact).where(own.patient_id == gone).values(patient_id=survivor, since=now))
 
 
 def _copy_suppressions(conn: Connection, gone: int, survivor: int, now: datetime) -> None:

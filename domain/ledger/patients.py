@@ -13,7 +13,9 @@ from typing import Any, Final
 from sqlalchemy import (
     Boolean,
     Column,
+    ColumnElement,
     Connection,
+    FromClause,
     Index,
     Integer,
     LargeBinary,
@@ -101,19 +103,29 @@ patient_contact = Table(
     Column("detached_at", Instant),
     #: Since when the patient asks to be reached here and nowhere else (45 CFR 164.522(b)).
     Column("confidential_since", Instant),
+    #: For the audit: since when outreach may use it; null = for longer than anybody wrote it down.
+    Column("since", Instant),
     UniqueConstraint("patient_id", "contact_point_id"),
 )
-_other_link = patient_contact.alias("other_link")
-#: Links outreach may use. Who asked for a confidential one is reached there or not at all, even if it was a wrong one.
-MAY_BE_USED: Final = and_(
-    patient_contact.c.detached_at.is_(None),
-    or_(
-        patient_contact.c.confidential_since.is_not(None),
-        ~exists().where(
-            _other_link.c.patient_id == patient_contact.c.patient_id, _other_link.c.confidential_since.is_not(None)
+
+
+def may_be_used(link: FromClause) -> ColumnElement[bool]:
+    """Whether outreach may use a link: who asked for a confidential one is reached there or not at all.
+
+    That holds even if it was a wrong one.
+    """
+    other = patient_contact.alias(f"{link.description}_of_theirs")
+    return and_(
+        link.c.detached_at.is_(None),
+        or_(
+            link.c.confidential_since.is_not(None),
+            ~exists().where(other.c.patient_id == link.c.patient_id, other.c.confidential_since.is_not(None)),
         ),
-    ),
-)
+    )
+
+
+#: Links outreach may use.
+MAY_BE_USED: Final = may_be_used(patient_contact)
 Index("ix_patient_contact_contact_point_id", patient_contact.c.contact_point_id)
 
 #: Contexts of sealed values (see `Vault.seal`).

@@ -80,6 +80,8 @@ class Facts:
     """Every state whose rules count."""
     sent_to_patient: tuple[datetime, ...] = ()
     sent_to_contact: tuple[datetime, ...] = ()
+    sent_to_household: tuple[datetime, ...] = ()
+    """To everybody of the patient's household, themselves included."""
     waited_for: str | None = None
     """What it has waited for until now (a rule id)."""
 
@@ -111,12 +113,15 @@ def held_by(reason: str | None, due_at: datetime, expires_at: datetime) -> str |
     return reason if reason in WAITS and expires_at - due_at <= _TAKEN_UP_WITHIN else None
 
 
-def with_sent(facts: Facts, *, to_patient: Sequence[datetime], to_contact: Sequence[datetime]) -> Facts:
+def with_sent(
+    facts: Facts, *, to_patient: Sequence[datetime], to_household: Sequence[datetime], to_contact: Sequence[datetime]
+) -> Facts:
     """The same facts after more sends in the same claim."""
     return replace(
         facts,
         sent_to_patient=(*facts.sent_to_patient, *to_patient),
         sent_to_contact=(*facts.sent_to_contact, *to_contact),
+        sent_to_household=(*facts.sent_to_household, *to_household),
     )
 
 
@@ -166,7 +171,11 @@ def _blocks(facts: Facts, now: datetime) -> Iterator[Block]:
     if facts.appointment_ahead is not None and facts.appointment_ahead >= now:
         yield Block(facts.appointment_ahead + timedelta(days=1), "booked", RULES["booked"])
     rules = facts.rules
-    for sent, caps in ((facts.sent_to_patient, rules.person_caps), (facts.sent_to_contact, rules.contact_caps)):
+    for sent, caps in (
+        (facts.sent_to_patient, rules.person_caps),
+        (facts.sent_to_contact, rules.contact_caps),
+        (facts.sent_to_household, rules.household_caps),
+    ):
         block = blocked_until(now, sent, caps)
         if block is not None:
             yield block

@@ -17,6 +17,7 @@ COUNTRY = "us"
 #: Own reasons of the caps everybody knows; other rows of caps share one.
 _CAP_REASONS = {"caps.person.day": "cap_day", "caps.person.week": "cap_week"}
 _CONTACT_REASONS = {"caps.contact.day": "cap_contact_day", "caps.contact.week": "cap_contact_week"}
+_HOUSEHOLD_REASONS = {"caps.household.day": "cap_household_day", "caps.household.week": "cap_household_week"}
 _ALWAYS = dict.fromkeys(range(7), (time.min, END_OF_DAY))
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -48,6 +49,9 @@ class Per(StrEnum):
     PERSON = "person"
     CONTACT = "contact"
     BOTH = "both"
+    """The person and the contact point, each by itself."""
+    HOUSEHOLD = "household"
+    """Everybody who shares a number or address, together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,7 @@ class InForce:
     """The same without the quiet days, to be read."""
     person_caps: tuple[Cap, ...]
     contact_caps: tuple[Cap, ...]
+    household_caps: tuple[Cap, ...]
     _alone: tuple[tuple[int, str, Hours], ...] = field(repr=False)
     """(rank, row id, its hours) of each row of hours by itself; a state's row outranks the country's."""
 
@@ -176,7 +181,10 @@ class Rulebook:
 
 
 def floor_of(row: Row, rows: Sequence[Row]) -> list[Row]:
-    """The rows of law that bound an override of `row`: itself, or for a policy the country's of the same kind."""
+    """The rows of law that bound an override of `row`: itself, or for a policy the country's of the same kind.
+
+    What the law says of a person or a number is no measure for a household: theirs are counted beside it.
+    """
     if row.basis == Basis.LAW:
         return [row]
     return [
@@ -186,6 +194,7 @@ def floor_of(row: Row, rows: Sequence[Row]) -> list[Row]:
         and each.basis == Basis.LAW
         and each.jurisdiction == row.jurisdiction
         and type(each.limit) is type(row.limit)
+        and (each.per == Per.HOUSEHOLD) == (row.per == Per.HOUSEHOLD)
     ]
 
 
@@ -206,6 +215,7 @@ def _combine(rows: Sequence[Row]) -> InForce:
         week=Week(windows),
         person_caps=_caps(caps, Per.PERSON, _CAP_REASONS, "cap_rule"),
         contact_caps=_caps(caps, Per.CONTACT, _CONTACT_REASONS, "cap_contact_rule"),
+        household_caps=_caps(caps, Per.HOUSEHOLD, _HOUSEHOLD_REASONS, "cap_household_rule"),
         _alone=tuple(alone),
     )
 
@@ -233,5 +243,5 @@ def _caps(rows: Sequence[tuple[Row, AtMost]], per: Per, reasons: Mapping[str, st
     return tuple(
         Cap(reasons.get(row.id, other), limit.count, limit.window, row.id)
         for row, limit in rows
-        if row.per in {per, Per.BOTH}
+        if row.per == per or (row.per == Per.BOTH and per != Per.HOUSEHOLD)
     )

@@ -33,6 +33,8 @@ FROM patient p, generate_series(1, 5000) n WHERE p.id = :who;
 INSERT INTO contact_point (organisation_id, system, value, value_index, quality, zones)
 SELECT c.organisation_id, c.system, c.value, convert_to('n' || n, 'UTF8'), c.quality, c.zones
 FROM contact_point c, generate_series(1, 5000) n WHERE c.id = :point;
+INSERT INTO patient_contact (patient_id, contact_point_id, rank)
+SELECT :who + n, :point + n / 2, 1 FROM generate_series(1, 4000) n;
 INSERT INTO attempt (touch_id, token, channel, kind, patient_id, contact_point_id, state, claimed_at, lease_until,
                      zones, needs_person)
 SELECT t.id, 'token' || t.id, 'sms', 'outreach', :who + 1 + t.id % 4000, :point + 1 + t.id % 4000,
@@ -121,6 +123,7 @@ def claim(conn: Connection) -> None:
         (lambda conn: enrolling.undecided(conn, NOW), "ix_lapse_undecided"),
         (claim, "ix_attempt_patient_caps"),
         (claim, "ix_attempt_contact_caps"),
+        (claim, "ix_patient_contact_contact_point_id"),
         (claim, "uq_template_slot"),
         (claim, "uq_template_version_organisation_id_key_version"),
         (lambda conn: claim_texts.held(conn, [1, 2]), "pk_template"),
@@ -141,6 +144,7 @@ def claim(conn: Connection) -> None:
         "undecided lapses",
         "caps of a patient",
         "caps of a contact point",
+        "households",
         "texts",
         "texts that speak for recalled ones",
         "texts recalled since",
@@ -157,7 +161,16 @@ def test_it_reads_its_index_and_never_the_whole_table(
     plans = plans_of(full[0], work)
 
     assert index in plans, plans
-    for table in ("touch", "attempt", "outbox", "lapse", "template", "template_version", "campaign_template"):
+    for table in (
+        "touch",
+        "attempt",
+        "outbox",
+        "lapse",
+        "template",
+        "template_version",
+        "campaign_template",
+        "patient_contact",
+    ):
         assert f"Seq Scan on {table} " not in plans, plans
 
 

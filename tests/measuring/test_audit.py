@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,14 +12,15 @@ import pytest
 from rulebooks import STANDARD, rules_from
 from sqlalchemy import Engine, update
 
-from domain.ledger import audit_books, audit_calls, audit_sends, audit_terms, store
+from domain.ledger import audit_books, audit_calls, audit_households, audit_sends, audit_terms, store
 from domain.ledger.attempts import attempt
 from domain.ledger.audit import PROMISES, audit, breaches
 from domain.ledger.audit_books import conservation_gap
 from domain.ledger.audit_terms import Declared
 from domain.ledger.findings import Finding
+from domain.ledger.patients import patient_contact
 from domain.rules.limits import AtMost, Week
-from tests.measuring.books import DAY, NOON, Books
+from tests.measuring.books import DAY, NOON, Books, Person
 from tests.measuring.planted import (
     NOW,
     PLANTED,
@@ -258,7 +259,10 @@ def test_a_states_cap_is_judged_where_an_organisation_may_write_more_often(books
         for hours in (0, 1, 2, 3):
             books.sent(who, enrolment_id, NOON + timedelta(hours=hours), states=states)
     by = "acknowledged_by: Jo Doe, acknowledged_on: 2030-10-01, reason: consent"
-    rows = [f"  - {{row: {each}, {by}, limit: {{at_most: 9, hours: 24}}}}\n" for each in audit_terms.CAPS]
+    rows = [
+        f"  - {{row: {each}, {by}, limit: {{at_most: 9, hours: 24}}}}\n"
+        for each in (*audit_terms.CAPS, *audit_terms.HOUSEHOLD_CAPS)
+    ]
     own = declared(tmp_path, "".join(rows))
 
     (finding,) = (each for each in audit(books.conn, NOW, own) if each.promise == "over_cap")
@@ -270,6 +274,86 @@ def test_a_states_cap_is_judged_where_an_organisation_may_write_more_often(books
     }
 
 
+def family(books: Books, size: int, since: datetime | None = None, **of_link: datetime) -> list[Person]:
+    """People with phones of their own who share one more."""
+    shared = books.phone()
+    people = [books.person() for _ in range(size)]
+    for each in people:
+        books.add(patient_contact, patient_id=each.id, contact_point_id=shared, since=since, **of_link)
+    return people
+
+
+def called_at_once(books: Books, people: Sequence[Person], at: datetime = NOON) -> list[int]:
+    return [books.sent(each, books.enrol(each), at + n * timedelta(minutes=1)) for n, each in enumerate(people)]
+
+
+def household_samples(books: Books, told: Declared | None = None) -> list[str]:
+    (finding,) = (each for each in audit(books.conn, NOW, told) if each.promise == "over_cap")
+    return list(finding.samples)
+
+
+def test_the_third_call_of_a_day_to_a_family_is_a_breach_and_so_is_the_sixth_of_a_week(books: Books) -> None:
+    called_at_once(books, family(books, 2))
+    third = called_at_once(books, family(books, 3))[2]
+    many = family(books, 6)
+    sixth = [books.sent(each, books.enrol(each), NOON + n // 2 * DAY) for n, each in enumerate(many)][5]
+
+    assert household_samples(books) == [
+        f"attempt {third}: more than 2 to one household in 24 h",
+        f"attempt {sixth}: more than 5 to one household in 168 h",
+    ]
+
+
+def test_those_whom_a_third_joins_are_of_one_family_to_the_audit(books: Books) -> None:
+    one, joins = family(books, 2)
+    other = books.person()
+    books.add(patient_contact, patient_id=joins.id, contact_point_id=other.phone)
+
+    assert len(called_at_once(books, [one, other, joins])) == 3
+    assert len(household_samples(books)) == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "of_link"),
+    [
+        # the link is younger than the calls, has ended, or makes a crowd
+        (3, {"since": NOON + timedelta(minutes=1)}),
+        (3, {"detached_at": NOON + DAY}),
+        (9, {}),
+    ],
+)
+def test_what_no_claim_could_take_for_a_family_is_none_to_the_audit(
+    books: Books, size: int, of_link: dict[str, datetime]
+) -> None:
+    called_at_once(books, family(books, size, **of_link))
+
+    assert found(books) == {}
+
+
+def test_a_patient_who_is_reached_at_a_confidential_number_only_is_no_relative(books: Books) -> None:
+    people = family(books, 3)
+    books.conn.execute(
+        update(patient_contact)
+        .where(patient_contact.c.contact_point_id == people[2].phone)
+        .values(confidential_since=NOON - DAY)
+    )
+    called_at_once(books, people)
+
+    assert found(books) == {}
+
+
+def test_a_ceiling_of_households_an_organisation_raised_is_judged_by_its_own_figure(
+    books: Books, tmp_path: Path
+) -> None:
+    called_at_once(books, family(books, 4))
+    raised = declared(tmp_path, "  - {row: caps.household.day, limit: {at_most: 3, hours: 24}}\n")
+
+    assert len(household_samples(books)) == 2
+    assert [each.partition(": ")[2] for each in household_samples(books, raised)] == [
+        "more than 3 to one household in 24 h"
+    ]
+
+
 def test_the_figures_of_the_audit_are_those_of_the_tables() -> None:
     """Written down twice on purpose: this says which of them somebody changed alone."""
     rows = {row.id: row.limit for row in STANDARD.rows()}
@@ -279,7 +363,11 @@ def test_the_figures_of_the_audit_are_those_of_the_tables() -> None:
     differing = [row_id for row_id, windows in weeks.items() if audit_terms._HOURS.get(row_id, law) != windows]
 
     assert differing == []
-    caps = {**audit_terms.CAPS, **{rule: term for rule, (term, _) in audit_terms.STATE_CAPS.items()}}
+    caps = {
+        **audit_terms.CAPS,
+        **audit_terms.HOUSEHOLD_CAPS,
+        **{rule: term for rule, (term, _) in audit_terms.STATE_CAPS.items()},
+    }
     assert {row_id: AtMost(term.back, term.window) for row_id, term in caps.items()} == {
         row_id: limit for row_id, limit in rows.items() if isinstance(limit, AtMost)
     }
@@ -293,10 +381,21 @@ def test_the_conservation_gap_counts_enrolments_only(books: Books) -> None:
 
 
 def test_the_audit_shares_no_rule_with_the_code_it_judges() -> None:
-    judged = {"guard", "caps", "quiet_hours", "quiet_days", "rulebook", "templates", "cadence", "claims", "finishes"}
+    judged = {
+        "guard",
+        "caps",
+        "households",
+        "quiet_hours",
+        "quiet_days",
+        "rulebook",
+        "templates",
+        "cadence",
+        "claims",
+        "finishes",
+    }
     imported = {
         part
-        for module in (audit_calls, audit_sends, audit_books, audit_terms)
+        for module in (audit_calls, audit_households, audit_sends, audit_books, audit_terms)
         for node in ast.walk(ast.parse(inspect.getsource(module)))
         if isinstance(node, ast.ImportFrom) and node.module is not None
         for part in (node.module.rpartition(".")[2], *(alias.name for alias in node.names))

@@ -192,7 +192,7 @@ def test_whatever_the_guard_or_a_cap_may_say_has_a_sentence() -> None:
     decisions.append(decide(Facts(**facts), datetime(2031, 3, 5, 3, tzinfo=UTC)))
 
     reasons = {each.why for each in decisions if isinstance(each, Wait | Never)}
-    reasons |= {cap.reason for cap in (*rules.person_caps, *rules.contact_caps)}
+    reasons |= {cap.reason for cap in (*rules.person_caps, *rules.contact_caps, *rules.household_caps)}
 
     assert len(reasons) >= 15
     assert {reason for reason in reasons if reason not in REASONS} == set()

@@ -67,6 +67,12 @@ def test_a_refusal_wins_over_everything_that_would_only_wait(facts: dict[str, An
         ({"appointment_ahead": NOW + 2 * DAY}, NOW + 3 * DAY, "booked", "house.booked"),
         ({"appointment_ahead": NOW}, NOW + DAY, "booked", "house.booked"),
         ({"sent_to_patient": (NOW - HOUR,)}, NOW + 23 * HOUR, "cap_day", "caps.person.day"),
+        (
+            {"sent_to_household": (NOW - HOUR, NOW - HOUR)},
+            NOW + 23 * HOUR,
+            "cap_household_day",
+            "caps.household.day",
+        ),
         ({"sent_to_contact": (NOW - HOUR,)}, NOW + 23 * HOUR, "cap_contact_day", "caps.contact.day"),
         # the week's end is a Sunday before noon: on to twelve o'clock in Denver (MDT by then)
         (
@@ -139,7 +145,7 @@ def test_what_an_appointment_already_passed_no_longer_holds_back() -> None:
 
 
 def test_a_send_of_the_same_claim_counts_at_once() -> None:
-    again = with_sent(FINE, to_patient=[], to_contact=[NOW])
+    again = with_sent(FINE, to_patient=[], to_household=[], to_contact=[NOW])
 
     assert isinstance(decide(FINE, NOW), Send)
     assert decide(again, NOW) == Wait(NOW + DAY, "cap_contact_day", "caps.contact.day")

@@ -143,6 +143,17 @@ def test_a_states_cap_binds_where_an_organisation_may_write_more_often(tmp_path:
         assert isinstance(decide(free, NOW), Send)
 
 
+def test_the_law_of_persons_is_no_measure_for_a_household(tmp_path: Path) -> None:
+    rules = rules_from(tmp_path, "override:\n  - {row: caps.household.day, limit: {at_most: 4, hours: 24}}\n")
+
+    assert rules.loosened() == []
+    assert [(cap.count, cap.rule) for cap in rules.in_force(None).household_caps] == [
+        (4, "caps.household.day"),
+        (5, "caps.household.week"),
+    ]
+    assert [cap.count for cap in rules.in_force(None).person_caps] == [1, 3]
+
+
 def test_no_cap_looks_further_back_than_the_longest(tmp_path: Path) -> None:
     assert STANDARD.longest_cap == 7 * DAY
     assert rules_from(tmp_path, OFTEN).longest_cap == 14 * DAY

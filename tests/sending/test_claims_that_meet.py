@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 import pytest
-from household import NOW, row, rows
+from household import NOW, add, row, rows
 from interleaving import behind, unhurried
 from practice import SYSTEMS, Person, Practice
 from rulebooks import STANDARD
@@ -22,7 +22,7 @@ from domain.ledger.attempts import attempt
 from domain.ledger.claims import Claim, Claimed
 from domain.ledger.finishes import Finish
 from domain.ledger.merging import merge
-from domain.ledger.patients import lock
+from domain.ledger.patients import lock, patient_contact
 from domain.ledger.receipts import ReceiptNews
 from domain.ledger.releases import Version
 from domain.ledger.texts import VersionNews
@@ -222,6 +222,28 @@ def test_a_housemate_called_while_the_claim_waited_counts_for_the_number(ledger:
             made = second.result(timeout=DEADLINE)
 
     assert [(touch_id, wait.why) for touch_id, wait in made.waits] == [(who.touch, "cap_contact_day")]
+
+
+def test_relatives_called_while_the_claim_waited_count_for_the_household_whatever_the_channels(
+    ledger: Engine, practice: Practice
+) -> None:
+    family = [practice.person(mail=f"{name}@example.com") for name in ("ann", "bob", "cid")]
+    mails = [practice.plan(each.id, each.enrolment, step=1, channel="email") for each in family[:2]]
+    with ledger.begin() as conn:
+        # bob shares with ann and with cid, who share nothing with each other
+        add(conn, patient_contact, patient_id=family[1].id, contact_point_id=family[0].email)
+        add(conn, patient_contact, patient_id=family[1].id, contact_point_id=family[2].phone)
+
+    with ledger.begin() as first:
+        mailed = claims.claim(first, mails, channel="email", system="email", systems=SYSTEMS, rules=STANDARD, now=NOW)
+        assert ids_of(mailed) == mails[:1]
+        with behind(ledger, first, lambda: claim(ledger, family[2].touch)) as second:
+            accept(first, mailed.claimed[0])
+            first.commit()
+            made = second.result(timeout=DEADLINE)
+
+    assert ids_of(made) == [family[2].touch]
+    assert [wait.why for _, wait in claim(ledger, family[1].touch).waits] == ["cap_household_day"]
 
 
 def test_a_mail_sent_while_the_claim_of_a_text_waited_counts_for_the_patient(

@@ -515,6 +515,7 @@ def upgrade() -> None:
         sa.Column("use", sa.String(length=16), nullable=True),
         sa.Column("detached_at", Instant, nullable=True),
         sa.Column("confidential_since", Instant, nullable=True),
+        sa.Column("since", Instant, nullable=True),
         sa.ForeignKeyConstraint(
             ["contact_point_id"], ["contact_point.id"], name=op.f("fk_patient_contact_contact_point_id")
         ),
