@@ -114,6 +114,8 @@ class CampaignFile(_Strict):
     reminder: ReminderEntry = ReminderEntry()
     daily_enrolments_per_site: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """At most so many begin at each site on each of its days, holdout included; the others wait, urgent first."""
+    daily_touches_per_site: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """At most so many of its touches go out at each site on each of its days; the others wait for the next."""
     blackout: Annotated[tuple[BlackoutEntry, ...], Field(max_length=50)] = ()
     """Dates on which it is silent; nothing is planned there either."""
     languages: Annotated[tuple[str, ...], Field(min_length=1, default_factory=lambda: form_file().languages)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, ColumnElement, Index, String, Table, literal_column
+from sqlalchemy import Boolean, Column, ColumnElement, Index, String, Table, and_, literal_column
 
 from domain.ledger.columns import Instant, id_column, metadata, ref
 
@@ -17,6 +17,8 @@ attempt = Table(
     Column("kind", String(16), nullable=False),
     ref("patient_id", "patient", nullable=True),
     ref("contact_point_id", "contact_point"),
+    #: The site against whose daily ceiling it counts; null = there was none.
+    ref("site_id", "site", nullable=True),
     Column("state", String(16), nullable=False),
     Column("claimed_at", Instant, nullable=False),
     Column("lease_until", Instant, nullable=False),
@@ -45,6 +47,14 @@ Index(
     attempt.c.claimed_at,
     sqlite_where=_counting,
     postgresql_where=_counting,
+)
+_at_ceiling = and_(_counting, attempt.c.site_id.is_not(None))
+Index(
+    "ix_attempt_site_day",
+    attempt.c.site_id,
+    attempt.c.claimed_at,
+    sqlite_where=_at_ceiling,
+    postgresql_where=_at_ceiling,
 )
 _leased = attempt.c.state == "sending"
 Index("ix_attempt_lease", attempt.c.lease_until, sqlite_where=_leased, postgresql_where=_leased)

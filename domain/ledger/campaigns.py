@@ -44,6 +44,8 @@ campaign = Table(
     Column("ended_at", Instant),
     #: Its blackout dates once more, where a claim reads them cheaply.
     Column("blackout", String(2000)),
+    #: And its ceiling of touches a day at each site.
+    Column("daily_touches", Integer),
     #: Since when every version of its key is paused: nothing of it goes out, nobody is enrolled.
     Column("paused_at", Instant),
     UniqueConstraint("organisation_id", "key", "version"),
@@ -149,6 +151,7 @@ def start(
             holdout=definition["holdout"],
             started_at=now,
             paused_at=paused_at,
+            daily_touches=definition.get("daily_touches_per_site"),
             blackout=blackouts.from_entries(definition.get("blackout", ())).as_text(),
         )
         .returning(campaign.c.id)

@@ -76,6 +76,7 @@ _LOCK_TOUCHES = (
     .with_for_update()
 )
 
+_running = campaign.alias("running")
 _DETAILS = (
     select(
         touch.c.id,
@@ -95,6 +96,8 @@ _DETAILS = (
         enrolment.c.arm,
         enrolment.c.campaign_id,
         enrolment.c.segment,
+        enrolment.c.campaign_key,
+        _running.c.daily_touches.label("campaign_daily"),
         campaign.c.paused_at.label("campaign_paused_at"),
         campaign.c.blackout,
         patient.c.deceased_at,
@@ -103,6 +106,9 @@ _DETAILS = (
         func.coalesce(patient.c.zone, site.c.zone).label("zone"),
         func.coalesce(patient.c.state, site.c.state).label("home_state"),
         site.c.key.label("site"),
+        site.c.id.label("site_id"),
+        site.c.zone.label("site_zone"),
+        site.c.daily_touches.label("site_daily"),
         organisation.c.key.label("organisation_key"),
         organisation.c.name.label("organisation"),
         organisation.c.phone,
@@ -112,6 +118,14 @@ _DETAILS = (
     .join(organisation, organisation.c.id == touch.c.organisation_id)
     .outerjoin(enrolment, enrolment.c.id == touch.c.enrolment_id)
     .outerjoin(campaign, campaign.c.id == enrolment.c.campaign_id)
+    .outerjoin(
+        _running,
+        and_(
+            _running.c.organisation_id == enrolment.c.organisation_id,
+            _running.c.key == enrolment.c.campaign_key,
+            _running.c.ended_at.is_(None),
+        ),
+    )
     .outerjoin(patient, patient.c.id == touch.c.patient_id)
     .outerjoin(site, site.c.id == func.coalesce(touch.c.site_id, patient.c.home_site_id))
     .outerjoin(reply, reply.c.id == touch.c.reply_id)

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, insert, update
 
 from domain.ledger.attempts import attempt
+from domain.ledger.ceilings import Ceilings
 from domain.ledger.claim_facts import (
     LEASE,
     AnyRow,
@@ -107,8 +108,9 @@ def claim(
     contacts = read_contacts(conn, rows, system, systems)
     said = read_texts(conn, rows, channel)
     facts = read_facts(conn, rows, contacts, said, families, channel, rules, now)
-    result = _decide(rows, contacts, families, facts, said, channel, now)
-    _write(conn, result, facts, now)
+    ceilings = Ceilings(conn, rows, now)
+    result = _decide(rows, contacts, families, ceilings, facts, said, channel, now)
+    _write(conn, result, ceilings, facts, now)
     return result
 
 
@@ -145,6 +147,7 @@ def _decide(
     rows: Sequence[AnyRow],
     contacts: Contacts,
     families: Households,
+    ceilings: Ceilings,
     facts: Mapping[int, Facts],
     said: Mapping[int, Usable],
     channel: str,
@@ -168,11 +171,12 @@ def _decide(
                 to_household=sent_family[families.of(row.patient_id)],
                 to_contact=sent_point[point.id],
             )
-        decision: Decision = decide(known, now)
+        decision: Decision = decide(ceilings.judge(row, known), now)
         if isinstance(decision, Wait):
             result.waits.append((row.id, decision))
         elif isinstance(decision, Send) and point is not None:
             result.claimed.append(_claimed(row, point, said.get(row.id), channel, decision))
+            ceilings.take(row)
             if row.kind != TouchKind.ANSWER:
                 sent_patient[row.patient_id].append(now)
                 sent_family[families.of(row.patient_id)].append(now)
@@ -214,7 +218,7 @@ def new_token() -> str:
     return base64.b32encode(os.urandom(16)).decode().rstrip("=").lower()
 
 
-def _write(conn: Connection, result: Claim, facts: Mapping[int, Facts], now: datetime) -> None:
+def _write(conn: Connection, result: Claim, ceilings: Ceilings, facts: Mapping[int, Facts], now: datetime) -> None:
     if result.claimed:
         # the fence, should a lock ever have been missed: only what was planned until this statement is ours
         ours = set(conn.scalars(_TO_SENDING, {"ids": [each.touch_id for each in result.claimed]}))
@@ -230,6 +234,7 @@ def _write(conn: Connection, result: Claim, facts: Mapping[int, Facts], now: dat
                     "kind": each.kind,
                     "patient_id": each.patient_id,
                     "contact_point_id": each.contact_point_id,
+                    "site_id": ceilings.counted.get(each.touch_id),
                     "state": AttemptState.SENDING.value,
                     "claimed_at": now,
                     "lease_until": now + LEASE,

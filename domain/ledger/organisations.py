@@ -33,6 +33,8 @@ site = Table(
     Column("state", String(8)),
     Column("booking_url", String(300)),
     Column("capacity_per_day", Integer, nullable=False, default=100),
+    #: At most so many touches on one of its days, over all campaigns; null = no ceiling.
+    Column("daily_touches", Integer),
     Column("weight", Integer, nullable=False, default=1),
     UniqueConstraint("organisation_id", "key"),
 )
@@ -76,6 +78,7 @@ class SiteNews:
     state: str | None = None
     booking_url: str | None = None
     capacity_per_day: int = 100
+    daily_touches: int | None = None
     weight: int = 1
     thresholds: Mapping[ServiceLine, int | None] = field(default_factory=dict)
 

@@ -29,11 +29,16 @@ RULES = {
     "channel_paused": "house.paused",
     "campaign_paused": "house.campaign",
     "blackout": "house.blackout",
+    "site_full": "house.site-day",
+    "campaign_full": "house.campaign-site-day",
     "booked": "house.booked",
     "template_unreleased": "house.released",
     "template_recalled": "house.recalled",
     "answer": "hours.answers",
 }
+
+#: Reasons of the daily ceilings of a site, in all and for a campaign.
+SITE_FULL, CAMPAIGN_FULL = "site_full", "campaign_full"
 
 #: A provider holds a text at most ten hours (Twilio); an answer is worthless sooner.
 _ANSWER_VALID = timedelta(minutes=5)
@@ -82,6 +87,10 @@ class Facts:
     sent_to_contact: tuple[datetime, ...] = ()
     sent_to_household: tuple[datetime, ...] = ()
     """To everybody of the patient's household, themselves included."""
+    full: str | None = None
+    """The daily ceiling that its site has met: SITE_FULL or CAMPAIGN_FULL."""
+    full_until: datetime | None = None
+    """When it asks again."""
     waited_for: str | None = None
     """What it has waited for until now (a rule id)."""
 
@@ -123,6 +132,11 @@ def with_sent(
         sent_to_contact=(*facts.sent_to_contact, *to_contact),
         sent_to_household=(*facts.sent_to_household, *to_household),
     )
+
+
+def at_ceiling(facts: Facts, full: str, until: datetime) -> Facts:
+    """The same facts at a site that has sent all it may today."""
+    return replace(facts, full=full, full_until=until)
 
 
 def _refusal(facts: Facts, now: datetime) -> str | None:
@@ -170,6 +184,8 @@ def _blocks(facts: Facts, now: datetime) -> Iterator[Block]:
         yield Block(now + _ASK_FOR_TEXT, facts.text_held, RULES[facts.text_held])
     if facts.appointment_ahead is not None and facts.appointment_ahead >= now:
         yield Block(facts.appointment_ahead + timedelta(days=1), "booked", RULES["booked"])
+    if facts.full is not None and facts.full_until is not None:
+        yield Block(facts.full_until, facts.full, RULES[facts.full])
     rules = facts.rules
     for sent, caps in (
         (facts.sent_to_patient, rules.person_caps),

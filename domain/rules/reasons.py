@@ -16,6 +16,8 @@ WAITS: Mapping[str, str] = {
     "cap_household_day": "this person's household had already been contacted as often as a day allows",
     "cap_household_week": "this person's household had already been contacted as often as a week allows",
     "cap_household_rule": "this person's household had already been contacted as often as the rule allows",
+    "site_full": "the site had sent as much as it may on one day",
+    "campaign_full": "the site had sent as much of this campaign as it may on one day",
     "pacing": "the sending limits of the provider or the site were used up for the moment",
     "channel_paused": "the channel is paused",
     "campaign_paused": "the campaign is paused",

@@ -78,6 +78,8 @@ class Site(_Part):
     state: State | None = None
     booking_url: Annotated[str, StringConstraints(pattern=r"^https?://\S+$", max_length=300)] | None = None
     capacity_per_day: Annotated[int, Field(ge=1)] = 100
+    daily_touches: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """At most so many messages and calls on one of its days, over all campaigns; answers not counted."""
     weight: Annotated[int, Field(ge=1, le=1000)] = 1
     lines: Annotated[dict[ServiceLine, Line | None], Field(min_length=1)]
 
@@ -149,6 +151,7 @@ class OrganisationFile(_Part):
                 state=site.state,
                 booking_url=site.booking_url,
                 capacity_per_day=site.capacity_per_day,
+                daily_touches=site.daily_touches,
                 weight=site.weight,
                 thresholds={line: detail.threshold_months if detail else None for line, detail in site.lines.items()},
             )

@@ -72,6 +72,7 @@ def test_the_example_is_fine() -> None:
         ("service_lines: [primary_care,", "service_lines: [surgery,", "audience.service_lines[0]", "primary_care"),
         ("graduate_after_days:", "graduates:", "graduates", "unknown field"),
         ("holdout: 0.10", "daily_enrolments_per_site: 0", "daily_enrolments_per_site", "greater than or equal to 1"),
+        ("holdout: 0.10", "daily_touches_per_site: 0", "daily_touches_per_site", "greater than or equal to 1"),
         ("holdout: 0.10", "blackout: [someday]", "blackout[0]", "expected a date such as 2026-12-24"),
         (
             "holdout: 0.10",

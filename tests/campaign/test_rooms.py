@@ -189,3 +189,17 @@ def test_two_that_enrol_at_once_let_in_no_more_than_one(postgres_url: str, vault
 
         assert late.result() == {"daily_limit": 4}
         assert enrolled(health) == 3
+
+
+def test_the_ceiling_of_touches_in_a_file_is_where_every_claim_reads_it(
+    ledger: Engine, vault: Vault, tmp_path: Path
+) -> None:
+    path = tmp_path / "ceiling.yaml"
+    path.write_text(
+        EXAMPLE.read_text().replace("graduate_after_days:", "daily_touches_per_site: 7\ngraduate_after_days:")
+    )
+    lakeside = Lakeside(ledger, vault, settle(ledger))
+
+    lakeside.start(path)
+
+    assert [each["daily_touches"] for each in lakeside.rows(campaigns.campaign)] == [7]

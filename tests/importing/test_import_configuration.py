@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 from exports import MAPPING
-from lakeside import ORGANISATION
+from lakeside import NOW, ORGANISATION
+from sqlalchemy import Engine, select
 
+from domain.ledger.organisations import site
+from domain.ledger.store import reading
 from ops.runtime.yamlfile import FileProblems
 from producers.importing.mapping_file import read_mapping
 from producers.importing.organisation_file import read_organisation
+from producers.importing.run import store_organisation
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -29,6 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
         (("key: lakeside, ", ""), ":1: organisation.key: required, but not there"),
         (("phone: +1 303 555 0100", "phone: none"), ":1: organisation.phone: not a phone number"),
         (("  source: ehr\n", "  source: ehr\n  source: two\n"), ":7: fhir.source: repeated; first on line 6"),
+        (("key: east,", "key: east, daily_touches: 0,"), ":4: sites[1].daily_touches: input should be greater"),
         (("sites:\n", "sites: [\n"), "not YAML: "),
     ],
 )
@@ -95,6 +100,19 @@ def test_the_examples_are_read() -> None:
     for name in ("mapping.yaml", "mapping-v3.yaml"):
         assert read_mapping(examples / "synthea-csv" / name).files
     assert read_organisation(examples / "synthea-csv" / "organisation.yaml").fhir is None
+
+
+def test_the_ceiling_of_a_site_is_stored_with_it_and_taken_back(lakeside: int, ledger: Engine, tmp_path: Path) -> None:
+    path = tmp_path / "organisation.yaml"
+    told = []
+    for ceiling in (" daily_touches: 40,", ""):
+        path.write_text(ORGANISATION.replace("key: main,", f"key: main,{ceiling}", 1))
+        store_organisation(ledger, read_organisation(path), NOW)
+        with reading(ledger) as conn:
+            wanted = select(site.c.daily_touches).where(site.c.organisation_id == lakeside, site.c.key == "main")
+            told.append(conn.scalar(wanted))
+
+    assert told == [40, None]
 
 
 def test_the_files_in_the_guide_are_read_as_they_stand(tmp_path: Path) -> None:

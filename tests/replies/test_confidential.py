@@ -112,7 +112,7 @@ def test_an_import_that_lists_other_numbers_leaves_the_one_asked_for(
 
     listed = point_of(vault, household.organisation, Contact(ContactSystem.EMAIL, EMAIL))
     with ledger.begin() as conn:
-        link(conn, vault, [Told(household.jane, (listed,), is_whole=True)])
+        link(conn, vault, [Told(household.jane, (listed,), is_whole=True)], NOW)
 
     links = {each["contact_point_id"]: each["confidential_since"] for each in rows(ledger, patient_contact)}
     assert links[number] == NOW

@@ -14,7 +14,7 @@ from household import NOW, add, row, rows
 from interleaving import behind, unhurried
 from practice import SYSTEMS, Person, Practice
 from rulebooks import STANDARD
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, update
 from waiting import DEADLINE
 
 from domain.ledger import choices, claims, finishes, receipts, releases, settling, texts, touches
@@ -22,6 +22,7 @@ from domain.ledger.attempts import attempt
 from domain.ledger.claims import Claim, Claimed
 from domain.ledger.finishes import Finish
 from domain.ledger.merging import merge
+from domain.ledger.organisations import site
 from domain.ledger.patients import lock, patient_contact
 from domain.ledger.receipts import ReceiptNews
 from domain.ledger.releases import Version
@@ -244,6 +245,22 @@ def test_relatives_called_while_the_claim_waited_count_for_the_household_whateve
 
     assert ids_of(made) == [family[2].touch]
     assert [wait.why for _, wait in claim(ledger, family[1].touch).waits] == ["cap_household_day"]
+
+
+def test_what_another_claim_sent_from_a_site_while_this_one_waited_counts_at_its_ceiling(
+    ledger: Engine, practice: Practice
+) -> None:
+    one, other = practice.person(), practice.person()
+    with ledger.begin() as conn:
+        conn.execute(update(site).values(daily_touches=1))
+
+    with ledger.begin() as first:
+        assert ids_of(claim_on(first, one.touch)) == [one.touch]
+        with behind(ledger, first, lambda: claim(ledger, other.touch)) as second:
+            first.commit()
+            made = second.result(timeout=DEADLINE)
+
+    assert [(touch_id, wait.why) for touch_id, wait in made.waits] == [(other.touch, "site_full")]
 
 
 def test_a_mail_sent_while_the_claim_of_a_text_waited_counts_for_the_patient(

@@ -191,7 +191,7 @@ def test_the_cap_of_a_state_is_counted_over_all_that_was_sent(
         "override:\n"
         + "".join(
             f"  - {{row: caps.{subject}.{span}, {by}, limit: {{at_most: 9, hours: 24}}}}\n"
-            for subject in ("person", "contact")
+            for subject in ("person", "contact", "household")
             for span in ("day", "week")
         ),
     )

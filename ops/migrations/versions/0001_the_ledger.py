@@ -123,6 +123,7 @@ def upgrade() -> None:
         sa.Column("started_at", Instant, nullable=False),
         sa.Column("ended_at", Instant, nullable=True),
         sa.Column("blackout", sa.String(length=2000), nullable=True),
+        sa.Column("daily_touches", sa.Integer(), nullable=True),
         sa.Column("paused_at", Instant, nullable=True),
         sa.ForeignKeyConstraint(["organisation_id"], ["organisation.id"], name=op.f("fk_campaign_organisation_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_campaign")),
@@ -194,6 +195,7 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=8), nullable=True),
         sa.Column("booking_url", sa.String(length=300), nullable=True),
         sa.Column("capacity_per_day", sa.Integer(), nullable=False),
+        sa.Column("daily_touches", sa.Integer(), nullable=True),
         sa.Column("weight", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(["organisation_id"], ["organisation.id"], name=op.f("fk_site_organisation_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_site")),
@@ -651,6 +653,7 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("patient_id", Id, nullable=True),
         sa.Column("contact_point_id", Id, nullable=False),
+        sa.Column("site_id", Id, nullable=True),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("claimed_at", Instant, nullable=False),
         sa.Column("lease_until", Instant, nullable=False),
@@ -663,6 +666,7 @@ def upgrade() -> None:
         sa.Column("needs_person", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["contact_point_id"], ["contact_point.id"], name=op.f("fk_attempt_contact_point_id")),
         sa.ForeignKeyConstraint(["patient_id"], ["patient.id"], name=op.f("fk_attempt_patient_id")),
+        sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_attempt_site_id")),
         sa.ForeignKeyConstraint(["touch_id"], ["touch.id"], name=op.f("fk_attempt_touch_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_attempt")),
         sa.UniqueConstraint("token", name=op.f("uq_attempt_token")),
@@ -682,6 +686,12 @@ def upgrade() -> None:
     )
     op.create_index("ix_attempt_rejected", "attempt", ["channel", "error_code"], **_where("state = 'rejected'"))
     op.create_index("ix_attempt_provider_ref", "attempt", ["provider_ref"])
+    op.create_index(
+        "ix_attempt_site_day",
+        "attempt",
+        ["site_id", "claimed_at"],
+        **_where("state IN ('sending', 'accepted', 'uncertain') AND site_id IS NOT NULL"),
+    )
     op.create_index(op.f("ix_attempt_touch_id"), "attempt", ["touch_id"])
     op.create_index("ix_attempt_uncertain", "attempt", ["claimed_at"], **_where("state = 'uncertain'"))
     op.create_table(

@@ -1,0 +1,88 @@
+"""Ceilings: how much more a site may send today by its own calendar, in all and for each campaign.
+
+The site's figure is its organisation's, a campaign's is that of the version that runs, for whoever is in an older one
+as well. What is being sent, was accepted or may have been counts; answers do not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from datetime import datetime, time, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, bindparam, func, select
+
+from domain.ledger.attempts import MAY_HAVE_REACHED, attempt
+from domain.ledger.columns import Id, Instant
+from domain.ledger.enrolments import enrolment
+from domain.ledger.organisations import site
+from domain.ledger.touches import touch
+from domain.rules.guard import CAMPAIGN_FULL, SITE_FULL, Facts, at_ceiling
+from domain.rules.quiet_hours import zone_info
+from domain.rules.vocabulary import TouchKind
+
+_SITES: Final = bindparam("sites", type_=Id, expanding=True)
+_LOCK: Final = select(site.c.id).where(site.c.id.in_(_SITES)).order_by(site.c.id).with_for_update(key_share=True)
+_SENT: Final = (
+    select(attempt.c.site_id, enrolment.c.campaign_key, func.count().label("sent"))
+    .join(touch, touch.c.id == attempt.c.touch_id)
+    .outerjoin(enrolment, enrolment.c.id == touch.c.enrolment_id)
+    .where(
+        attempt.c.site_id.in_(_SITES),
+        attempt.c.claimed_at >= bindparam("midnight", type_=Instant),
+        MAY_HAVE_REACHED,
+    )
+    .group_by(attempt.c.site_id, enrolment.c.campaign_key)
+)
+
+
+class Ceilings:
+    """What the sites of a claim have sent today; each touch that goes takes its place.
+
+    The sites with a ceiling are locked: two claims that counted at once would send too much.
+    """
+
+    def __init__(self, conn: Connection, rows: Sequence[Row[Any]], now: datetime) -> None:
+        """`rows` are the touches of the claim, with their site, its zone, and the two figures."""
+        self._now = now
+        self._in_all: Counter[int] = Counter()
+        self._of_campaign: Counter[tuple[int, str | None]] = Counter()
+        #: Touch -> the site at whose ceiling it counts.
+        self.counted: dict[int, int] = {row.id: row.site_id for row in rows if _is_limited(row)}
+        if self.counted:
+            self._count(conn, {row.site_id: row.site_zone for row in rows if row.id in self.counted})
+
+    def judge(self, row: Row[Any], facts: Facts) -> Facts:
+        """The facts of a touch, with the ceiling it meets, if it does."""
+        if row.id not in self.counted:
+            return facts
+        # at its own time tomorrow: all of them at midnight would come in a bunch
+        again = (self._now.astimezone(zone_info(row.site_zone)) + timedelta(days=1)).astimezone(self._now.tzinfo)
+        if row.site_daily is not None and self._in_all[row.site_id] >= row.site_daily:
+            return at_ceiling(facts, SITE_FULL, again)
+        if row.campaign_daily is not None and self._of_campaign[row.site_id, row.campaign_key] >= row.campaign_daily:
+            return at_ceiling(facts, CAMPAIGN_FULL, again)
+        return facts
+
+    def take(self, row: Row[Any]) -> None:
+        """It goes."""
+        if row.id in self.counted:
+            self._in_all[row.site_id] += 1
+            self._of_campaign[row.site_id, row.campaign_key] += 1
+
+    def _count(self, conn: Connection, zones: dict[int, str]) -> None:
+        conn.execute(_LOCK, {"sites": sorted(zones)})
+        alike: defaultdict[str, list[int]] = defaultdict(list)
+        for site_id, zone in sorted(zones.items()):
+            alike[zone].append(site_id)
+        for zone, sites in alike.items():
+            midnight = datetime.combine(self._now.astimezone(zone_info(zone)).date(), time(), zone_info(zone))
+            for row in conn.execute(_SENT, {"sites": sites, "midnight": midnight}):
+                self._in_all[row.site_id] += row.sent
+                self._of_campaign[row.site_id, row.campaign_key] += row.sent
+
+
+def _is_limited(row: Row[Any]) -> bool:
+    has_ceiling = row.site_daily is not None or row.campaign_daily is not None
+    return has_ceiling and row.kind != TouchKind.ANSWER and row.site_id is not None
