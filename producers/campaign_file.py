@@ -76,6 +76,21 @@ class BlackoutEntry(_Strict):
         return self
 
 
+class PaceEntry(_Strict):
+    """Pacing by the open slots of a site; `pace: open_slots` alone takes what is said here."""
+
+    by: Literal["open_slots"]
+    bookings_per_touch: Annotated[float, Field(ge=0.001, le=1)] = 0.1
+    """How many appointments one touch is expected to bring."""
+    when_unknown: Literal["wait", "daily_enrolments"] = "wait"
+    """Where nobody told how many slots are open: nobody begins, or as many as `daily_enrolments_per_site` says."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_its_name(cls, value: Any) -> Any:
+        return {"by": value} if isinstance(value, str) else value
+
+
 class InlineEntry(TextEntry):
     """One text written in the campaign file itself; `segment` and `step_kind` narrow where it is used."""
 
@@ -114,6 +129,8 @@ class CampaignFile(_Strict):
     reminder: ReminderEntry = ReminderEntry()
     daily_enrolments_per_site: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """At most so many begin at each site on each of its days, holdout included; the others wait, urgent first."""
+    pace: PaceEntry | None = None
+    """Enrols, and hands out touches, as far as the open slots of each site go."""
     daily_touches_per_site: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """At most so many of its touches go out at each site on each of its days; the others wait for the next."""
     blackout: Annotated[tuple[BlackoutEntry, ...], Field(max_length=50)] = ()
@@ -150,6 +167,14 @@ class CampaignFile(_Strict):
         if any(later - earlier < 7 for earlier, later in pairwise(days)):
             raise ValueError("touches must be in order and at least 7 days apart")
         return days
+
+    @field_validator("pace")
+    @classmethod
+    def _falls_back_on_what_is_there(cls, pace: PaceEntry | None, info: ValidationInfo) -> PaceEntry | None:
+        limit = info.data.get("daily_enrolments_per_site")
+        if pace is not None and pace.when_unknown == "daily_enrolments" and limit is None:
+            raise ValueError("when_unknown: daily_enrolments goes by daily_enrolments_per_site, which is not there")
+        return pace
 
     @field_validator("use")
     @classmethod

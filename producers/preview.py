@@ -15,6 +15,7 @@ from channels.kit.discovery import discover
 from domain.ledger import foreseeing
 from domain.ledger.foreseeing import Foreseen
 from domain.ledger.organisations import organisation
+from domain.ledger.rooms import NO_SLOTS, UNKNOWN
 from domain.ledger.store import reading
 from domain.rules.cadence import Planned
 from domain.rules.links import BOOK, make_token
@@ -63,6 +64,8 @@ class Preview:
     enrolled: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """Segment -> arm -> how many."""
     declined: Counter[str] = field(default_factory=Counter)
+    held: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """Of the declined, those that wait for open slots: reason, site and service line -> how many."""
     days: defaultdict[date, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """Local day -> channel -> messages."""
     said: Counter[tuple[str, int, Said]] = field(default_factory=Counter)
@@ -164,6 +167,8 @@ def _count(result: Preview, each: Foreseen, texts: _Texts) -> None:
     taken = 0
     if each.reason is not None or each.arm is None:
         result.declined[each.reason or "no_campaign"] += 1
+        if each.reason in {NO_SLOTS, UNKNOWN}:
+            result.held[each.reason, each.site, each.service_line] += 1
     else:
         result.enrolled[each.segment][each.arm] += 1
     for day, touch in each.touches:

@@ -46,6 +46,8 @@ campaign = Table(
     Column("blackout", String(2000)),
     #: And its ceiling of touches a day at each site.
     Column("daily_touches", Integer),
+    #: And what it expects of a touch, if the open slots of a site pace it.
+    Column("bookings_per_touch", Float),
     #: Since when every version of its key is paused: nothing of it goes out, nobody is enrolled.
     Column("paused_at", Instant),
     UniqueConstraint("organisation_id", "key", "version"),
@@ -95,6 +97,10 @@ campaign_template = Table(
     ref("template_version_id", "template_version", index=True),
     UniqueConstraint("campaign_id", "template_version_id"),
 )
+
+
+#: Why a lapse was declined that a new version looks at again: it found no campaign, or no room in one.
+_LOOKED_AT_AGAIN = ("no_campaign", "daily_limit", "no_open_slots", "open_slots_unknown")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +157,7 @@ def start(
             holdout=definition["holdout"],
             started_at=now,
             paused_at=paused_at,
+            bookings_per_touch=(definition.get("pace") or {}).get("bookings_per_touch"),
             daily_touches=definition.get("daily_touches_per_site"),
             blackout=blackouts.from_entries(definition.get("blackout", ())).as_text(),
         )
@@ -163,7 +170,10 @@ def start(
         )
     conn.execute(
         update(lapse)
-        .where(lapse.c.declined.in_(["no_campaign", "daily_limit"]), lapse.c.closed_at.is_(None))
+        .where(
+            lapse.c.declined.in_(_LOOKED_AT_AGAIN),
+            lapse.c.closed_at.is_(None),
+        )
         .values(decided_at=None, declined=None)
     )
     return Running(campaign_id, organisation_id, key, version, definition["holdout"], definition, paused_at), True

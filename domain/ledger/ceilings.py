@@ -1,24 +1,27 @@
-"""Ceilings: how much more a site may send today by its own calendar, in all and for each campaign.
+"""Ceilings: how much more a site may send by its own calendar: today, in all and per campaign, and by its open slots.
 
 The site's figure is its organisation's, a campaign's is that of the version that runs, for whoever is in an older one
-as well. What is being sent, was accepted or may have been counts; answers do not.
+as well. What is being sent, was accepted or may have been counts; answers do not. Where nobody told how many slots are
+open, none holds a touch back: who was enrolled by the slots of their week gets their later touches.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, bindparam, func, select
 
+from domain.ledger import slots
 from domain.ledger.attempts import MAY_HAVE_REACHED, attempt
 from domain.ledger.columns import Id, Instant
 from domain.ledger.enrolments import enrolment
 from domain.ledger.organisations import site
+from domain.ledger.slots import Slot
 from domain.ledger.touches import touch
-from domain.rules.guard import CAMPAIGN_FULL, SITE_FULL, Facts, at_ceiling
+from domain.rules.guard import CAMPAIGN_FULL, SITE_FULL, SLOTS_FULL, Facts, at_ceiling
 from domain.rules.quiet_hours import zone_info
 from domain.rules.vocabulary import TouchKind
 
@@ -50,8 +53,14 @@ class Ceilings:
         self._of_campaign: Counter[tuple[int, str | None]] = Counter()
         #: Touch -> the site at whose ceiling it counts.
         self.counted: dict[int, int] = {row.id: row.site_id for row in rows if _is_limited(row)}
+        self._open: dict[Slot, int] = {}
+        self._bookings: dict[Slot, float] = {}
         if self.counted:
             self._count(conn, {row.site_id: row.site_zone for row in rows if row.id in self.counted})
+        paced = {row.site_id: row.site_zone for row in rows if row.id in self.counted and _is_paced(row)}
+        if paced:
+            self._open = slots.known(conn, paced, {self._week(zone) for zone in paced.values()})
+            self._bookings = slots.sent(conn, paced, now)
 
     def judge(self, row: Row[Any], facts: Facts) -> Facts:
         """The facts of a touch, with the ceiling it meets, if it does."""
@@ -63,6 +72,12 @@ class Ceilings:
             return at_ceiling(facts, SITE_FULL, again)
         if row.campaign_daily is not None and self._of_campaign[row.site_id, row.campaign_key] >= row.campaign_daily:
             return at_ceiling(facts, CAMPAIGN_FULL, again)
+        if _is_paced(row):
+            key = (row.site_id, row.service_line, self._week(row.site_zone))
+            if key in self._open and not slots.takes(
+                self._bookings.get(key, 0.0), self._open[key], row.bookings_per_touch
+            ):
+                return at_ceiling(facts, SLOTS_FULL, self._next_monday(row.site_zone))
         return facts
 
     def take(self, row: Row[Any]) -> None:
@@ -70,6 +85,16 @@ class Ceilings:
         if row.id in self.counted:
             self._in_all[row.site_id] += 1
             self._of_campaign[row.site_id, row.campaign_key] += 1
+            if _is_paced(row):
+                key = (row.site_id, row.service_line, self._week(row.site_zone))
+                self._bookings[key] = self._bookings.get(key, 0.0) + row.bookings_per_touch
+
+    def _week(self, zone: str) -> date:
+        return slots.monday(self._now.astimezone(zone_info(zone)).date())
+
+    def _next_monday(self, zone: str) -> datetime:
+        local = self._now.astimezone(zone_info(zone))
+        return (local + timedelta(days=7 - local.weekday())).astimezone(self._now.tzinfo)
 
     def _count(self, conn: Connection, zones: dict[int, str]) -> None:
         conn.execute(_LOCK, {"sites": sorted(zones)})
@@ -84,5 +109,9 @@ class Ceilings:
 
 
 def _is_limited(row: Row[Any]) -> bool:
-    has_ceiling = row.site_daily is not None or row.campaign_daily is not None
+    has_ceiling = row.site_daily is not None or row.campaign_daily is not None or _is_paced(row)
     return has_ceiling and row.kind != TouchKind.ANSWER and row.site_id is not None
+
+
+def _is_paced(row: Row[Any]) -> bool:
+    return row.bookings_per_touch is not None

@@ -18,6 +18,7 @@ from domain.ledger.reach import reachable_channels
 #: A row whose columns its query names.
 AnyRow = Row[*tuple[Any, ...]]
 
+_at = site.alias("at")
 _LAPSE = (
     select(
         lapse.c.id,
@@ -38,9 +39,11 @@ _LAPSE = (
         func.coalesce(patient.c.zone, site.c.zone).label("zone"),
         func.coalesce(patient.c.state, site.c.state).label("home_state"),
         organisation.c.key.label("organisation_key"),
+        _at.c.key.label("site"),
     )
     .join(patient, patient.c.id == lapse.c.patient_id)
     .join(site, site.c.id == patient.c.home_site_id)
+    .join(_at, _at.c.id == lapse.c.site_id)
     .join(organisation, organisation.c.id == lapse.c.organisation_id)
     .order_by(lapse.c.id)
 )
@@ -70,11 +73,12 @@ def decide(
     rows: Sequence[AnyRow],
     running: Sequence[Running],
     systems: Mapping[str, str],
-    has_room: Callable[[Running, int], bool] = lambda _version, _site: True,
+    take_room: Callable[[Running, int, str], str | None] = lambda _version, _site, _line: None,
 ) -> Decided:
     """Which of the running campaigns each lapse enters, or why none; a patient enters a campaign once.
 
-    `has_room` takes a place at a site, and says whether there was one: asked last, of who would otherwise be enrolled.
+    `take_room` takes a place at a site for a line, or says why there was none: asked last, of who would otherwise be
+    enrolled.
     """
     reachable = reachable_channels(conn, {row.patient_id for row in rows}, systems)
     engaged = _engaged(conn, rows)
@@ -82,8 +86,8 @@ def decide(
     for row in rows:
         campaign = campaign_for(row, running)
         reason = _why_not(row, campaign, reachable, engaged)
-        if reason is None and campaign is not None and not has_room(campaign, row.site_id):
-            reason = "daily_limit"
+        if reason is None and campaign is not None:
+            reason = take_room(campaign, row.site_id, row.service_line)
         if reason is not None or campaign is None:
             decided.declined.append((row, reason or "no_campaign"))
             continue

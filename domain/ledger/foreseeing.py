@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, select
 
-from domain.ledger import campaigns, deciding, enrolling
+from domain.ledger import campaigns, deciding, enrolling, rooms
 from domain.ledger.campaigns import Running, campaign
 from domain.ledger.deciding import AnyRow
 from domain.ledger.lapses import lapse
@@ -25,7 +25,7 @@ from domain.rules.rulebook import Rulebook
 from domain.rules.vocabulary import Arm
 
 #: Decisions that are taken again: a campaign's start looks again at them, the clock at the latter two.
-_TAKEN_AGAIN = frozenset({"no_campaign", "unreachable", "daily_limit"})
+_TAKEN_AGAIN = frozenset({"no_campaign", "unreachable", *rooms.WAITING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,8 @@ class Foreseen:
     reason: str | None = None
     """Why it would not be enrolled; None if it would."""
     arm: str | None = None
+    site: str = ""
+    """Where it would be enrolled, or waits for room."""
     touches: tuple[tuple[date, Planned], ...] = ()
     """With the patient's local day of each, reminders included, if nothing ends the enrolment before."""
 
@@ -72,8 +74,9 @@ def foresee(
         .limit(limit)
     ).all()
     before: Counter[int] = Counter()
+    open_ = rooms.SlotsLeft(conn, version, now) if rooms.pace(version) is not None else None
     for ids in chunks(patients):
-        yield from _foresee(conn, ids, is_open, version, running, systems, rules, now, before)
+        yield from _foresee(conn, ids, is_open, version, running, systems, rules, now, before, open_)
 
 
 def last_touch(conn: Connection) -> int:
@@ -91,6 +94,7 @@ def _foresee(
     rules: Rulebook,
     now: datetime,
     before: Counter[int],
+    open_: rooms.SlotsLeft | None,
 ) -> Iterator[Foreseen]:
     rows = deciding.read_lapses(conn, patients, is_open)
     fresh = [row for row in rows if row.decided_at is None or row.declined in _TAKEN_AGAIN]
@@ -106,6 +110,10 @@ def _foresee(
         if chosen is not version:
             yield _declined(row, "other_campaign")
             continue
+        held_back = None if open_ is None else open_.take(row.site_id, row.service_line)
+        if held_back is not None:
+            yield _declined(row, held_back)
+            continue
         # those beyond a day's share of their site begin on a later day
         start = now + timedelta(days=before[row.site_id] // limit) if limit else now
         before[row.site_id] += 1
@@ -115,7 +123,9 @@ def _foresee(
             if drawn == Arm.TREATMENT
             else ()
         )
-        yield Foreseen(row.ref, row.service_line, row.segment, row.language, arm=drawn.value, touches=planned)
+        yield Foreseen(
+            row.ref, row.service_line, row.segment, row.language, arm=drawn.value, site=row.site, touches=planned
+        )
 
 
 def _touches(
@@ -132,7 +142,7 @@ def _touches(
 
 
 def _declined(row: AnyRow, reason: str) -> Foreseen:
-    return Foreseen(row.ref, row.service_line, row.segment, row.language, reason=reason)
+    return Foreseen(row.ref, row.service_line, row.segment, row.language, reason=reason, site=row.site)
 
 
 def _name(version: Running) -> tuple[int, str]:

@@ -198,7 +198,7 @@ def _spread(conn: Connection, organisation_id: int, key: str, now: datetime) -> 
 def _owe_again(conn: Connection, organisation_id: int) -> None:
     waited = and_(
         lapse.c.organisation_id == organisation_id,
-        lapse.c.declined.in_([PAUSED, rooms.FULL]),
+        lapse.c.declined.in_([PAUSED, *rooms.WAITING]),
         lapse.c.closed_at.is_(None),
     )
     conn.execute(update(lapse).where(waited).values(decided_at=None, declined=None))

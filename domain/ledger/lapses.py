@@ -65,7 +65,8 @@ Index(
 )
 _unreachable = and_(lapse.c.declined == "unreachable", _open)
 Index("ix_lapse_unreachable", lapse.c.id, sqlite_where=_unreachable, postgresql_where=_unreachable)
-_waiting = and_(lapse.c.declined == "daily_limit", _open)
+#: Those that wait for room at their site, whatever it lacks.
+_waiting = and_(lapse.c.declined.in_(("daily_limit", "no_open_slots", "open_slots_unknown")), _open)
 Index(
     "ix_lapse_waiting",
     lapse.c.site_id,

@@ -19,6 +19,7 @@ from domain.ledger import (
     pauses,
     quarantine,
     reconciling,
+    slots,
     texts,
     touches,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "pauses",
     "quarantine",
     "reconciling",
+    "slots",
     "texts",
     "touches",
 ]

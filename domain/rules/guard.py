@@ -31,14 +31,15 @@ RULES = {
     "blackout": "house.blackout",
     "site_full": "house.site-day",
     "campaign_full": "house.campaign-site-day",
+    "slots_full": "house.open-slots",
     "booked": "house.booked",
     "template_unreleased": "house.released",
     "template_recalled": "house.recalled",
     "answer": "hours.answers",
 }
 
-#: Reasons of the daily ceilings of a site, in all and for a campaign.
-SITE_FULL, CAMPAIGN_FULL = "site_full", "campaign_full"
+#: Reasons of the ceilings of a site: its day in all, its day for a campaign, and its open slots of the week.
+SITE_FULL, CAMPAIGN_FULL, SLOTS_FULL = "site_full", "campaign_full", "slots_full"
 
 #: A provider holds a text at most ten hours (Twilio); an answer is worthless sooner.
 _ANSWER_VALID = timedelta(minutes=5)
@@ -88,7 +89,7 @@ class Facts:
     sent_to_household: tuple[datetime, ...] = ()
     """To everybody of the patient's household, themselves included."""
     full: str | None = None
-    """The daily ceiling that its site has met: SITE_FULL or CAMPAIGN_FULL."""
+    """The ceiling that its site has met: SITE_FULL, CAMPAIGN_FULL or SLOTS_FULL."""
     full_until: datetime | None = None
     """When it asks again."""
     waited_for: str | None = None

@@ -39,6 +39,12 @@ def check(file: Path) -> None:
     """Check a campaign file; every problem is told with its line and field."""
     found = read_campaign(file, read_rules(rules_place(os.environ))).file
     click.echo(f"{file}: fine. {found.campaign}: {len(found.cadence)} touches, holdout {found.holdout:.0%}")
+    if found.pace is not None:
+        waits = found.pace.when_unknown == "wait"
+        click.echo(
+            f"paced by open slots: {found.pace.bookings_per_touch:g} bookings expected of a touch; where nobody told "
+            f"how many are open, {'nobody begins' if waits else 'as many begin as daily_enrolments_per_site says'}"
+        )
 
 
 @campaign.command(

@@ -25,6 +25,7 @@ try:
         people,
         reconcile,
         rules,
+        slots,
         template,
         texts,
     )
@@ -92,6 +93,7 @@ for command in (
     desk.find,
     choice.choice,
     reconcile.reconcile,
+    slots.slots,
     rules.rules,
     rules.hours,
     intent.intent,

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from domain.ledger.rooms import NO_SLOTS
 from domain.rules.reasons import sentence
 from domain.rules.vocabulary import Arm
 from producers.preview import Preview, Said
@@ -28,6 +29,9 @@ def preview_lines(seen: Preview) -> Iterator[str]:
     yield f"Would not: {seen.declined.total()}"
     for reason, count in seen.declined.most_common():
         yield f"  {reason}: {count} ({sentence(reason)})"
+    for (reason, site, line), count in sorted(seen.held.items()):
+        why = "no open slots" if reason == NO_SLOTS else "nobody told how many slots are open"
+        yield f"  held back: {why} at {site} for {line}: {count}"
     yield ""
     yield "When, if nobody answers (local days)"
     for day, channels in sorted(seen.days.items()):
@@ -58,6 +62,10 @@ def preview_as_dict(seen: Preview) -> dict[str, Any]:
         "enrolled": {arm.value: arms[arm] for arm in Arm},
         "by_segment": {segment: {arm.value: each[arm] for arm in Arm} for segment, each in seen.enrolled.items()},
         "not_enrolled": dict(seen.declined),
+        "held_back": [
+            {"reason": reason, "site": site, "service_line": line, "lapses": count}
+            for (reason, site, line), count in sorted(seen.held.items())
+        ],
         "days": {day.isoformat(): dict(channels) for day, channels in sorted(seen.days.items())},
         "sms_segments": seen.segments,
         "costs": list(seen.costs()),

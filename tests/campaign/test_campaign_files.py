@@ -72,6 +72,19 @@ def test_the_example_is_fine() -> None:
         ("service_lines: [primary_care,", "service_lines: [surgery,", "audience.service_lines[0]", "primary_care"),
         ("graduate_after_days:", "graduates:", "graduates", "unknown field"),
         ("holdout: 0.10", "daily_enrolments_per_site: 0", "daily_enrolments_per_site", "greater than or equal to 1"),
+        ("holdout: 0.10", "pace: appointments", "pace.by", "open_slots"),
+        (
+            "holdout: 0.10",
+            "pace: {by: open_slots, bookings_per_touch: 2}",
+            "pace.bookings_per_touch",
+            "less than or equal",
+        ),
+        (
+            "holdout: 0.10",
+            "pace: {by: open_slots, when_unknown: daily_enrolments}",
+            "pace",
+            "goes by daily_enrolments_per_site, which is not there",
+        ),
         ("holdout: 0.10", "daily_touches_per_site: 0", "daily_touches_per_site", "greater than or equal to 1"),
         ("holdout: 0.10", "blackout: [someday]", "blackout[0]", "expected a date such as 2026-12-24"),
         (

@@ -105,6 +105,11 @@ def claim(conn: Connection) -> None:
     claims.claim(conn, ids, channel="sms", system="phone", systems=SYSTEMS, rules=STANDARD, now=NOW)
 
 
+def claim_at_a_ceiling(conn: Connection) -> None:
+    conn.execute(text("UPDATE site SET daily_touches = 100"))
+    claim(conn)
+
+
 @pytest.mark.parametrize(
     ("work", "index"),
     [
@@ -124,6 +129,7 @@ def claim(conn: Connection) -> None:
         (claim, "ix_attempt_patient_caps"),
         (claim, "ix_attempt_contact_caps"),
         (claim, "ix_patient_contact_contact_point_id"),
+        (claim_at_a_ceiling, "ix_attempt_site_day"),
         (claim, "uq_template_slot"),
         (claim, "uq_template_version_organisation_id_key_version"),
         (lambda conn: claim_texts.held(conn, [1, 2]), "pk_template"),
@@ -145,6 +151,7 @@ def claim(conn: Connection) -> None:
         "caps of a patient",
         "caps of a contact point",
         "households",
+        "ceilings of a site",
         "texts",
         "texts that speak for recalled ones",
         "texts recalled since",

@@ -124,6 +124,7 @@ def upgrade() -> None:
         sa.Column("ended_at", Instant, nullable=True),
         sa.Column("blackout", sa.String(length=2000), nullable=True),
         sa.Column("daily_touches", sa.Integer(), nullable=True),
+        sa.Column("bookings_per_touch", sa.Float(), nullable=True),
         sa.Column("paused_at", Instant, nullable=True),
         sa.ForeignKeyConstraint(["organisation_id"], ["organisation.id"], name=op.f("fk_campaign_organisation_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_campaign")),
@@ -200,6 +201,18 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["organisation_id"], ["organisation.id"], name=op.f("fk_site_organisation_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_site")),
         sa.UniqueConstraint("organisation_id", "key", name=op.f("uq_site_organisation_id_key")),
+    )
+    op.create_table(
+        "open_slots",
+        sa.Column("id", Id, autoincrement=True, nullable=False),
+        sa.Column("site_id", Id, nullable=False),
+        sa.Column("service_line", sa.String(length=32), nullable=False),
+        sa.Column("week", sa.Date(), nullable=False),
+        sa.Column("open", sa.Integer(), nullable=False),
+        sa.Column("told_at", Instant, nullable=False),
+        sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_open_slots_site_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_open_slots")),
+        sa.UniqueConstraint("site_id", "service_line", "week", name=op.f("uq_open_slots_site_id_service_line_week")),
     )
     op.create_table(
         "consent",
@@ -502,7 +515,7 @@ def upgrade() -> None:
         "ix_lapse_waiting",
         "lapse",
         ["site_id", "priority", "id"],
-        **_where("declined = 'daily_limit' AND closed_at IS NULL"),
+        **_where("declined IN ('daily_limit', 'no_open_slots', 'open_slots_unknown') AND closed_at IS NULL"),
     )
     op.create_index("ix_lapse_undecided", "lapse", ["detected_at"], **_where("decided_at IS NULL"))
     op.create_index(
@@ -748,6 +761,7 @@ def downgrade() -> None:
     op.drop_table("patient")
     op.drop_table("import_reject")
     op.drop_table("consent")
+    op.drop_table("open_slots")
     op.drop_table("site")
     op.drop_table("import_file")
     op.drop_table("contact_point")
