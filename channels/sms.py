@@ -45,6 +45,11 @@ SETTINGS = (
     Setting("REACTIVATE_SMS_AUTH_TOKEN", "Token of the account; also signs its webhooks", secret=True),
     Setting("REACTIVATE_SMS_FROM", "Sending number; or give a messaging service"),
     Setting("REACTIVATE_SMS_MESSAGING_SERVICE_SID", "Messaging service that picks the sending number"),
+    Setting(
+        "REACTIVATE_SMS_PROVIDER_ANSWERS",
+        "`yes` where the provider answers STOP, START and HELP itself (Twilio's default opt-out handling): we do not",
+        "no",
+    ),
     Setting("REACTIVATE_SMS_RATE_PER_SECOND", "Segments per second of the sender (US long code: 1)", "1"),
     Setting("REACTIVATE_SMS_BURST", f"Segments at once, at least {LONGEST}, the longest message", str(LONGEST)),
     Setting("REACTIVATE_SMS_ACCOUNT_RATE_PER_SECOND", "Segments per second of the account; default: the sender's", ""),
@@ -95,6 +100,27 @@ STATUSES: Mapping[str, Delivery] = {
     "canceled": Delivery.UNDELIVERED,
 }
 
+#: Whole messages that Twilio's default opt-out handling answers, and of them those that toll-free networks do.
+_ANSWERED = frozenset(
+    {
+        "stop",
+        "unsubscribe",
+        "end",
+        "quit",
+        "stopall",
+        "revoke",
+        "optout",
+        "cancel",
+        "start",
+        "yes",
+        "unstop",
+        "help",
+        "info",
+    }
+)
+_ANSWERED_TOLL_FREE = frozenset(("stop", "unstop"))
+_TOLL_FREE = re.compile(r"\+1(800|833|844|855|866|877|888)[0-9]{7}")
+
 #: Seconds a message may wait in Twilio's queue; its own bounds.
 _SHORTEST_VALIDITY, _LONGEST_VALIDITY = 1, 36_000
 
@@ -116,6 +142,8 @@ class SmsConfig:
     sender_field: str
     """`From` or `MessagingServiceSid`."""
     sender: str
+    provider_answers: bool
+    """Whether the provider answers STOP, START and HELP itself."""
     public_url: str
     rate: float
     account_rate: float
@@ -183,6 +211,7 @@ class SmsChannel:
             auth_token=env.required("REACTIVATE_SMS_AUTH_TOKEN"),
             sender_field=sender_field,
             sender=sender,
+            provider_answers=env.choice("REACTIVATE_SMS_PROVIDER_ANSWERS", ("no", "yes")) == "yes",
             public_url=public_url.rstrip("/"),
             rate=rate,
             account_rate=account_rate,
@@ -226,11 +255,11 @@ class SmsChannel:
         """Whether the account's token signed the request."""
         return twilio_signature.is_valid(config.auth_token, request)
 
-    def parse(self, config: SmsConfig, kind: str, request: WebhookRequest) -> Sequence[InboundReply | InboundReceipt]:  # noqa: ARG002 - the contract's signature
+    def parse(self, config: SmsConfig, kind: str, request: WebhookRequest) -> Sequence[InboundReply | InboundReceipt]:
         """The one reply (`inbound`) or receipt (`status`) a verified request holds."""
         fields = dict(twilio_signature.form_fields(request.body) or ())
         if kind == "inbound":
-            return (_reply(fields),)
+            return (_reply(config, fields),)
         if kind == "status":
             return (_receipt(fields, request.url),)
         raise WebhookError("kind")
@@ -274,13 +303,27 @@ def _field(fields: Mapping[str, str], name: str, pattern: re.Pattern[str]) -> st
     return value
 
 
-def _reply(fields: Mapping[str, str]) -> InboundReply:
+def _reply(config: SmsConfig, fields: Mapping[str, str]) -> InboundReply:
     sender, text = fields.get("From", ""), fields.get("Body")
     if not sender:
         raise WebhookError("From")
     if text is None:
         raise WebhookError("Body")
-    return InboundReply(provider_id=_field(fields, "MessageSid", _SID), sender=sender, text=text)
+    is_answered = _is_answered(config, fields, text)
+    sid = _field(fields, "MessageSid", _SID)
+    return InboundReply(provider_id=sid, sender=sender, text=text, answered_by_network=is_answered)
+
+
+def _is_answered(config: SmsConfig, fields: Mapping[str, str], text: str) -> bool:
+    """Whether Twilio (which says so in `OptOutType` under Advanced Opt-Out) or a toll-free network answered it."""
+    word = text.strip().rstrip(".!").lower()
+    # a messaging service may have numbers of several kinds: what counts is the one written to
+    ours = fields.get("To") or config.sender
+    return (
+        bool(fields.get("OptOutType"))
+        or (config.provider_answers and word in _ANSWERED)
+        or (word in _ANSWERED_TOLL_FREE and _TOLL_FREE.fullmatch(ours) is not None)
+    )
 
 
 def _receipt(fields: Mapping[str, str], url: str) -> InboundReceipt:

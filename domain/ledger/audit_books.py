@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, exists, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, exists, func, or_, select
 
 from domain.ledger.attempts import attempt
 from domain.ledger.choice_history import choice_event, suppression
@@ -22,6 +22,9 @@ from domain.rules.vocabulary import LIVE, AttemptState, EnrolmentState, TouchSta
 _RECEIPT_PATIENCE = timedelta(days=8)
 
 _REPLY_STATES = ("new", "handled", "human", "closed")
+#: Reasons of suppressions that hold outreach for a person; and what puts one there beside an opt-out.
+_HOLDS = ("reported_deceased", "complaint", "unclear_whose")
+_OTHER_STOPS = ("held", "deceased")
 _RESTING = (TouchState.REJECTED, TouchState.SUPPRESSED, TouchState.CANCELLED, TouchState.EXPIRED)
 
 
@@ -71,19 +74,31 @@ def suppression_disagrees(conn: Connection) -> Finding:
     unkept = select(reply.c.id).where(reply.c.intent == "opt_out", reply.c.contact_point_id.is_not(None), ~kept)
     tallies = [tally(conn, "reply", "an opt-out that is in no history", unkept)]
     for subject in ("contact_point_id", "patient_id"):
-        stop, later = choice_event.alias("stop"), choice_event.alias("later")
-        last_word = ~exists().where(
-            later.c[subject] == stop.c[subject], later.c.kind == "restored", later.c.at > stop.c.at
+        stop = choice_event.alias("stop")
+        forgotten = _forgotten(stop, subject, "suppressed", "restored", suppression.c.reason.not_in(_HOLDS))
+        told = exists().where(
+            choice_event.c[subject] == suppression.c[subject], choice_event.c.kind.in_(("suppressed", *_OTHER_STOPS))
         )
-        in_force = exists().where(suppression.c[subject] == stop.c[subject], suppression.c.lifted_at.is_(None))
-        forgotten = select(stop.c.id).where(
-            stop.c[subject].is_not(None), stop.c.kind == "suppressed", last_word, ~in_force
-        )
-        told = exists().where(choice_event.c[subject] == suppression.c[subject], choice_event.c.kind == "suppressed")
         untold = select(suppression.c.id).where(suppression.c[subject].is_not(None), ~told)
         tallies.append(tally(conn, "choice_event", "a stop in the history that is not in force", forgotten))
         tallies.append(tally(conn, "suppression", "is in no history", untold))
+    held = choice_event.alias("held")
+    let_go = _forgotten(held, "patient_id", "held", "released", suppression.c.reason == held.c.purpose)
+    tallies.append(tally(conn, "choice_event", "a hold in the history that is not in force", let_go))
     return finding("suppression_disagrees", "What is in force is what the history of choices says.", tallies)
+
+
+def _forgotten(stop: Any, subject: str, stop_kind: str, lift_kind: str, why: ColumnElement[bool]) -> Select[tuple[int]]:
+    """Stops that are the last word of the history, and for which no suppression with such a reason is in force."""
+    later = choice_event.alias("later")
+    last_word = ~exists().where(
+        later.c[subject] == stop.c[subject],
+        later.c.kind == lift_kind,
+        func.coalesce(later.c.purpose, "") == func.coalesce(stop.c.purpose, ""),
+        later.c.at > stop.c.at,
+    )
+    in_force = exists().where(suppression.c[subject] == stop.c[subject], suppression.c.lifted_at.is_(None), why)
+    return select(stop.c.id).where(stop.c[subject].is_not(None), stop.c.kind == stop_kind, last_word, ~in_force)
 
 
 Check = tuple[str, str, Select[Any]]

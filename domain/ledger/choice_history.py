@@ -30,7 +30,8 @@ from sqlalchemy import (
 from domain.ledger.columns import Id, Instant, id_column, metadata, ref
 from domain.ledger.patients import patient_contact
 
-#: Append-only. `kind`: granted | revoked | suppressed | restored | bad_address.
+#: Append-only. `kind`: granted | revoked | suppressed | restored | bad_address, and what a reply did beside a choice:
+#: held | released (`purpose`: why, a Hold), detached (a patient from a contact point), left (the campaign), deceased.
 choice_event = Table(
     "choice_event",
     metadata,
@@ -63,17 +64,20 @@ suppression = Table(
     Column("since", Instant, nullable=False),
     Column("lifted_at", Instant),
 )
-_in_force = suppression.c.lifted_at.is_(None)
+#: Not lifted; as the partial indexes have it.
+IN_FORCE: Final = suppression.c.lifted_at.is_(None)
 Index(
     "ix_suppression_contact_point_id",
     suppression.c.contact_point_id,
-    sqlite_where=_in_force,
-    postgresql_where=_in_force,
+    sqlite_where=IN_FORCE,
+    postgresql_where=IN_FORCE,
 )
-Index("ix_suppression_patient_id", suppression.c.patient_id, sqlite_where=_in_force, postgresql_where=_in_force)
+Index("ix_suppression_patient_id", suppression.c.patient_id, sqlite_where=IN_FORCE, postgresql_where=IN_FORCE)
 
 #: The patient said so, by whatever route; START lifts it.
 OPTED_OUT: Final = "opt_out"
+#: A person confirmed it: it stays, whatever a source of records says later.
+CONFIRMED_DEATH: Final = "deceased"
 
 #: The column that names it, and its id.
 Subject = tuple[str, int]
@@ -84,7 +88,7 @@ _PATIENTS: Final = bindparam("patients", type_=Id, expanding=True)
 
 def _stopped(subject: ColumnElement[bool]) -> Select[Any]:
     return select(suppression.c.contact_point_id, suppression.c.patient_id, suppression.c.since).where(
-        _in_force,
+        IN_FORCE,
         subject,
         suppression.c.reason == bindparam("reason", type_=String),
         suppression.c.channel.is_(None),
@@ -121,7 +125,7 @@ _OUT_ELSEWHERE: Final = (
         patient_contact.c.contact_point_id != _POINT,
         patient_contact.c.detached_at.is_(None),
         suppression.c.reason == OPTED_OUT,
-        _in_force,
+        IN_FORCE,
     )
 )
 _IS_KNOWN: Final = select(
@@ -197,9 +201,7 @@ def suppress(conn: Connection, organisation_id: int, subjects: Sequence[Subject]
 def lift(conn: Connection, contact_point_id: int, patient_ids: Collection[int], at: datetime) -> None:
     """Put an end, as of `at`, to the opt-outs in force for this contact point and these patients."""
     for whose in (suppression.c.contact_point_id == contact_point_id, suppression.c.patient_id.in_(patient_ids)):
-        conn.execute(
-            update(suppression).where(_in_force, whose, suppression.c.reason == OPTED_OUT).values(lifted_at=at)
-        )
+        conn.execute(update(suppression).where(IN_FORCE, whose, suppression.c.reason == OPTED_OUT).values(lifted_at=at))
 
 
 def _subject(row: Row[*tuple[Any, ...]]) -> Subject:

@@ -6,14 +6,14 @@ Every statement is built once; a claim runs thousands of times a minute, and bui
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, String, and_, bindparam, func, or_, select
 
-from domain.ledger import pauses
+from domain.ledger import holds, pauses
 from domain.ledger.appointments import care
 from domain.ledger.attempts import MAY_HAVE_REACHED, attempt
 from domain.ledger.choice_history import suppression
@@ -127,6 +127,9 @@ _ATTACHED = (
     .order_by(patient_contact.c.patient_id, contact_point.c.quality.desc(), patient_contact.c.rank, contact_point.c.id)
 )
 _GIVEN = select(*_POINT).where(contact_point.c.id.in_(_POINTS))
+_DETACHED = select(patient_contact.c.patient_id, patient_contact.c.contact_point_id).where(
+    patient_contact.c.patient_id.in_(_PATIENTS), patient_contact.c.detached_at.is_not(None)
+)
 _HOUSEMATES = (
     select(
         patient_contact.c.contact_point_id,
@@ -139,6 +142,8 @@ _HOUSEMATES = (
 )
 _SUPPRESSED = select(suppression.c.contact_point_id, suppression.c.patient_id).where(
     suppression.c.lifted_at.is_(None),
+    # these wait for a person instead
+    suppression.c.reason.not_in(holds.REASONS),
     or_(suppression.c.channel.is_(None), suppression.c.channel == _CHANNEL),
     or_(suppression.c.contact_point_id.in_(_POINTS), suppression.c.patient_id.in_(_PATIENTS)),
 )
@@ -244,6 +249,7 @@ def read_facts(
     sent_patient = _by_key(conn.execute(_RECENT_OF_PATIENTS, {"patients": patients, "since": since}))
     sent_point = _by_key(conn.execute(_RECENT_OF_POINTS, {"points": points, "since": since}))
     ahead = {row[0]: row[1] for row in conn.execute(_AHEAD, {"patients": patients, "now": now})}
+    held = holds.held(conn, patients)
     is_paused = channel in pauses.paused(conn)
     facts: dict[int, Facts] = {}
     for row in rows:
@@ -264,6 +270,7 @@ def read_facts(
             reachable=point is not None,
             suppressed_contact=point_id in stopped_points,
             suppressed_patient=row.patient_id in stopped_patients,
+            held=held.get(row.patient_id),
             consent_revoked=point_id in refused,
             channel_paused=is_paused,
             text_held=said[row.id].hold if row.id in said else None,
@@ -291,6 +298,12 @@ def suppressed(
 def revoked(conn: Connection, points: Sequence[int], channel: str) -> set[int]:
     """Which of these contact points withdrew their consent to this channel."""
     return set(conn.scalars(_REVOKED, {"points": points, "channel": channel}))
+
+
+def detached(conn: Connection, pairs: Collection[tuple[int | None, int]]) -> set[tuple[int, int]]:
+    """Which of these pairs of patient and contact point are known not to belong together."""
+    rows = conn.execute(_DETACHED, {"patients": sorted({who for who, _ in pairs if who is not None})})
+    return {(row.patient_id, row.contact_point_id) for row in rows} & set(pairs)
 
 
 def _by_key(rows: Any) -> defaultdict[int | None, list[datetime]]:

@@ -12,11 +12,13 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, update
 
+from domain.ledger import holds
 from domain.ledger.attempts import attempt
 from domain.ledger.claim_facts import (
     LEASE,
     AnyRow,
     Contacts,
+    detached,
     lock_and_read,
     read_contacts,
     read_facts,
@@ -110,14 +112,25 @@ def claim(
 
 
 def still_suppressed(conn: Connection, claimed: Sequence[Claimed]) -> set[int]:
-    """Touch ids among an aged claim that an opt-out committed since then must stop; a revoked consent is one, too."""
+    """Touch ids among an aged claim that an opt-out committed since then must stop.
+
+    A revoked consent is one, too; and outreach stops for a hold, and where the number turned out not to be theirs.
+    """
     touches_of = {each.touch_id: each for each in claimed if not may_answer_suppressed(each.kind, each.answer)}
     points = sorted({each.contact_point_id for each in touches_of.values()})
     patients = sorted({each.patient_id for each in touches_of.values() if each.patient_id is not None})
     channel = claimed[0].channel if claimed else ""
     stopped_points, stopped_patients = suppressed(conn, points, patients, channel)
     stopped_points |= revoked(conn, points, channel)
-    return {
+    outreach = [each for each in claimed if each.kind != TouchKind.ANSWER]
+    held = holds.held(conn, [each.patient_id for each in outreach if each.patient_id is not None])
+    apart = detached(conn, [(each.patient_id, each.contact_point_id) for each in outreach])
+    waiting = {
+        each.touch_id
+        for each in outreach
+        if each.patient_id in held or (each.patient_id, each.contact_point_id) in apart
+    }
+    return waiting | {
         id_
         for id_, each in touches_of.items()
         if each.contact_point_id in stopped_points or each.patient_id in stopped_patients

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, delete, exists, func, insert, literal, or_, select, update
+from sqlalchemy import Connection, and_, case, delete, exists, func, insert, literal, or_, select, update
 
-from domain.ledger import store
+from domain.ledger import holds, store
 from domain.ledger.appointments import appointment, care, care_gap
 from domain.ledger.attempts import attempt
-from domain.ledger.choice_history import choice_event, suppression
+from domain.ledger.choice_history import CONFIRMED_DEATH, choice_event, suppression
 from domain.ledger.columns import Id, Instant
 from domain.ledger.patients import patient, patient_contact, registration
 
@@ -66,13 +66,15 @@ def _copy_suppressions(conn: Connection, gone: int, survivor: int, now: datetime
     )
     carried = and_(theirs.c.patient_id == gone, theirs.c.lifted_at.is_(None), ~there)
     to = literal(survivor, Id).label("patient_id")
+    is_hold = theirs.c.reason.in_(holds.REASONS)
     conn.execute(
         insert(choice_event).from_select(
-            ["organisation_id", "patient_id", "kind", "channel", "source", "at", "recorded_at"],
+            ["organisation_id", "patient_id", "kind", "purpose", "channel", "source", "at", "recorded_at"],
             select(
                 theirs.c.organisation_id,
                 to,
-                literal("suppressed"),
+                case((is_hold, "held"), (theirs.c.reason == CONFIRMED_DEATH, CONFIRMED_DEATH), else_="suppressed"),
+                case((is_hold, theirs.c.reason)),
                 theirs.c.channel,
                 literal("merge"),
                 theirs.c.since,

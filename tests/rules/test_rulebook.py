@@ -14,9 +14,9 @@ from rulebooks import STANDARD, rules_from
 from domain.ledger.touches import ANSWER_WORTH
 from domain.rules import guard
 from domain.rules.guard import RULES, Facts, decide
-from domain.rules.replies.intent import understand
 from domain.rules.limits import Amount, AtMost, Holidays, Limit, Week, Words, Years, is_looser
 from domain.rules.quiet_days import QuietDays, day_rule
+from domain.rules.replies.intent import understand
 from domain.rules.vocabulary import Intent, Never, Send, TouchKind, Wait
 from domain.rules.window import Window, window_at
 from producers.rule_files import read_rules
