@@ -15,6 +15,7 @@ from datetime import timedelta
 from urllib.parse import quote, urlsplit
 
 from channels.kit import twilio_signature
+from channels.kit.answered_elsewhere import is_answered_elsewhere
 from channels.kit.contract import (
     LONGEST_TIMEOUT,
     ChannelSettingsError,
@@ -99,27 +100,6 @@ STATUSES: Mapping[str, Delivery] = {
     "failed": Delivery.UNDELIVERED,
     "canceled": Delivery.UNDELIVERED,
 }
-
-#: Whole messages that Twilio's default opt-out handling answers, and of them those that toll-free networks do.
-_ANSWERED = frozenset(
-    {
-        "stop",
-        "unsubscribe",
-        "end",
-        "quit",
-        "stopall",
-        "revoke",
-        "optout",
-        "cancel",
-        "start",
-        "yes",
-        "unstop",
-        "help",
-        "info",
-    }
-)
-_ANSWERED_TOLL_FREE = frozenset(("stop", "unstop"))
-_TOLL_FREE = re.compile(r"\+1(800|833|844|855|866|877|888)[0-9]{7}")
 
 #: Seconds a message may wait in Twilio's queue; its own bounds.
 _SHORTEST_VALIDITY, _LONGEST_VALIDITY = 1, 36_000
@@ -309,21 +289,10 @@ def _reply(config: SmsConfig, fields: Mapping[str, str]) -> InboundReply:
         raise WebhookError("From")
     if text is None:
         raise WebhookError("Body")
-    is_answered = _is_answered(config, fields, text)
+    # a messaging service may have numbers of several kinds: what counts is the one written to
+    is_answered = is_answered_elsewhere(fields, text, fields.get("To") or config.sender, config.provider_answers)
     sid = _field(fields, "MessageSid", _SID)
     return InboundReply(provider_id=sid, sender=sender, text=text, answered_by_network=is_answered)
-
-
-def _is_answered(config: SmsConfig, fields: Mapping[str, str], text: str) -> bool:
-    """Whether Twilio (which says so in `OptOutType` under Advanced Opt-Out) or a toll-free network answered it."""
-    word = text.strip().rstrip(".!").lower()
-    # a messaging service may have numbers of several kinds: what counts is the one written to
-    ours = fields.get("To") or config.sender
-    return (
-        bool(fields.get("OptOutType"))
-        or (config.provider_answers and word in _ANSWERED)
-        or (word in _ANSWERED_TOLL_FREE and _TOLL_FREE.fullmatch(ours) is not None)
-    )
 
 
 def _receipt(fields: Mapping[str, str], url: str) -> InboundReceipt:

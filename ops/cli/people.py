@@ -85,9 +85,8 @@ def lift(context: click.Context, reply: int) -> None:
     """Nobody has died: let outreach go on that a reply held for a reported death, and close the reply."""
     with _deciding(context) as (conn, now):
         free = verdicts.lift(conn, reply, now)
-    click.echo(
-        f"reply {reply} is closed; not held for it any more: {', '.join(free) or 'nobody, another reply holds them'}"
-    )
+    whom = ", ".join(free) or "nobody, another reply holds them"
+    click.echo(f"reply {reply} is closed; not held for a death any more: {whom}")
 
 
 @inbox.command(epilog="Example: reactivate inbox settle 231 --accepted")
