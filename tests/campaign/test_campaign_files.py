@@ -72,12 +72,12 @@ def test_the_example_is_fine() -> None:
         ("service_lines: [primary_care,", "service_lines: [surgery,", "audience.service_lines[0]", "primary_care"),
         ("graduate_after_days:", "graduates:", "graduates", "unknown field"),
         ("holdout: 0.10", "daily_enrolments_per_site: 0", "daily_enrolments_per_site", "greater than or equal to 1"),
-        ("holdout: 0.10", "pace: appointments", "pace.by", "open_slots"),
+        ("holdout: 0.10", "pace: appointments", "pace", "open_slots"),
         (
             "holdout: 0.10",
             "pace: {by: open_slots, bookings_per_touch: 2}",
             "pace.bookings_per_touch",
-            "less than or equal",
+            "less than",
         ),
         (
             "holdout: 0.10",
