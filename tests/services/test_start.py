@@ -221,6 +221,22 @@ def test_a_port_is_never_handed_out_twice() -> None:
         free.bind((LOOPBACK, ports[0]))
 
 
+def test_a_port_is_not_handed_out_to_another_process_before_its_server_listens() -> None:
+    port = free_port()
+
+    code = f"""
+from ops.services import process
+process._PORTS = range({port}, {port + 200})
+while True:
+    print(process.free_port(), flush=True)
+"""
+    other = subprocess.run([sys.executable, "-c", code], cwd=_ROOT, capture_output=True, text=True, check=False)
+
+    assert "no free port" in other.stderr
+    assert len(other.stdout.split()) > 1
+    assert str(port) not in other.stdout.split()
+
+
 def _start_and_fail(pids: list[int]) -> None:
     with start(["redis"]) as services:
         pids += services.pids
