@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 import redis
+from databases import name_of, own_database
 from hypothesis import HealthCheck, settings
 from lending import Borrowed, Lender
 from naming import own_name
-from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy import Engine
 
 from domain.ledger.store import open_ledger
 from domain.ledger.vault import Vault
@@ -66,21 +67,17 @@ def services(request: pytest.FixtureRequest) -> Iterator[Services | Borrowed]:
 def postgres_template(services: Services | Borrowed) -> Iterator[tuple[str, str]]:
     """The administrator's URL, and the name of a migrated database to clone."""
     admin_url = _wanted(lambda: services.postgres_admin_url)
-    name = own_name("template")
-    _administer(admin_url, f'CREATE DATABASE "{name}"')
-    upgrade(_at(admin_url, name))
-    yield admin_url, name
-    _administer(admin_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+    with own_database(admin_url, "template") as url:
+        upgrade(url)
+        yield admin_url, name_of(url)
 
 
 @pytest.fixture
 def postgres_url(postgres_template: tuple[str, str]) -> Iterator[str]:
     """SQLAlchemy URL of a database of this test's own, already migrated."""
     admin_url, template = postgres_template
-    name = own_name("test")
-    _administer(admin_url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-    yield _at(admin_url, name)
-    _administer(admin_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+    with own_database(admin_url, "test", like=template) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -155,16 +152,3 @@ def _wanted(url: Callable[[], str]) -> str:
         if os.environ.get("CI"):
             pytest.fail(str(error), pytrace=False)
         pytest.skip(str(error))
-
-
-def _administer(admin_url: str, statement: str) -> None:
-    engine = create_engine(admin_url, isolation_level="AUTOCOMMIT")
-    try:
-        with engine.connect() as conn:
-            conn.execute(text(statement))
-    finally:
-        engine.dispose()
-
-
-def _at(admin_url: str, database: str) -> str:
-    return make_url(admin_url).set(database=database).render_as_string(hide_password=False)

@@ -227,7 +227,7 @@ def test_a_port_is_not_handed_out_to_another_process_before_its_server_listens()
     code = f"""
 from ops.services import process
 process._PORTS = range({port}, {port + 200})
-while True:
+for _ in range(200):
     print(process.free_port(), flush=True)
 """
     other = subprocess.run([sys.executable, "-c", code], cwd=_ROOT, capture_output=True, text=True, check=False)
