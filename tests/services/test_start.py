@@ -12,6 +12,7 @@ from pathlib import Path
 import pika
 import psycopg
 import pytest
+from processes import working_in
 from waiting import wait_until
 
 from ops.services import binaries
@@ -31,6 +32,7 @@ def _installed() -> None:
         pytest.skip(f"not installed here: {', '.join(missing)}")
 
 
+@pytest.mark.xdist_group("both cores")
 def test_all_three_start_together_and_leave_no_process_and_no_file() -> None:
     with start() as services:
         server = services.server("rabbitmq")
@@ -43,10 +45,10 @@ def test_all_three_start_together_and_leave_no_process_and_no_file() -> None:
         pids = services.pids
         assert len(pids) == 4  # with epmd
         assert all(_is_running(pid) for pid in pids)
-        assert _mentioning(home) >= set(pids)
+        assert working_in(home) >= set(pids)
 
     assert not any(_is_running(pid) for pid in pids)
-    wait_until(lambda: _mentioning(home) == set())
+    wait_until(lambda: working_in(home) == set())
     assert not home.exists()
 
 
@@ -266,16 +268,3 @@ def _is_running(pid: int) -> bool:
         return False
     status = Path(f"/proc/{pid}/stat")
     return not status.exists() or status.read_text().rpartition(") ")[2][0] != "Z"
-
-
-def _mentioning(directory: Path) -> set[int]:
-    """Every process whose working directory is below `directory` (Linux; elsewhere none is seen)."""
-    found = set()
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            here = (process / "cwd").readlink()
-        except OSError:
-            continue  # it ended meanwhile, or is not ours to look at
-        if here.is_relative_to(directory):
-            found.add(int(process.name))
-    return found
