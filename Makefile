@@ -22,7 +22,7 @@ fleet-demo: $(VENV)/.runtime ## The same on private RabbitMQ, Redis and PostgreS
 
 # A worker that dies ends the run and is told with its test: its successor would begin with the same one.
 test: $(VENV)/.dev ## Run every test on all cores, on private servers (ARGS="tests/services -k redis"; -n 0: in one process)
-	$(BIN)/pytest -n auto --dist loadgroup --max-worker-restart 0 $(ARGS)
+	$(BIN)/pytest -n auto --dist loadscope --max-worker-restart 0 $(ARGS)
 
 check: $(VENV)/.dev ## Format, lint, types, import contract
 	$(BIN)/ruff format --check .

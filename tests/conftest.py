@@ -44,6 +44,17 @@ def pytest_xdist_auto_num_workers() -> int | None:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Who does which tests, where `--dist loadscope` is wanted."""
+    if config.getvalue("dist") != "loadscope":
+        return None
+    # without xdist nobody asks, and there is nothing to import
+    from sharing_out import Shares
+
+    return Shares(config, log)
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Tell a worker where it can borrow servers; runs where the tests are handed out."""
     if _LENDER not in node.config.stash:

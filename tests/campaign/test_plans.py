@@ -19,9 +19,6 @@ from domain.ledger.store import open_ledger
 from domain.ledger.vault import Vault
 from domain.rules.fairness import DeficitRoundRobin
 
-#: A copy is made much faster than it is filled: together, the tests of this module fill once.
-pytestmark = pytest.mark.xdist_group("plans")
-
 #: Everything long over or far ahead; one in a hundred is what the query is after.
 _FILL = """
 INSERT INTO touch (organisation_id, patient_id, site_id, enrolment_id, kind, step, channel, state, priority,

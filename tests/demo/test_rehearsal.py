@@ -175,7 +175,6 @@ def test_a_real_export_plays_whole(tmp_path: Path) -> None:
 
 
 @pytest.mark.fleet
-@pytest.mark.xdist_group("both cores")
 @pytest.mark.skipif(not SYNTHEA.exists(), reason="the Synthea export is not beside this checkout")
 def test_a_real_export_plays_on_the_fleet(tmp_path: Path) -> None:
     report = rehearse(tmp_path / "story", SYNTHEA, ORGANISATION, "2021-03-31", 1, "--fleet")

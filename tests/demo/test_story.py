@@ -13,9 +13,6 @@ from storyteller import BROKEN_GUARD, essence, report_of, run
 STORY = ("demo", "--patients", "300", "--months", "2", "--seed", "7")
 SHORT = ("demo", "--patients", "120", "--months", "1", "--seed", "7")
 
-#: The story is told once for this module; and nothing else that wants both cores is at work beside the fleet.
-pytestmark = pytest.mark.xdist_group("both cores")
-
 Told = tuple[CompletedProcess[str], Path]
 
 

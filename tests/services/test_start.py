@@ -32,7 +32,6 @@ def _installed() -> None:
         pytest.skip(f"not installed here: {', '.join(missing)}")
 
 
-@pytest.mark.xdist_group("both cores")
 def test_all_three_start_together_and_leave_no_process_and_no_file() -> None:
     with start() as services:
         server = services.server("rabbitmq")

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from naming import WORKER, own_name
 from processes import working_in
+from sharing_out import _WANT_BOTH_CORES, share_of
 from waiting import wait_until
 
 _ROOT = Path(__file__).parents[2]
@@ -94,11 +95,19 @@ def test_names_tell_whose_they_are_and_are_never_the_same() -> None:
     assert max(map(len, names)) < 64
 
 
+def test_a_module_stays_together_and_what_wants_both_cores_too() -> None:
+    here = [share_of(f"tests/web/test_spool.py::{name}") for name in ("test_a", "test_b[x::y]")]
+    heavy = {share_of(f"tests/{name}::test_a") for name in ("demo/test_story.py", "web/test_spool_process.py")}
+
+    assert here == ["tests/web/test_spool.py"] * 2
+    assert len(heavy) == 1
+    assert all((_ROOT / module).is_file() for module in _WANT_BOTH_CORES)
+
+
 def test_a_virtual_host_is_its_workers_own(amqp_url: str) -> None:
     assert f"/reactivate_test_{WORKER}_" in amqp_url
 
 
-@pytest.mark.xdist_group("both cores")
 def test_workers_share_the_servers_and_nothing_on_them(directory: Path) -> None:
     (directory / "test_show.py").write_text(_SHOW)
 
@@ -115,11 +124,10 @@ def test_workers_share_the_servers_and_nothing_on_them(directory: Path) -> None:
     wait_until(lambda: working_in(directory) == set())
 
 
-@pytest.mark.xdist_group("both cores")
 def test_a_worker_that_dies_is_told_with_its_test_and_takes_no_server_along(directory: Path) -> None:
     (directory / "test_die.py").write_text(_DIE)
 
-    with _run(directory, "--dist", "loadgroup", "--max-worker-restart", "0") as run:
+    with _run(directory, "--dist", "loadscope", "--max-worker-restart", "0") as run:
         output, _ = run.communicate(timeout=120)
 
     assert run.returncode == 1, output
@@ -127,7 +135,6 @@ def test_a_worker_that_dies_is_told_with_its_test_and_takes_no_server_along(dire
     wait_until(lambda: working_in(directory) == set())
 
 
-@pytest.mark.xdist_group("both cores")
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
 @pytest.mark.skipif(
     sys.platform != "linux", reason="only Linux shows where processes are, and tells of a parent's death"

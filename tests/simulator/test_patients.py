@@ -95,10 +95,6 @@ def deliver(stage: Stage, channel: str, treated: Sequence[Person]) -> None:
             stage.patients.mail_arrived(Mail(person.email, text, f"{URL}/u/{person.key}"))
 
 
-#: Of six thousand patients, made once.
-pytestmark = pytest.mark.xdist_group("patients")
-
-
 @pytest.fixture(scope="module")
 def world() -> World:
     return generate(21, patients=6000, start=START)

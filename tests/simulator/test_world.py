@@ -22,9 +22,6 @@ from producers.importing.outcome import Read
 
 START = datetime(2025, 1, 6, tzinfo=UTC)
 
-#: Its world is made once.
-pytestmark = pytest.mark.xdist_group("world")
-
 
 @pytest.fixture(scope="module")
 def world() -> World:

@@ -30,9 +30,6 @@ from ops.services.process import free_port
 
 ROOT = Path(__file__).parents[2]
 
-#: Web processes that start while others are killed, and a thousand patients at one instant.
-pytestmark = pytest.mark.xdist_group("both cores")
-
 
 class _Process:
     """`reactivate web`, as its supervisor runs it."""

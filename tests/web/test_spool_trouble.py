@@ -233,7 +233,6 @@ def test_one_bad_receipt_does_not_take_its_neighbours_with_it(outage: Outage) ->
     assert len(list((outage.directory / "receipts" / "failed").glob("*.spool"))) == 1
 
 
-@pytest.mark.xdist_group("both cores")
 def test_a_thousand_stops_at_once_are_all_taken_and_only_others_are_turned_away(
     ledger: Engine, vault: Vault, serve: Serve, directory: Path
 ) -> None:
