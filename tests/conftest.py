@@ -5,6 +5,7 @@ Run by several processes, the tests share one server of each kind, and nothing o
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 import redis
+import structlog
 from databases import name_of, own_database
 from hypothesis import HealthCheck, settings
 from lending import Borrowed, Lender
@@ -61,6 +63,17 @@ def pytest_configure_node(node: Any) -> None:
         lender = node.config.stash[_LENDER] = Lender()
         node.config.add_cleanup(lender.close)
     node.workerinput["lender"] = node.config.stash[_LENDER].address
+
+
+@pytest.fixture(autouse=True)
+def _logs_of_its_own() -> Iterator[None]:
+    """What a test, or a command it ran, made of logging ends with it."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
