@@ -17,8 +17,8 @@ from pathlib import Path
 LOOPBACK = "127.0.0.1"
 #: Below the ports operating systems hand to outgoing connections, so that none of those takes ours meanwhile.
 _PORTS = range(20_000, 32_000)
-#: Handed out in this process already, each held until the process ends.
-_taken: dict[int, socket.socket] = {}
+#: Handed out in this process already, each with the descriptor that holds it until the process ends.
+_taken: dict[int, int] = {}
 _POLL_SECONDS = 0.05
 _PARENT_DIED = {signal.SIGTERM: "TERM", signal.SIGINT: "INT"}
 
@@ -171,7 +171,7 @@ def free_port() -> int:
         except OSError:
             sign.close()
             continue
-        _taken[port] = sign
+        _taken[port] = sign.detach()
         return port
     raise ServiceError(f"no free port between {_PORTS.start} and {_PORTS.stop} on {LOOPBACK}")
 
