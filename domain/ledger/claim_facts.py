@@ -142,7 +142,12 @@ _SUPPRESSED = select(suppression.c.contact_point_id, suppression.c.patient_id).w
     suppression.c.lifted_at.is_(None),
     # these wait for a person instead
     suppression.c.reason.not_in(holds.REASONS),
-    or_(suppression.c.channel.is_(None), suppression.c.channel == _CHANNEL),
+    or_(
+        suppression.c.channel.is_(None),
+        suppression.c.channel == _CHANNEL,
+        # of a contact system: calls and texts, or mail
+        suppression.c.channel.in_(select(contact_point.c.system).where(contact_point.c.id.in_(_POINTS))),
+    ),
     or_(suppression.c.contact_point_id.in_(_POINTS), suppression.c.patient_id.in_(_PATIENTS)),
 )
 _REVOKED = select(consent.c.contact_point_id).where(

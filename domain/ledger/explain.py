@@ -195,7 +195,7 @@ def _facts(conn: Connection, who: AnyRow, points: Mapping[int, AnyRow]) -> Itera
     )
     for stop in stops:
         whom = "the patient" if stop.contact_point_id is None else f"contact point {stop.contact_point_id}"
-        yield f"suppressed: {whom}, {stop.channel or 'every channel'} ({stop.reason})"
+        yield f"suppressed: {whom}, {_channel(stop.channel)} ({stop.reason})"
 
 
 def _lapses(conn: Connection, patient_id: int) -> Iterator[Entry]:
@@ -301,13 +301,17 @@ def _choices(conn: Connection, patient_id: int, points: Mapping[int, AnyRow]) ->
         why = sentence(row.reason) if row.kind in ("held", "released") else row.reason
         what = _CHOICES.get(row.kind, row.kind).format(point=row.contact_point_id, why=why)
         if row.kind in _OF_CHANNELS:
-            what = f"{what} {row.channel or 'every channel'}{f' ({row.reason})' if row.reason else ''}"
+            what = f"{what} {_channel(row.channel)}{f' ({row.reason})' if row.reason else ''}"
         told_by = row.source if row.reply_id is None else f"{row.source} {row.reply_id}"
         if row.source == "person":
             told_by = f"a person, about reply {row.reply_id}"
         rule = f", rule {row.rule}" if row.rule and row.source == "reply" else ""
         subject = "patient" if row.patient_id is not None else f"contact point {row.contact_point_id}"
         yield Entry(row.at, subject, f"{what} (told by {told_by}{rule})".replace(": (", " ("))
+
+
+def _channel(channel: str | None) -> str:
+    return {None: "every channel", "phone": "calls and texts"}.get(channel, str(channel))
 
 
 def _replies(conn: Connection, points: Mapping[int, AnyRow]) -> Iterator[Entry]:
