@@ -227,6 +227,7 @@ def _write(conn: Connection, result: Claim, facts: Mapping[int, Facts], now: dat
                     "kind": each.kind,
                     "patient_id": each.patient_id,
                     "contact_point_id": each.contact_point_id,
+                    "template_id": each.template_id,
                     "state": AttemptState.SENDING.value,
                     "claimed_at": now,
                     "lease_until": now + LEASE,
