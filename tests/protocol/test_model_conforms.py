@@ -17,7 +17,7 @@ from domain.ledger.store import open_ledger
 from domain.ledger.vault import Vault
 from workers import send
 
-#: Every how manieth trace is played; 1 = all of them (see docs/testing.md).
+#: Every how manieth trace is played; 1 = all of them (see docs/protocol.md).
 STRIDE = int(os.environ.get("REACTIVATE_TEST_MODEL_STRIDE", "3"))
 
 _AREAS = ("303", "720", "970", "719", "983")
