@@ -61,6 +61,7 @@ def test_a_refusal_wins_over_everything_that_would_only_wait(facts: dict[str, An
     ("facts", "until", "why", "rule"),
     [
         ({"channel_paused": True}, NOW + timedelta(minutes=15), "channel_paused", "house.paused"),
+        ({"choices_kept": True}, NOW + timedelta(seconds=5), "choices_kept", "house.kept"),
         ({"campaign_paused": True}, NOW + 4 * HOUR, "campaign_paused", "house.campaign"),
         # two silent days, a Wednesday and a Thursday: on to Friday, nine o'clock
         ({"blackout": TWO_DAYS}, datetime(2026, 3, 6, 16, tzinfo=UTC), "blackout", "house.blackout"),
