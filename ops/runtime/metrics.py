@@ -87,6 +87,7 @@ due_touches = _gauge("due_touches", "Planned touches whose instant has come", "c
 due_age_seconds = _gauge("due_age_seconds", "How long the touch that waits longest has been due", "channel")
 listeners = _gauge("listeners", "Web processes, by how they stand", "standing")
 uncertain = _gauge("uncertain", "Attempts of which nobody knows whether the provider took them")
+uncertain_age_seconds = _gauge("uncertain_age_seconds", "How long ago the oldest uncertain attempt was claimed")
 needs_person = _gauge("needs_person", "Uncertain attempts that only a person can settle")
 inbox = _gauge("inbox", "Replies waiting for a person")
 inbox_age_seconds = _gauge("inbox_age_seconds", "Age of the reply that waits longest for a person")

@@ -177,6 +177,14 @@ def test_only_the_confirmation_and_help_reach_someone_who_opted_out(stop: str, a
     assert isinstance(decision, Send if goes else Never)
 
 
+@pytest.mark.parametrize(
+    ("answer", "decision"),
+    [("opt_out_confirmation", Send), ("help", Send), ("booking_link", Wait), ("opt_in_confirmation", Wait)],
+)
+def test_while_choices_may_be_kept_elsewhere_only_what_may_follow_an_opt_out_goes(answer: str, decision: type) -> None:
+    assert isinstance(decide(replace(ANSWER, answer=answer, choices_kept=True), NOW), decision)
+
+
 @pytest.mark.parametrize("kind", [TouchKind.OUTREACH, TouchKind.REMINDER])
 def test_no_outreach_borrows_an_answers_exemption(kind: TouchKind) -> None:
     posing = replace(FINE, kind=kind, answer="help", suppressed_contact=True)
