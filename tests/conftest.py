@@ -28,7 +28,11 @@ from ops.services.process import ServiceError
 from ops.services.start import Services
 
 # how long an example takes says how busy the machine is, not whether the code is right
-settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow], stateful_step_count=30
+)
+# for a night, with `--hypothesis-profile=thorough`
+settings.register_profile("thorough", settings.get_profile("unhurried"), max_examples=4000, stateful_step_count=100)
 settings.load_profile("unhurried")
 
 _LENDER = pytest.StashKey[Lender]()

@@ -53,6 +53,7 @@ class Spool:
         self._files: list[SpoolFile] = []
         self._own: SpoolFile | None = None
         self._pending = 0
+        self._adoptions = 0
         self._is_adopted = self._is_closing = False
         # held while the own file is written to: it must not be closed meanwhile
         self._writing = threading.Lock()
@@ -68,6 +69,11 @@ class Spool:
     def is_behind(self) -> bool:
         """Whether what comes now must go behind others: some wait, or may wait in what dead processes left."""
         return not self._is_adopted or bool(self.waiting)
+
+    @property
+    def adoptions(self) -> int:
+        """How often it was looked for what dead processes left."""
+        return self._adoptions
 
     @property
     def aside(self) -> int:
@@ -177,6 +183,7 @@ class Spool:
             if path not in mine:
                 found += self._adopt(path)
         self._is_adopted = True
+        self._adoptions += 1
         return found
 
     def trouble(self) -> str | None:
