@@ -57,6 +57,7 @@ class Beat:
         Call it after the spool's replay has ended, and before the spool is closed.
         """
         self._stop.set()
+        self._spool.wake()
         self._thread.join(timeout)
         if not self._spool.is_behind and self._tell(is_last=True):
             self._let_go([self._id])
@@ -76,7 +77,7 @@ class Beat:
             self._tell()
             if was_behind == self._spool.is_behind:
                 # what is kept meanwhile wakes us
-                self._spool.wait(listeners.BEAT_EVERY.total_seconds())
+                self._spool.wait(listeners.BEAT_EVERY.total_seconds(), self._stop.is_set)
 
     def _look(self) -> None:
         """Hold our own lock, and take those of the dead."""
