@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from domain.rules.replies.grammar import GrammarError, read_grammar
+from domain.rules.replies.grammar import read_grammar
 from domain.rules.replies.intent import Reader
+from domain.rules.replies.sheet import GrammarError
 from domain.rules.vocabulary import Intent
 
 _HEAD = """language: en

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
-from domain.rules.replies.grammar import Rule
 from domain.rules.replies.pattern import Pattern
+from domain.rules.replies.rule import Rule
 
 #: Words remembered with the patterns they call for; names and rare words come back.
 _REMEMBERED: Final = 65_536

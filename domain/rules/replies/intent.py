@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-from domain.rules.replies.grammar import Grammar, Rule, grammar
+from domain.rules.replies.form import Form
+from domain.rules.replies.grammar import Grammar, grammar
 from domain.rules.replies.index import Entry, Index
 from domain.rules.replies.normalise import fold, normalise, words_of
-from domain.rules.replies.pattern import Form
+from domain.rules.replies.rule import Rule
 from domain.rules.vocabulary import Effect, Intent
 
 #: First match decides. SEEN_ELSEWHERE and DECLINES_CARE share a rank.
@@ -186,7 +187,9 @@ def _effects(rules: list[Rule]) -> tuple[Effect, ...]:
     if winner.intent in (Intent.REACTION, Intent.AUTO_REPLY):
         return own
     counting = (*_ALWAYS, winner.intent, *_ALSO.get(winner.intent, ()))
-    others = [rule for rule in rules[1:] if rule.intent in counting]
+    others = [
+        rule for rule in rules[1:] if rule.intent in counting and not (rule.alone and rule.intent is not winner.intent)
+    ]
     every = [*own, *(effect for rule in others for effect in rule.effects or EFFECTS[rule.intent])]
     return tuple(dict.fromkeys(effect for effect in every if effect is not Effect.NONE or len(every) == 1))
 
