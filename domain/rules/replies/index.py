@@ -11,20 +11,24 @@ from typing import Final
 
 from domain.rules.replies.pattern import Pattern
 from domain.rules.replies.rule import Rule
+from domain.rules.vocabulary import Intent
 
 #: Words remembered with the patterns they call for; names and rare words come back.
 _REMEMBERED: Final = 65_536
+#: A clause that is what these ask of a sentence is enough: "not Bill here, stop it".
+_BY_CLAUSE: Final = frozenset((Intent.OPT_OUT, Intent.WRONG_NUMBER, Intent.DECEASED))
 
 
 class Entry:
     """A pattern of a rule, and the guards that may hold it back."""
 
-    __slots__ = ("guards", "mask", "message_guards", "pattern", "rule")
+    __slots__ = ("guards", "is_for_clauses", "mask", "message_guards", "pattern", "rule")
 
     def __init__(self, rule: Rule, pattern: Pattern, index: Index) -> None:
         self.rule = rule
         self.pattern = pattern
         self.mask = index.mask_of(pattern)
+        self.is_for_clauses = pattern.place in ("sentence", "end") and rule.intent in _BY_CLAUSE
         self.guards = [(index.mask_of(guard), guard) for guard in rule.guards]
         self.message_guards = [(index.mask_of(guard), guard) for guard in rule.message_guards]
 

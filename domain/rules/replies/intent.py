@@ -17,7 +17,7 @@ from typing import Final
 from domain.rules.replies.form import Form
 from domain.rules.replies.grammar import Grammar, grammar
 from domain.rules.replies.index import Entry, Index
-from domain.rules.replies.normalise import fold, normalise, words_of
+from domain.rules.replies.normalise import clauses, fold, normalise, sentences, words_of
 from domain.rules.replies.rule import Rule
 from domain.rules.vocabulary import Effect, Intent
 
@@ -158,7 +158,7 @@ class Reader:
 
     def _matching(self, normal: str) -> Iterator[Rule]:
         offered, entries = self._index.look_up(normal.split())
-        form = Form(normal, self._grammar.courtesy)
+        form = Form(sentences(normal), self._grammar.courtesy)
         done: set[str] = set()
         for entry in entries:
             pattern, rule = entry.pattern, entry.rule
@@ -166,6 +166,13 @@ class Reader:
             if rule.id not in done and not pattern.is_out_of_place(place) and _matches(entry, offered, place):
                 done.add(rule.id)
                 yield rule
+        pending = [entry for entry in entries if entry.is_for_clauses and entry.rule.id not in done]
+        if pending and (divided := clauses(normal)) is not None:
+            by_clause = Form(divided, self._grammar.courtesy)
+            for entry in pending:
+                if entry.rule.id not in done and _matches_clause(entry, offered, by_clause, form):
+                    done.add(entry.rule.id)
+                    yield entry.rule
 
 
 def _matches(entry: Entry, offered: int, form: Form) -> bool:
@@ -178,6 +185,17 @@ def _matches(entry: Entry, offered: int, form: Form) -> bool:
             for each in form.sentences
         )
     return False
+
+
+def _matches_clause(entry: Entry, offered: int, clauses: Form, sentences: Form) -> bool:
+    """Whether a clause is what the pattern asks of a sentence; what holds it back may stand anywhere in the message."""
+    if entry.pattern.is_out_of_place(clauses) or next(entry.pattern.spans(clauses), None) is None:
+        return False
+    return not any(
+        mask & offered == mask and guard.is_within(sentences, each)
+        for mask, guard in (*entry.guards, *entry.message_guards)
+        for each in sentences.sentences
+    )
 
 
 def _effects(rules: list[Rule]) -> tuple[Effect, ...]:

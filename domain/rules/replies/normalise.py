@@ -1,7 +1,8 @@
 """Normal form: one spelling for the many ways of writing the same words, so that a rule is written once.
 
 The result is text such as ` stop . thank you . `: small letters and digits without accents, one blank around each word,
-and a mark of its own (`.` or `?`) after each sentence.
+and a mark of its own (`.` or `?`) after each sentence. Where a comma or a dash stood the form has a `,`, which is left
+out when sentences are read and ends a clause when clauses are.
 """
 
 from __future__ import annotations
@@ -28,14 +29,21 @@ _WITHOUT: Final = re.compile(r"\bw/o\b")
 _NUMBER_SIGN: Final = re.compile(r"#(?!\w)")
 #: A new line begins a sentence only after a blank line or before a capital; mail programs wrap in the middle of one.
 _NEW_LINE: Final = re.compile(r"\n\s*\n|\n(?=\s*[A-ZÁÉÍÓÚÑ¿¡\-*])")
-_TOKEN: Final = re.compile(r"[^\W_]+|[.!?;…\x01]+|[^\w\s,:'\"]")
+_TOKEN: Final = re.compile(r"[^\W_]+|[.!?;…\x01]+|[^\w\s:'\"]")
+#: A dash between words, and a line that goes on, divide a sentence as a comma does.
+_DASH: Final = re.compile(r"\s[-–—]+\s|[–—]|\n")
+#: A sentence with its mark.
+_CLAUSED: Final = re.compile(r"([^.?]+)([.?])")
+#: A clause begins before these, too.
+_JOINS: Final = re.compile(r" (?:, )?(?=(?:and|but|because|pero|y|asi que|porque) )")
+_WORD: Final = re.compile(r"[^\W_]+")
 _ENDS: Final = ".!?;…\x01"
 _APOSTROPHES: Final = str.maketrans(dict.fromkeys("’‘ʼ`´", "'"))
 
 
 def fold(text: str) -> str:
     """Lower case, accents and invisible characters gone, everything but letters and digits one blank."""
-    return " ".join("".join(char if char.isalnum() else " " for char in _bare(text)).split())
+    return " ".join(_WORD.findall(_bare(text)))
 
 
 def words_of(text: str) -> str:
@@ -52,7 +60,12 @@ def normalise(text: str, meaning: Callable[[str], str]) -> str:
     tokens: list[str] = []
     ended, written = True, ""
     for token in _tokens(text):
-        if token[0] in _ENDS:
+        if token == ",":
+            if not ended and tokens[-1] != ",":
+                tokens.append(token)
+        elif token[0] in _ENDS:
+            if tokens and tokens[-1] == ",":
+                tokens.pop()
             if ended:
                 if "?" in token and tokens:
                     # "yes. ?": asked all the same
@@ -65,9 +78,24 @@ def normalise(text: str, meaning: Callable[[str], str]) -> str:
             if meant := meaning(token):
                 tokens.append(meant)
                 ended = False
+    if tokens and tokens[-1] == ",":
+        tokens.pop()
     if not ended:
         tokens.append(".")
     return f" {' '.join(tokens)} " if tokens else " "
+
+
+def sentences(normal: str) -> str:
+    """The normal form without the marks of clauses."""
+    return normal.replace(" ,", "") if "," in normal else normal
+
+
+def clauses(normal: str) -> str | None:
+    """The normal form with each clause a sentence of its own, which ends as its sentence does; None: no sentence has two."""
+    divided = _JOINS.sub(" , ", normal)
+    if "," not in divided:
+        return None
+    return _CLAUSED.sub(lambda sentence: sentence[1].replace(",", sentence[2]) + sentence[2], divided)
 
 
 def unmarked(normal: str) -> str:
@@ -82,6 +110,7 @@ def collapse(word: str) -> str:
 
 def _tokens(text: str) -> list[str]:
     text = _NEW_LINE.sub("\x01", text.strip()) if "\n" in text else text
+    text = _DASH.sub(" , ", text)
     if not text.isascii():
         text = text.translate(_APOSTROPHES)
     text = _bare(text)

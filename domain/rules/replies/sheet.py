@@ -19,7 +19,7 @@ _MOST_LINES: Final = 1_000_000
 #: Letters in the ledger's column for the rule.
 LONGEST_ID: Final = 48
 _ROW_FIELDS: Final = frozenset(
-    {"id", "intent", "language", "effects", "alone", "over", "word", "misspelt", "unless", "unless_message", "why",
+    {"id", "guards", "intent", "language", "effects", "alone", "over", "word", "misspelt", "unless", "unless_message", "why",
      "examples", "not", *PLACES}
 )  # fmt: skip
 _FILE_FIELDS: Final = frozenset(
@@ -102,6 +102,7 @@ class Sheet:
         words = tuple(fold(word) for word in self._texts(row.get("word")))
         if not patterns and not words:
             raise ValueError(f"rule {name} matches nothing: it needs `word` or one of {', '.join(PLACES)}")
+        guarded = self._is(row.get("guards"), default=True)
         language = self._text(row.get("language")) or name.split(".")[1]
         return Rule(
             id=name,
@@ -110,22 +111,25 @@ class Sheet:
             where=f"{self.path}:{_line(node)}",
             order=self.number * _MOST_LINES + _line(node),
             effects=tuple(map(Effect, self._texts(row["effects"]))) if "effects" in row else None,
-            alone=self._answer(row.get("alone")),
+            alone=self._is(row.get("alone"), default=False),
             over=frozenset(self._texts(row.get("over"))),
             words=words,
             misspelt={word: int(within) for word, within in self._table(row.get("misspelt")).items()},
             patterns=tuple(patterns),
-            guards=(*self.patterns(row.get("unless"), "anywhere", classes), *guards.get(intent, ())),
+            guards=(
+                *self.patterns(row.get("unless"), "anywhere", classes),
+                *(guards.get(intent, ()) if guarded else ()),
+            ),
             message_guards=tuple(self.patterns(row.get("unless_message"), "anywhere", classes)),
             examples=tuple(self._texts(row["examples"])),
             counter_examples=tuple(self._texts(row.get("not"))),
         )
 
-    def _answer(self, node: yaml.Node | None) -> bool:
+    def _is(self, node: yaml.Node | None, *, default: bool) -> bool:
         said = self._text(node)
         if said not in ("", "yes", "no"):
-            raise ValueError("`alone` is yes or no")
-        return said == "yes"
+            raise ValueError(f"`{said}` is neither yes nor no")
+        return said == "yes" if said else default
 
     def _table(self, node: yaml.Node | None) -> dict[str, str]:
         return {key: self._text(value) for key, value in self._fields(node, None).items()} if node is not None else {}
