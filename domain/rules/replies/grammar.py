@@ -48,6 +48,9 @@ class Grammar:
         """The rule of a whole message of these words, misspelt ones included where they can be no ordinary word."""
         if rule := self.words.get(words) or self.words.get(self.spellings.get(words, "")):
             return rule
+        if " " in words and (split := self.words.get(words.replace(" ", ""))) and split.intent is Intent.OPT_OUT:
+            # "sto p", "un subscribe"
+            return split
         if " " in words or not 3 <= len(words) <= 16 or words in self.ordinary_words or words in self.spellings:
             return None
         meant = whole_word(words, self.misspelt)

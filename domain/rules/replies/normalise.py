@@ -37,6 +37,7 @@ _CLAUSED: Final = re.compile(r"([^.?]+)([.?])")
 #: A clause begins before these, too.
 _JOINS: Final = re.compile(r" (?:, )?(?=(?:and|but|because|pero|y|asi que|porque) )")
 _WORD: Final = re.compile(r"[^\W_]+")
+_COMMA: Final = ","
 _ENDS: Final = ".!?;…\x01"
 _APOSTROPHES: Final = str.maketrans(dict.fromkeys("’‘ʼ`´", "'"))
 
@@ -59,30 +60,35 @@ def normalise(text: str, meaning: Callable[[str], str]) -> str:
     """The normal form of `text`; `meaning` gives what a written word, or an emoji, stands for."""
     tokens: list[str] = []
     ended, written = True, ""
-    for token in _tokens(text):
-        if token == ",":
-            if not ended and tokens[-1] != ",":
-                tokens.append(token)
-        elif token[0] in _ENDS:
-            if tokens and tokens[-1] == ",":
-                tokens.pop()
-            if ended:
-                if "?" in token and tokens:
-                    # "yes. ?": asked all the same
-                    tokens[-1] = "?"
-            elif written not in _ABBREVIATED or len(token) > 1 or "." not in token:
-                tokens.append("?" if "?" in token else ".")
-                ended = True
+    for sign in _tokens(text):
+        if sign[0] in _ENDS:
+            ended = _end(tokens, sign, written, ended)
+        elif sign == _COMMA:
+            if not ended and tokens[-1] != _COMMA:
+                tokens.append(_COMMA)
         else:
-            written = token
-            if meant := meaning(token):
+            written = sign
+            if meant := meaning(sign):
                 tokens.append(meant)
                 ended = False
-    if tokens and tokens[-1] == ",":
-        tokens.pop()
     if not ended:
-        tokens.append(".")
+        _end(tokens, "..", "", ended)
     return f" {' '.join(tokens)} " if tokens else " "
+
+
+def _end(tokens: list[str], sign: str, written: str, ended: bool) -> bool:
+    """End the sentence, unless `sign` stands behind an abbreviation or where one has ended; whether one has ended."""
+    if tokens and tokens[-1] == _COMMA:
+        tokens.pop()
+    if ended:
+        if "?" in sign and tokens:
+            # "yes. ?": asked all the same
+            tokens[-1] = "?"
+        return True
+    if written in _ABBREVIATED and sign == ".":
+        return False
+    tokens.append("?" if "?" in sign else ".")
+    return True
 
 
 def sentences(normal: str) -> str:
@@ -91,7 +97,7 @@ def sentences(normal: str) -> str:
 
 
 def clauses(normal: str) -> str | None:
-    """The normal form with each clause a sentence of its own, which ends as its sentence does; None: no sentence has two."""
+    """The normal form with each clause a sentence that ends as its sentence does; None: no sentence has two."""
     divided = _JOINS.sub(" , ", normal)
     if "," not in divided:
         return None

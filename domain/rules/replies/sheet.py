@@ -19,8 +19,8 @@ _MOST_LINES: Final = 1_000_000
 #: Letters in the ledger's column for the rule.
 LONGEST_ID: Final = 48
 _ROW_FIELDS: Final = frozenset(
-    {"id", "guards", "intent", "language", "effects", "alone", "over", "word", "misspelt", "unless", "unless_message", "why",
-     "examples", "not", *PLACES}
+    {"id", "guards", "intent", "language", "effects", "alone", "over", "word", "misspelt", "unless", "unless_message",
+     "why", "examples", "not", *PLACES}
 )  # fmt: skip
 _FILE_FIELDS: Final = frozenset(
     {"language", "classes", "spellings", "correct", "ordinary_words", "reactions", "media", "quotes", "signatures",
@@ -102,7 +102,7 @@ class Sheet:
         words = tuple(fold(word) for word in self._texts(row.get("word")))
         if not patterns and not words:
             raise ValueError(f"rule {name} matches nothing: it needs `word` or one of {', '.join(PLACES)}")
-        guarded = self._is(row.get("guards"), default=True)
+        held = self._is(row.get("guards"), default=True)
         language = self._text(row.get("language")) or name.split(".")[1]
         return Rule(
             id=name,
@@ -118,7 +118,7 @@ class Sheet:
             patterns=tuple(patterns),
             guards=(
                 *self.patterns(row.get("unless"), "anywhere", classes),
-                *(guards.get(intent, ()) if guarded else ()),
+                *(guards.get(intent, ()) if held else ()),
             ),
             message_guards=tuple(self.patterns(row.get("unless_message"), "anywhere", classes)),
             examples=tuple(self._texts(row["examples"])),
