@@ -16,11 +16,11 @@ from typing import Final
 from domain.rules.replies.form import Form
 from domain.rules.replies.normalise import fold
 
-#: Where a pattern has to stand: it is the whole message or a whole sentence, it opens or ends a sentence (courtesies
-#: around it left out), or it stands anywhere.
-PLACES: Final = ("whole", "sentence", "start", "end", "anywhere")
+#: Where a pattern has to stand: it is the whole message or a whole sentence, it opens the message, starts or ends a
+#: sentence (courtesies around it left out), or it stands anywhere.
+PLACES: Final = ("whole", "sentence", "opens", "start", "end", "anywhere")
 
-_AT_THE_START: Final = frozenset({"whole", "sentence", "start"})
+_AT_THE_START: Final = frozenset({"whole", "sentence", "opens", "start"})
 
 _SIGNS: Final = re.compile(r"\s*(\.\.\.|\.\.|[()\[\]|&?]|<[\w ]+>|[^\s()\[\]|&<>?]+)")
 _SHAPE: Final = re.compile(r"[^\W_]+\*?\Z")
@@ -91,6 +91,11 @@ class Pattern:
             return
         (part,) = self._parts
         match self.place:
+            case "opens":
+                opening = form.sentences[:1]
+                found = [
+                    span for first, span in form.starts if span in opening and part.match(form.text, first, span[1])
+                ]
             case "start":
                 found = [span for first, span in form.starts if part.match(form.text, first, span[1])]
             case "end":
