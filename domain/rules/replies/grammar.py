@@ -106,7 +106,7 @@ def read_grammar(paths: Sequence[Path]) -> Grammar:
 def _words_known(entries: dict[str, list[str]], rules: Sequence[Rule]) -> frozenset[str]:
     """Every word that a class or a pattern is written with."""
     texts = [text for listed in entries.values() for text in listed]
-    texts += [pattern.text for rule in rules for pattern in rule.patterns]
+    texts += [each.text for rule in rules for each in (*rule.patterns, *rule.guards, *rule.message_guards)]
     return frozenset(word for text in texts for word in fold(text).split())
 
 
