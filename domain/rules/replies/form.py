@@ -9,7 +9,7 @@ from typing import Final
 from domain.rules.replies.normalise import unmarked
 
 #: Nothing longer, in its normal form, is looked at as a whole.
-_LONGEST_WHOLE: Final = 160
+LONGEST_WHOLE: Final = 160
 #: A sentence with the blank before it, the mark that ends it, and the blank behind.
 _SENTENCE: Final = re.compile(r" [^.?]+[.?](?= )")
 
@@ -27,7 +27,7 @@ class Form:
         """The message as one sentence."""
         # of a longer one no rule has the whole, and most are one sentence anyway
         is_one = len(self.sentences) < 2
-        return self if is_one else Form(unmarked(self.text[:_LONGEST_WHOLE]), self._courtesy)
+        return self if is_one else Form(unmarked(self.text), self._courtesy)
 
     @cached_property
     def starts(self) -> list[tuple[int, tuple[int, int]]]:

@@ -51,12 +51,12 @@ class Index:
         beginnings = [word for word in {*by_key, *by_word} if word.endswith("*")]
 
         @lru_cache(_REMEMBERED)
-        def called_for(word: str) -> tuple[int, tuple[Entry, ...]]:
+        def called_for(word: str) -> tuple[int, tuple[tuple[int, Entry], ...]]:
             keys = [word, *(each for each in beginnings if word.startswith(each[:-1]))]
             mask = 0
             for key in keys:
                 mask |= by_word.get(key, 0)
-            return mask, tuple(entry for key in keys for entry in by_key.get(key, ()))
+            return mask, tuple((entry.mask, entry) for key in keys for entry in by_key.get(key, ()))
 
         self._called_for = called_for
 
@@ -70,9 +70,9 @@ class Index:
     def look_up(self, words: Iterable[str]) -> tuple[int, list[Entry]]:
         """What these words offer, and the entries that need no more than that."""
         offered = 0
-        called: list[Entry] = []
+        called: list[tuple[int, Entry]] = []
         for word in set(words):
             mask, entries = self._called_for(word)
             offered |= mask
             called += entries
-        return offered, [entry for entry in called if entry.mask & offered == entry.mask]
+        return offered, [entry for mask, entry in called if mask & offered == mask]

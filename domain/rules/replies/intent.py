@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-from domain.rules.replies.form import Form
+from domain.rules.replies.form import LONGEST_WHOLE, Form
 from domain.rules.replies.grammar import Grammar, grammar
 from domain.rules.replies.index import Entry, Index
 from domain.rules.replies.normalise import clauses, fold, normalise, sentences, words_of
@@ -160,13 +160,17 @@ class Reader:
         offered, entries = self._index.look_up(normal.split())
         form = Form(sentences(normal), self._grammar.courtesy)
         done: set[str] = set()
+        pending: list[Entry] = []
         for entry in entries:
             pattern, rule = entry.pattern, entry.rule
+            if pattern.place == "whole" and len(form.text) > LONGEST_WHOLE:
+                continue
             place = form.whole if pattern.place == "whole" else form
             if rule.id not in done and not pattern.is_out_of_place(place) and _matches(entry, offered, place):
                 done.add(rule.id)
                 yield rule
-        pending = [entry for entry in entries if entry.is_for_clauses and entry.rule.id not in done]
+            elif entry.is_for_clauses:
+                pending.append(entry)
         if pending and (divided := clauses(normal)) is not None:
             by_clause = Form(divided, self._grammar.courtesy)
             for entry in pending:

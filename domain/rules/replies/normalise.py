@@ -35,7 +35,8 @@ _DASH: Final = re.compile(r"\s[-–—]+\s|[–—]|\n")
 #: A sentence with its mark.
 _CLAUSED: Final = re.compile(r"([^.?]+)([.?])")
 #: A clause begins before these, too.
-_JOINS: Final = re.compile(r" (?:, )?(?=(?:and|but|because|pero|y|asi que|porque) )")
+_JOINING: Final = (" and ", " but ", " because ", " pero ", " y ", " porque ")
+_JOINS: Final = re.compile(r" (?:, )?(?=(?:and|but|because|pero|y|porque) )")
 _WORD: Final = re.compile(r"[^\W_]+")
 _COMMA: Final = ","
 _ENDS: Final = ".!?;…\x01"
@@ -98,7 +99,7 @@ def sentences(normal: str) -> str:
 
 def clauses(normal: str) -> str | None:
     """The normal form with each clause a sentence that ends as its sentence does; None: no sentence has two."""
-    divided = _JOINS.sub(" , ", normal)
+    divided = _JOINS.sub(" , ", normal) if any(join in normal for join in _JOINING) else normal
     if "," not in divided:
         return None
     return _CLAUSED.sub(lambda sentence: sentence[1].replace(",", sentence[2]) + sentence[2], divided)
@@ -116,7 +117,8 @@ def collapse(word: str) -> str:
 
 def _tokens(text: str) -> list[str]:
     text = _NEW_LINE.sub("\x01", text.strip()) if "\n" in text else text
-    text = _DASH.sub(" , ", text)
+    if "-" in text or "\n" in text or not text.isascii():
+        text = _DASH.sub(" , ", text)
     if not text.isascii():
         text = text.translate(_APOSTROPHES)
     text = _bare(text)
