@@ -8,7 +8,7 @@ from typing import Final
 
 from domain.rules.replies.normalise import unmarked
 
-#: Nothing longer, in its normal form, is looked at as a whole.
+#: Nothing longer, in its normal form, is looked at as a whole, or clause by clause.
 LONGEST_WHOLE: Final = 160
 #: A sentence with the blank before it, the mark that ends it, and the blank behind.
 _SENTENCE: Final = re.compile(r" [^.?]+[.?](?= )")

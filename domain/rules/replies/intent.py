@@ -171,7 +171,7 @@ class Reader:
                 yield rule
             elif entry.is_for_clauses:
                 pending.append(entry)
-        if pending and (divided := clauses(normal)) is not None:
+        if pending and len(normal) <= LONGEST_WHOLE and (divided := clauses(normal)) is not None:
             by_clause = Form(divided, self._grammar.courtesy)
             for entry in pending:
                 if entry.rule.id not in done and _matches_clause(entry, offered, by_clause, form):

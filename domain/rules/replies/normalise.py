@@ -34,9 +34,9 @@ _TOKEN: Final = re.compile(r"[^\W_]+|[.!?;…\x01]+|[^\w\s:'\"]")
 _DASH: Final = re.compile(r"\s[-–—]+\s|[–—]|\n")
 #: A sentence with its mark.
 _CLAUSED: Final = re.compile(r"([^.?]+)([.?])")
-#: A clause begins before these, too.
+#: A clause begins after these, too.
 _JOINING: Final = (" and ", " but ", " because ", " pero ", " y ", " porque ")
-_JOINS: Final = re.compile(r" (?:, )?(?=(?:and|but|because|pero|y|porque) )")
+_JOINS: Final = re.compile(r" (?:, )?(?:and|but|because|pero|y|porque) ")
 _WORD: Final = re.compile(r"[^\W_]+")
 _COMMA: Final = ","
 _ENDS: Final = ".!?;…\x01"
