@@ -159,19 +159,23 @@ class Reader:
     def _matching(self, normal: str) -> Iterator[Rule]:
         offered, entries = self._index.look_up(normal.split())
         form = Form(sentences(normal), self._grammar.courtesy)
+        is_short = len(form.text) <= LONGEST_WHOLE
         done: set[str] = set()
         pending: list[Entry] = []
         for entry in entries:
             pattern, rule = entry.pattern, entry.rule
-            if pattern.place == "whole" and len(form.text) > LONGEST_WHOLE:
+            if rule.id in done:
                 continue
-            place = form.whole if pattern.place == "whole" else form
-            if rule.id not in done and not pattern.is_out_of_place(place) and _matches(entry, offered, place):
-                done.add(rule.id)
-                yield rule
-            elif entry.is_for_clauses:
+            # what begins no sentence does not begin the whole, which costs more to read
+            if not pattern.is_out_of_place(form) and (pattern.place != "whole" or is_short):
+                place = form.whole if pattern.place == "whole" else form
+                if _matches(entry, offered, place):
+                    done.add(rule.id)
+                    yield rule
+                    continue
+            if is_short and entry.is_for_clauses and pattern.is_somewhere(form.text):
                 pending.append(entry)
-        if pending and len(normal) <= LONGEST_WHOLE and (divided := clauses(normal)) is not None:
+        if pending and (divided := clauses(normal)) is not None:
             by_clause = Form(divided, self._grammar.courtesy)
             for entry in pending:
                 if entry.rule.id not in done and _matches_clause(entry, offered, by_clause, form):

@@ -62,11 +62,11 @@ def normalise(text: str, meaning: Callable[[str], str]) -> str:
     tokens: list[str] = []
     ended, written = True, ""
     for sign in _tokens(text):
-        if sign[0] in _ENDS:
-            ended = _end(tokens, sign, written, ended)
-        elif sign == _COMMA:
+        if sign == _COMMA:
             if not ended and tokens[-1] != _COMMA:
                 tokens.append(_COMMA)
+        elif not sign.isalnum() and sign[0] in _ENDS:
+            ended = _end(tokens, sign, written, ended)
         else:
             written = sign
             if meant := meaning(sign):

@@ -25,6 +25,7 @@ _AT_THE_START: Final = frozenset({"whole", "sentence", "opens", "start"})
 _SIGNS: Final = re.compile(r"\s*(\.\.\.|\.\.|[()\[\]|&?]|<[\w ]+>|[^\s()\[\]|&<>?]+)")
 _SHAPE: Final = re.compile(r"[^\W_]+\*?\Z")
 _WORD: Final = "[^ .?]+ "
+_AT_THE_END: Final = r"\Z"
 #: A pattern is looked up by the rarest words it needs; these are common, the first in nearly every message.
 _VERY_COMMON: Final = frozenset(re.findall(r"\w+", "i you to not is the a and do me in it my"))
 _COMMON: Final = frozenset(
@@ -119,6 +120,14 @@ class Pattern:
     def _search(self) -> Callable[[str], object]:
         return self._parts[0].search
 
+    def is_somewhere(self, text: str) -> bool:
+        """Whether its words stand in `text` at all, wherever: without them no clause can match."""
+        return self._search_loosely(text) is not None
+
+    @cached_property
+    def _search_loosely(self) -> Callable[[str], object]:
+        return re.compile(self.sources[0].removesuffix(_AT_THE_END)).search
+
     def is_within(self, form: Form, sentence: tuple[int, int]) -> bool:
         """Whether it matches in that sentence; of patterns that may stand anywhere."""
         return all(part.search(form.text, *sentence) is not None for part in self._parts)
@@ -164,7 +173,7 @@ def compile_pattern(text: str, place: str, classes: Classes) -> Pattern:
 
 def _placed(source: str, place: str) -> str:
     # every match begins with the blank before its first word, which the search finds fastest
-    return rf" {source}\Z" if place == "end" else f" {source}"
+    return f" {source}{_AT_THE_END}" if place == "end" else f" {source}"
 
 
 class _Reader:
