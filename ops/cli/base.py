@@ -25,7 +25,7 @@ from domain.ledger.halts import HaltError
 from domain.ledger.releases import ReleaseError
 from domain.ledger.texts import ChangedTextError
 from domain.ledger.vault import VaultError
-from domain.rules.replies.grammar import GrammarError
+from domain.rules.replies.sheet import GrammarError
 from ops.assembly import Parts, assemble, check_keys
 from ops.cli.spelling import misspelt
 from ops.migrations import run as migrations

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from domain.rules.replies.grammar import GrammarError, read_grammar
+from domain.rules.replies.grammar import read_grammar
 from domain.rules.replies.intent import Reader
-from domain.rules.vocabulary import Intent
+from domain.rules.replies.sheet import GrammarError
+from domain.rules.vocabulary import Effect, Intent
 
 _HEAD = """language: en
 classes:
@@ -123,3 +124,44 @@ def test_a_class_that_contains_itself_is_told(tmp_path: Path) -> None:
 
     with pytest.raises(GrammarError, match="the word class <b> contains itself"):
         read_grammar([path])
+
+
+def test_what_opens_the_message_is_not_looked_for_in_a_later_sentence(tmp_path: Path) -> None:
+    reader = _reader(tmp_path, "  opens: [green tea]\n")
+
+    assert reader.understand("please, green tea is fine. thank you").intent is Intent.OPT_OUT
+    assert reader.understand("thank you. green tea is fine").intent is Intent.OTHER
+
+
+def test_a_refusal_may_be_a_clause_of_a_sentence(tmp_path: Path) -> None:
+    reader = _reader(tmp_path, "  sentence: [green tea]\n  unless: [cold]\n")
+
+    refusing = ["it is late, green tea", "it is late - green tea", "it is late but green tea", "green tea, it is late?"]
+    assert {text for text in refusing if reader.understand(text).intent is not Intent.OPT_OUT} == set()
+    assert reader.understand("it is cold, green tea").intent is Intent.OTHER, (
+        "what holds it back may be in another clause"
+    )
+    assert reader.understand("it is late for green tea").intent is Intent.OTHER
+
+
+def test_the_guards_of_an_intent_hold_back_only_rules_that_do_not_refuse_them(tmp_path: Path) -> None:
+    guards = "guards: {opt_out: [cold]}\n"
+    held = _reader(tmp_path, f"  anywhere: [green tea]\n{guards}").understand("cold green tea")
+    free = _reader(tmp_path, f"  anywhere: [green tea]\n  guards: no\n{guards}").understand("cold green tea")
+
+    assert (held.intent, free.intent) == (Intent.OTHER, Intent.OPT_OUT)
+
+
+def test_a_rule_that_stands_alone_adds_nothing_beside_an_earlier_intent(tmp_path: Path) -> None:
+    grumble = "- id: complaint.en.x\n  intent: complaint\n  anywhere: [black tea]\n  examples: [x]\n"
+    beside = _reader(tmp_path, f"  anywhere: [green tea]\n{grumble}").understand("green tea and black tea")
+    reader = _reader(tmp_path, f"  anywhere: [green tea]\n{grumble}  alone: yes\n")
+
+    assert beside.effects == (Effect.OPT_OUT, Effect.PAUSE, Effect.HUMAN)
+    assert reader.understand("green tea and black tea").effects == (Effect.OPT_OUT,)
+    assert reader.understand("black tea").intent is Intent.COMPLAINT
+
+
+def test_yes_and_no_are_the_only_answers_to_a_yes_or_no(tmp_path: Path) -> None:
+    with pytest.raises(GrammarError, match="`perhaps` is neither yes nor no"):
+        _reader(tmp_path, "  anywhere: [green tea]\n  alone: perhaps\n")

@@ -259,3 +259,15 @@ def test_what_no_rule_knows_names_no_rule() -> None:
 )
 def test_no_message_is_too_odd_to_be_read(text: str) -> None:
     assert understand(text).effects
+
+
+@pytest.mark.parametrize("text", ["sto p", "un subscribe", "st op!", "S TOP"])
+def test_an_opt_out_word_with_a_blank_in_it_is_still_one(text: str) -> None:
+    found = understand(text)
+
+    assert (found.intent, found.is_keyword) == (Intent.OPT_OUT, True)
+
+
+@pytest.mark.parametrize("text", ["ye s", "si p", "c c", "he lp"])
+def test_no_other_word_is_made_of_pieces(text: str) -> None:
+    assert not understand(text).is_keyword

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from domain.rules.replies.grammar import LONGEST_ID, Rule, grammar
+from domain.rules.replies.grammar import grammar
 from domain.rules.replies.index import Index
 from domain.rules.replies.intent import EFFECTS, PRECEDENCE, understand
 from domain.rules.replies.normalise import normalise
+from domain.rules.replies.rule import Rule
+from domain.rules.replies.sheet import LONGEST_ID
 from domain.rules.vocabulary import Effect, Intent
 
 _RULES = grammar().rules

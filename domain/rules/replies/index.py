@@ -9,22 +9,26 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
 
-from domain.rules.replies.grammar import Rule
 from domain.rules.replies.pattern import Pattern
+from domain.rules.replies.rule import Rule
+from domain.rules.vocabulary import Intent
 
 #: Words remembered with the patterns they call for; names and rare words come back.
 _REMEMBERED: Final = 65_536
+#: A clause that is what these ask of a sentence is enough: "not Bill here, stop it".
+_BY_CLAUSE: Final = frozenset((Intent.OPT_OUT, Intent.WRONG_NUMBER, Intent.DECEASED))
 
 
 class Entry:
     """A pattern of a rule, and the guards that may hold it back."""
 
-    __slots__ = ("guards", "mask", "message_guards", "pattern", "rule")
+    __slots__ = ("guards", "is_for_clauses", "mask", "message_guards", "pattern", "rule")
 
     def __init__(self, rule: Rule, pattern: Pattern, index: Index) -> None:
         self.rule = rule
         self.pattern = pattern
         self.mask = index.mask_of(pattern)
+        self.is_for_clauses = pattern.place in ("sentence", "end") and rule.intent in _BY_CLAUSE
         self.guards = [(index.mask_of(guard), guard) for guard in rule.guards]
         self.message_guards = [(index.mask_of(guard), guard) for guard in rule.message_guards]
 
@@ -47,12 +51,12 @@ class Index:
         beginnings = [word for word in {*by_key, *by_word} if word.endswith("*")]
 
         @lru_cache(_REMEMBERED)
-        def called_for(word: str) -> tuple[int, tuple[Entry, ...]]:
+        def called_for(word: str) -> tuple[int, tuple[tuple[int, Entry], ...]]:
             keys = [word, *(each for each in beginnings if word.startswith(each[:-1]))]
             mask = 0
             for key in keys:
                 mask |= by_word.get(key, 0)
-            return mask, tuple(entry for key in keys for entry in by_key.get(key, ()))
+            return mask, tuple((entry.mask, entry) for key in keys for entry in by_key.get(key, ()))
 
         self._called_for = called_for
 
@@ -66,9 +70,9 @@ class Index:
     def look_up(self, words: Iterable[str]) -> tuple[int, list[Entry]]:
         """What these words offer, and the entries that need no more than that."""
         offered = 0
-        called: list[Entry] = []
+        called: list[tuple[int, Entry]] = []
         for word in set(words):
             mask, entries = self._called_for(word)
             offered |= mask
             called += entries
-        return offered, [entry for entry in called if entry.mask & offered == entry.mask]
+        return offered, [entry for mask, entry in called if mask & offered == mask]

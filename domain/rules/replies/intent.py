@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-from domain.rules.replies.grammar import Grammar, Rule, grammar
+from domain.rules.replies.form import LONGEST_WHOLE, Form
+from domain.rules.replies.grammar import Grammar, grammar
 from domain.rules.replies.index import Entry, Index
-from domain.rules.replies.normalise import fold, normalise, words_of
-from domain.rules.replies.pattern import Form
+from domain.rules.replies.normalise import clauses, fold, normalise, sentences, words_of
+from domain.rules.replies.rule import Rule
 from domain.rules.vocabulary import Effect, Intent
 
 #: First match decides. SEEN_ELSEWHERE and DECLINES_CARE share a rank.
@@ -164,14 +165,29 @@ class Reader:
 
     def _matching(self, normal: str) -> Iterator[Rule]:
         offered, entries = self._index.look_up(normal.split())
-        form = Form(normal, self._grammar.courtesy)
+        form = Form(sentences(normal), self._grammar.courtesy)
+        is_short = len(form.text) <= LONGEST_WHOLE
         done: set[str] = set()
+        pending: list[Entry] = []
         for entry in entries:
             pattern, rule = entry.pattern, entry.rule
-            place = form.whole if pattern.place == "whole" else form
-            if rule.id not in done and not pattern.is_out_of_place(place) and _matches(entry, offered, place):
-                done.add(rule.id)
-                yield rule
+            if rule.id in done:
+                continue
+            # what begins no sentence does not begin the whole, which costs more to read
+            if not pattern.is_out_of_place(form) and (pattern.place != "whole" or is_short):
+                place = form.whole if pattern.place == "whole" else form
+                if _matches(entry, offered, place):
+                    done.add(rule.id)
+                    yield rule
+                    continue
+            if is_short and entry.is_for_clauses and pattern.is_somewhere(form.text):
+                pending.append(entry)
+        if pending and (divided := clauses(normal)) is not None:
+            by_clause = Form(divided, self._grammar.courtesy)
+            for entry in pending:
+                if entry.rule.id not in done and _matches_clause(entry, offered, by_clause, form):
+                    done.add(entry.rule.id)
+                    yield entry.rule
 
 
 def _matches(entry: Entry, offered: int, form: Form) -> bool:
@@ -186,6 +202,17 @@ def _matches(entry: Entry, offered: int, form: Form) -> bool:
     return False
 
 
+def _matches_clause(entry: Entry, offered: int, clauses: Form, sentences: Form) -> bool:
+    """Whether a clause is what the pattern asks of a sentence; what holds it back may stand anywhere in the message."""
+    if entry.pattern.is_out_of_place(clauses) or next(entry.pattern.spans(clauses), None) is None:
+        return False
+    return not any(
+        mask & offered == mask and guard.is_within(sentences, each)
+        for mask, guard in (*entry.guards, *entry.message_guards)
+        for each in sentences.sentences
+    )
+
+
 def _effects(rules: list[Rule]) -> tuple[Effect, ...]:
     """The winner's own, and what else was said and counts beside it."""
     winner = rules[0]
@@ -193,7 +220,9 @@ def _effects(rules: list[Rule]) -> tuple[Effect, ...]:
     if winner.intent in (Intent.REACTION, Intent.AUTO_REPLY):
         return own
     counting = (*_ALWAYS, winner.intent, *_ALSO.get(winner.intent, ()))
-    others = [rule for rule in rules[1:] if rule.intent in counting]
+    others = [
+        rule for rule in rules[1:] if rule.intent in counting and not (rule.alone and rule.intent is not winner.intent)
+    ]
     every = [*own, *(effect for rule in others for effect in rule.effects or EFFECTS[rule.intent])]
     return tuple(dict.fromkeys(effect for effect in every if effect is not Effect.NONE or len(every) == 1))
 

@@ -1,7 +1,8 @@
 """Normal form: one spelling for the many ways of writing the same words, so that a rule is written once.
 
 The result is text such as ` stop . thank you . `: small letters and digits without accents, one blank around each word,
-and a mark of its own (`.` or `?`) after each sentence.
+and a mark of its own (`.` or `?`) after each sentence. Where a comma or a dash stood the form has a `,`, which is left
+out when sentences are read and ends a clause when clauses are.
 """
 
 from __future__ import annotations
@@ -28,14 +29,23 @@ _WITHOUT: Final = re.compile(r"\bw/o\b")
 _NUMBER_SIGN: Final = re.compile(r"#(?!\w)")
 #: A new line begins a sentence only after a blank line or before a capital; mail programs wrap in the middle of one.
 _NEW_LINE: Final = re.compile(r"\n\s*\n|\n(?=\s*[A-ZÁÉÍÓÚÑ¿¡\-*])")
-_TOKEN: Final = re.compile(r"[^\W_]+|[.!?;…\x01]+|[^\w\s,:'\"]")
+_TOKEN: Final = re.compile(r"[^\W_]+|[.!?;…\x01]+|[^\w\s:'\"]")
+#: A dash between words, and a line that goes on, divide a sentence as a comma does.
+_DASH: Final = re.compile(r"\s[-–—]+\s|[–—]|\n")
+#: A sentence with its mark.
+_CLAUSED: Final = re.compile(r"([^.?]+)([.?])")
+#: A clause begins after these, too.
+_JOINING: Final = (" and ", " but ", " because ", " pero ", " y ", " porque ")
+_JOINS: Final = re.compile(r" (?:, )?(?:and|but|because|pero|y|porque) ")
+_WORD: Final = re.compile(r"[^\W_]+")
+_COMMA: Final = ","
 _ENDS: Final = ".!?;…\x01"
 _APOSTROPHES: Final = str.maketrans(dict.fromkeys("’‘ʼ`´", "'"))
 
 
 def fold(text: str) -> str:
     """Lower case, accents and invisible characters gone, everything but letters and digits one blank."""
-    return " ".join("".join(char if char.isalnum() else " " for char in _bare(text)).split())
+    return " ".join(_WORD.findall(_bare(text)))
 
 
 def words_of(text: str) -> str:
@@ -51,23 +61,48 @@ def normalise(text: str, meaning: Callable[[str], str]) -> str:
     """The normal form of `text`; `meaning` gives what a written word, or an emoji, stands for."""
     tokens: list[str] = []
     ended, written = True, ""
-    for token in _tokens(text):
-        if token[0] in _ENDS:
-            if ended:
-                if "?" in token and tokens:
-                    # "yes. ?": asked all the same
-                    tokens[-1] = "?"
-            elif written not in _ABBREVIATED or len(token) > 1 or "." not in token:
-                tokens.append("?" if "?" in token else ".")
-                ended = True
+    for sign in _tokens(text):
+        if sign == _COMMA:
+            if not ended and tokens[-1] != _COMMA:
+                tokens.append(_COMMA)
+        elif not sign.isalnum() and sign[0] in _ENDS:
+            ended = _end(tokens, sign, written, ended)
         else:
-            written = token
-            if meant := meaning(token):
+            written = sign
+            if meant := meaning(sign):
                 tokens.append(meant)
                 ended = False
     if not ended:
-        tokens.append(".")
+        _end(tokens, "..", "", ended)
     return f" {' '.join(tokens)} " if tokens else " "
+
+
+def _end(tokens: list[str], sign: str, written: str, ended: bool) -> bool:
+    """End the sentence, unless `sign` stands behind an abbreviation or where one has ended; whether one has ended."""
+    if tokens and tokens[-1] == _COMMA:
+        tokens.pop()
+    if ended:
+        if "?" in sign and tokens:
+            # "yes. ?": asked all the same
+            tokens[-1] = "?"
+        return True
+    if written in _ABBREVIATED and sign == ".":
+        return False
+    tokens.append("?" if "?" in sign else ".")
+    return True
+
+
+def sentences(normal: str) -> str:
+    """The normal form without the marks of clauses."""
+    return normal.replace(" ,", "") if "," in normal else normal
+
+
+def clauses(normal: str) -> str | None:
+    """The normal form with each clause a sentence that ends as its sentence does; None: no sentence has two."""
+    divided = _JOINS.sub(" , ", normal) if any(join in normal for join in _JOINING) else normal
+    if "," not in divided:
+        return None
+    return _CLAUSED.sub(lambda sentence: sentence[1].replace(",", sentence[2]) + sentence[2], divided)
 
 
 def unmarked(normal: str) -> str:
@@ -82,6 +117,8 @@ def collapse(word: str) -> str:
 
 def _tokens(text: str) -> list[str]:
     text = _NEW_LINE.sub("\x01", text.strip()) if "\n" in text else text
+    if "-" in text or "\n" in text or not text.isascii():
+        text = _DASH.sub(" , ", text)
     if not text.isascii():
         text = text.translate(_APOSTROPHES)
     text = _bare(text)

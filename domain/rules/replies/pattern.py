@@ -13,21 +13,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from domain.rules.replies.normalise import fold, unmarked
+from domain.rules.replies.form import Form
+from domain.rules.replies.normalise import fold
 
-#: Where a pattern has to stand: it is the whole message or a whole sentence, it opens or ends a sentence (courtesies
-#: around it left out), or it stands anywhere.
-PLACES: Final = ("whole", "sentence", "start", "end", "anywhere")
+#: Where a pattern has to stand: it is the whole message or a whole sentence, it opens the message, starts or ends a
+#: sentence (courtesies around it left out), or it stands anywhere.
+PLACES: Final = ("whole", "sentence", "opens", "start", "end", "anywhere")
 
-_AT_THE_START: Final = frozenset({"whole", "sentence", "start"})
+_AT_THE_START: Final = frozenset({"whole", "sentence", "opens", "start"})
 
 _SIGNS: Final = re.compile(r"\s*(\.\.\.|\.\.|[()\[\]|&?]|<[\w ]+>|[^\s()\[\]|&<>?]+)")
 _SHAPE: Final = re.compile(r"[^\W_]+\*?\Z")
-#: Nothing longer, in its normal form, is looked at as a whole.
-_LONGEST_WHOLE: Final = 160
 _WORD: Final = "[^ .?]+ "
-#: A sentence with the blank before it, the mark that ends it, and the blank behind.
-_SENTENCE: Final = re.compile(r" [^.?]+[.?](?= )")
+_AT_THE_END: Final = r"\Z"
 #: A pattern is looked up by the rarest words it needs; these are common, the first in nearly every message.
 _VERY_COMMON: Final = frozenset(re.findall(r"\w+", "i you to not is the a and do me in it my"))
 _COMMON: Final = frozenset(
@@ -94,6 +92,11 @@ class Pattern:
             return
         (part,) = self._parts
         match self.place:
+            case "opens":
+                opening = form.sentences[:1]
+                found = [
+                    span for first, span in form.starts if span in opening and part.match(form.text, first, span[1])
+                ]
             case "start":
                 found = [span for first, span in form.starts if part.match(form.text, first, span[1])]
             case "end":
@@ -117,63 +120,17 @@ class Pattern:
     def _search(self) -> Callable[[str], object]:
         return self._parts[0].search
 
+    def is_somewhere(self, text: str) -> bool:
+        """Whether its words stand in `text` at all, wherever: without them no clause can match."""
+        return self._search_loosely(text) is not None
+
+    @cached_property
+    def _search_loosely(self) -> Callable[[str], object]:
+        return re.compile(self.sources[0].removesuffix(_AT_THE_END)).search
+
     def is_within(self, form: Form, sentence: tuple[int, int]) -> bool:
         """Whether it matches in that sentence; of patterns that may stand anywhere."""
         return all(part.search(form.text, *sentence) is not None for part in self._parts)
-
-
-class Form:
-    """A message in its normal form, with its sentences and where they begin and end but for courtesies."""
-
-    def __init__(self, text: str, courtesy: Courtesy) -> None:
-        self.text = text
-        self.sentences = [(match.start(), match.end() + 1) for match in _SENTENCE.finditer(text)]
-        self._courtesy = courtesy
-
-    @cached_property
-    def whole(self) -> Form:
-        """The message as one sentence."""
-        # of a longer one no rule has the whole, and most are one sentence anyway
-        is_one = len(self.sentences) < 2
-        return self if is_one else Form(unmarked(self.text[:_LONGEST_WHOLE]), self._courtesy)
-
-    @cached_property
-    def starts(self) -> list[tuple[int, tuple[int, int]]]:
-        """Where each sentence begins, with all of the courtesies that open it and with fewer; and its span."""
-        found = []
-        for begin, end in self.sentences:
-            first = begin
-            found.append((first, (begin, end)))
-            while (match := self._courtesy.opening.match(self.text, first, end)) is not None:
-                first = match.end() - 1
-                found.append((first, (begin, end)))
-        return found
-
-    @cached_property
-    def first_words(self) -> frozenset[str]:
-        """The words at these places."""
-        return frozenset(self.text[first + 1 : self.text.find(" ", first + 1)] for first, _ in self.starts)
-
-    @cached_property
-    def ends(self) -> list[tuple[int, tuple[int, int]]]:
-        """Where each sentence ends, with all of the courtesies that close it and with fewer; and its span."""
-        found = []
-        for begin, end in self.sentences:
-            # with its mark, for a question mark may itself be asked for, and without
-            last = end - 2
-            found += [(end, (begin, end)), (last, (begin, end))]
-            while (match := self._courtesy.closing.search(self.text, begin, last)) is not None:
-                last = match.start() + 1
-                found.append((last, (begin, end)))
-        return found
-
-
-class Courtesy:
-    """The expressions that may stand around a sentence and change nothing in it."""
-
-    def __init__(self, source: str) -> None:
-        self.opening = re.compile(f" {source}")
-        self.closing = re.compile(rf" {source}\Z")
 
 
 class Classes:
@@ -216,7 +173,7 @@ def compile_pattern(text: str, place: str, classes: Classes) -> Pattern:
 
 def _placed(source: str, place: str) -> str:
     # every match begins with the blank before its first word, which the search finds fastest
-    return rf" {source}\Z" if place == "end" else f" {source}"
+    return f" {source}{_AT_THE_END}" if place == "end" else f" {source}"
 
 
 class _Reader:
