@@ -83,6 +83,7 @@ def _web_parts(parts: Parts) -> WebParts:
         store_seconds=STORE_SECONDS if settings.clock == "system" else _PATIENT_STORE,
         events_token=settings.events_token,
         expected_revision=migrations.newest(),
+        rules=parts.rules,
         # without a broker to spare, a hint has nothing to wait for
         linger=0.0 if settings.is_embedded else LINGER,
     )

@@ -16,9 +16,16 @@ from domain.rules.vocabulary import Decision, Hold, Never, Send, TouchKind, Wait
 #: The fixed text that tells where help is to be had at once. Nothing about messages outweighs it.
 EMERGENCY = "emergency"
 
+#: The one confirmation of an opt-out: from everything; the same, with the question whether less was meant; and of one
+#: that leaves mail alone.
+CONFIRMATION = "opt_out_confirmation"
+ASKING_FOR_SCOPE = "opt_out_confirmation_asking"
+LIMITED_CONFIRMATION = "opt_out_confirmation_limited"
+CONFIRMATIONS = frozenset({CONFIRMATION, ASKING_FOR_SCOPE, LIMITED_CONFIRMATION})
+
 #: Answers that a person who opted out may still get: the one confirmation, help (rules of 10DLC carriers), and where to
 #: turn in an emergency.
-ALLOWED_WHEN_SUPPRESSED = frozenset({"opt_out_confirmation", "help", EMERGENCY})
+ALLOWED_WHEN_SUPPRESSED = frozenset({*CONFIRMATIONS, "help", EMERGENCY})
 
 #: Reason of a decision -> the row of the rules it goes by; hours and caps name their own.
 RULES = {

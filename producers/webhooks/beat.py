@@ -57,6 +57,7 @@ class Beat:
         Call it after the spool's replay has ended, and before the spool is closed.
         """
         self._stop.set()
+        self._spool.wake()
         self._thread.join(timeout)
         if not self._spool.is_behind and self._tell(is_last=True):
             self._let_go([self._id])
@@ -80,7 +81,7 @@ class Beat:
                 self._stop.wait(pause)
             elif not self._spool.is_behind:
                 # the first that is kept wakes us
-                self._spool.wait(pause)
+                self._spool.wait(pause, self._stop.is_set)
 
     def _look(self) -> None:
         """Hold our own lock, and take those of the dead."""

@@ -38,6 +38,8 @@ class Lanes:
     def close(self) -> None:
         """End both, first what empties; what is left waits on disk for the next process. May take some seconds."""
         for replay in self._replays:
+            replay.stop()
+        for replay in self._replays:
             replay.close()
         if self._beat is not None:
             self._beat.close()

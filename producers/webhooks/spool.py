@@ -7,7 +7,7 @@ the future is done; what is taken is taken from the front. docs/decisions/11-one
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -121,10 +121,16 @@ class Spool:
             self._changed.notify_all()
         return kept
 
-    def wait(self, seconds: float) -> None:
-        """Return when something was appended, or after `seconds`."""
+    def wait(self, seconds: float, is_over: Callable[[], bool]) -> None:
+        """Return when something was appended, after `seconds`, or at a `wake` once `is_over()`."""
         with self._changed:
-            self._changed.wait(seconds)
+            if not is_over():
+                self._changed.wait(seconds)
+
+    def wake(self) -> None:
+        """Let who waits look again."""
+        with self._changed:
+            self._changed.notify_all()
 
     def peek(self, most: int) -> list[Record]:
         """The first records, at most `most`, all of one file. Raises OSError."""
