@@ -75,9 +75,13 @@ class Beat:
                 self._look()
             was_behind = self._spool.is_behind
             self._tell()
-            if was_behind == self._spool.is_behind:
-                # what is kept meanwhile wakes us
-                self._spool.wait(listeners.BEAT_EVERY.total_seconds(), self._stop.is_set)
+            pause = listeners.BEAT_EVERY.total_seconds()
+            if was_behind:
+                # it is known: the next thousand that are kept must not wake us one by one
+                self._stop.wait(pause)
+            elif not self._spool.is_behind:
+                # the first that is kept wakes us
+                self._spool.wait(pause, self._stop.is_set)
 
     def _look(self) -> None:
         """Hold our own lock, and take those of the dead."""
