@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo fleet-demo test check format migration clean
+.PHONY: help demo fleet-demo test bench check format migration clean
 
 help: ## Show this help
 	@echo 'usage: make TARGET [ARGS="…"]'
@@ -22,6 +22,9 @@ fleet-demo: $(VENV)/.runtime ## The same on private RabbitMQ, Redis and PostgreS
 
 test: $(VENV)/.dev ## Run every test, on private servers (ARGS="tests/services -k redis")
 	$(BIN)/pytest $(ARGS)
+
+bench: $(VENV)/.bench ## Measure the speed beside references, on private servers, in 25 minutes (ARGS="--quick")
+	@$(BIN)/python -m ops.bench $(ARGS)
 
 check: $(VENV)/.dev ## Format, lint, types, import contract
 	$(BIN)/ruff format --check .
@@ -61,4 +64,9 @@ $(VENV)/.runtime: requirements.lock pyproject.toml | $(BIN)/python
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
 	@echo 'Installing what requirements-dev.lock names'
 	@$(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/.bench: requirements-bench.lock $(VENV)/.dev
+	@echo 'Installing what requirements-bench.lock names'
+	@$(PIP) --require-hashes -r requirements-bench.lock
 	@touch $@
