@@ -107,7 +107,7 @@ def _growth(ground: Ground) -> Figure:
     with a_fleet(ground, each, rounds=3) as fleet:
         seen = []
         for number in range(3):
-            fleet.send(number)
+            fleet.write_to_all(number)
             seen.append(max(resident(worker.pid) for worker in fleet.workers.values()))
             ground.say(f"memory: a worker after {(number + 1) * each:,} sends, {seen[-1]:.1f} MB")
     what = f"a worker's memory after {3 * each:,} touches : after {each:,}"

@@ -11,7 +11,7 @@ from typing import Any
 
 #: How each framework is told of a job.
 _SENDERS: dict[str, tuple[str, Callable[..., Any]]] = {
-    "dramatiq": ("ops.bench.peer_dramatiq", lambda actor, *arguments: actor.send(*arguments)),
+    "dramatiq": ("ops.bench.peer_dramatiq", lambda actor, *arguments: actor.send_with_options(args=arguments)),
     "celery": ("ops.bench.peer_celery", lambda task, *arguments: task.delay(*arguments)),
 }
 
@@ -22,13 +22,13 @@ def main() -> None:
     parser.add_argument("framework", choices=list(_SENDERS))
     parser.add_argument("--count", type=int, required=True)
     told = parser.parse_args()
-    module, send = _SENDERS[told.framework]
+    module, tell = _SENDERS[told.framework]
     # a framework that is not measured need not be installed
     peer = importlib.import_module(module)
-    send(peer.mark)
+    tell(peer.mark)
     for number in range(told.count):
-        send(peer.nothing, number)
-    send(peer.mark)
+        tell(peer.nothing, number)
+    tell(peer.mark)
     sys.stdout.write(json.dumps({"told": told.count}))
 
 

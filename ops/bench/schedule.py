@@ -38,7 +38,7 @@ _LAPSE = update(care).where(care.c.id.in_(bindparam("ids", type_=Id, expanding=T
 def measure(ground: Ground) -> list[Figure]:
     """Two comparisons: the tick, and the scan."""
     many = ground.size.pick(1_000_000, 100_000, 5_000)
-    few = ground.size.pick(10_000, 2_000, 2_000)
+    few = ground.size.pick(10_000, 5_000, 2_000)
     rounds = ground.size.pick(21, 11, 3)
     with ExitStack() as closing:
         sides = {name: closing.enter_context(_open(ground, rows)) for name, rows in (("many", many), ("few", few))}

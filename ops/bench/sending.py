@@ -46,7 +46,7 @@ def measure(ground: Ground) -> list[Figure]:
             "empty Celery task": _Framework(ground, "celery", _celery()),
         }
         sides = {
-            ours: fleet.send,
+            ours: fleet.write_to_all,
             **{name: _run_of(framework, touches) for name, framework in frameworks.items()},
             "bare aiohttp loop": lambda _round: post(fleet.sink, touches),
         }
@@ -79,12 +79,12 @@ class Fleet:
 
     def warm_up(self, count: int) -> None:
         """The first batches: connections are opened, statements prepared, texts read."""
-        self._send(range(1, count + 1))
+        self._write_to(range(1, count + 1))
 
-    def send(self, number: int) -> float:
+    def write_to_all(self, number: int) -> float:
         """Touches per second of one round."""
         start = self.first + number * self.each
-        return self._send(range(start, start + self.each))
+        return self._write_to(range(start, start + self.each))
 
     def check(self) -> None:
         """What the ledger says was sent is what the provider took. Raises BenchError."""
@@ -94,7 +94,7 @@ class Fleet:
         if accepted != self.sent or took < self.sent:
             raise BenchError(f"sending: {self.sent} were to be sent, the ledger has {accepted}, the sink took {took}")
 
-    def _send(self, who: range) -> float:
+    def _write_to(self, who: range) -> float:
         ids = crowd.plan(self.parts.engine, who.start, who.stop - 1, datetime.now(UTC), step=0)
         for start in range(0, len(ids), jobs.BATCH):
             self.parts.enqueue(jobs.send_touches("sms", tuple(ids[start : start + jobs.BATCH])))
