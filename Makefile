@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo fleet-demo test check format migration clean
+.PHONY: help demo fleet-demo test bench check format migration clean
 
 help: ## Show this help
 	@echo 'usage: make TARGET [ARGS="…"]'
@@ -23,6 +23,9 @@ fleet-demo: $(VENV)/.runtime ## The same on private RabbitMQ, Redis and PostgreS
 # A worker that dies ends the run and is told with its test: its successor would begin with the same one.
 test: $(VENV)/.dev ## Run every test on all cores, on private servers (ARGS="tests/services -k redis"; -n 0: in one process)
 	$(BIN)/pytest -n auto --dist loadscope --max-worker-restart 0 $(ARGS)
+
+bench: $(VENV)/.bench ## Measure the speed beside references, on private servers, in 25 minutes (ARGS="--quick")
+	@$(BIN)/python -m ops.bench $(ARGS)
 
 check: $(VENV)/.dev ## Format, lint, types, import contract
 	$(BIN)/ruff format --check .
@@ -62,4 +65,9 @@ $(VENV)/.runtime: requirements.lock pyproject.toml | $(BIN)/python
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
 	@echo 'Installing what requirements-dev.lock names'
 	@$(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/.bench: requirements-bench.lock $(VENV)/.dev
+	@echo 'Installing what requirements-bench.lock names'
+	@$(PIP) --require-hashes -r requirements-bench.lock
 	@touch $@

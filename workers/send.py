@@ -82,8 +82,10 @@ class SendWorker:
         claimed_at = time.monotonic()
         claim = self._claim(ids)
         uncalled = {each.token: each for each in claim.claimed}
+        # the claim decides who of a household comes first; whose turn at the limits it is, the dispatcher has said
+        places = {id_: place for place, id_ in enumerate(ids)}
         try:
-            messages, unrenderable = self._render(claim.claimed)
+            messages, unrenderable = self._render(sorted(claim.claimed, key=lambda each: places[each.touch_id]))
             granted, withheld = self._turns.take(messages, self._clock.now())
             self._finish([*unrenderable, *withheld])
             self._send_granted(granted, claimed_at, uncalled)

@@ -69,6 +69,7 @@ class Turns:
                 each.claimed.token,
                 AttemptState.RELEASED,
                 retry_at=self._next_turn(each, now, grant.retry_after),
+                keeps_place=True,
             )
             for each, grant in zip(messages, grants, strict=True)
             if not grant.granted

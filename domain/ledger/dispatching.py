@@ -79,7 +79,7 @@ def in_flight(conn: Connection, channel: str, now: datetime) -> int:
 def take_due(
     conn: Connection, channel: str, budget: int, fairness: DeficitRoundRobin, weights: Mapping[int, int], now: datetime
 ) -> list[int]:
-    """Mark up to `budget` due touches of a channel as queued, fair over sites, urgent first; their ids."""
+    """Mark up to `budget` due touches of a channel as queued, fair over sites, urgent first; their ids in order."""
     backlog: defaultdict[int, list[AnyRow]] = defaultdict(list)
     values = {"channel": channel, "now": now, "limit": budget}
     for row in conn.execute(_CANDIDATES[conn.dialect.name], values):
@@ -89,9 +89,14 @@ def take_due(
     # how far beyond the budget a backlog was read must not matter to what a site is owed afterwards
     demand = {site_id: min(len(rows), budget) for site_id, rows in backlog.items()}
     shares = fairness.share(budget, demand, weights)
-    chosen = [row for site_id, count in shares.items() for row in backlog[site_id][:count]]
-    chosen.sort(key=lambda row: (row.priority, row.due_at, row.id))
-    return _mark(conn, [row.id for row in chosen], now)
+    # of equal urgency the sites take turns: pacing grants from the front, so a fair share of what is handed out would
+    # be none of what is sent, were one site's long backlog before all of another's
+    turns = [
+        (row.priority, nth / weights.get(site_id, 1), row.due_at, row.id)
+        for site_id, count in shares.items()
+        for nth, row in enumerate(backlog[site_id][:count], 1)
+    ]
+    return _mark(conn, [id_ for *_, id_ in sorted(turns)], now)
 
 
 def take_answers(conn: Connection, channel: str, now: datetime) -> list[int]:

@@ -81,7 +81,11 @@ def _move(state: AttemptState, retry_counts: bool) -> Update:
         "ended_at": bindparam("b_now"),
     }
     if target == TouchState.PLANNED:
-        values |= {"ended_at": None, "due_at": bindparam("b_retry_at")}
+        values |= {
+            "ended_at": None,
+            "due_at": bindparam("b_retry_at"),
+            "dispatched_until": bindparam("b_dispatched_until"),
+        }
     if state == AttemptState.ACCEPTED:
         values["accepted_at"] = bindparam("b_called_at")
     if state == AttemptState.RELEASED or not retry_counts:
@@ -107,6 +111,8 @@ class Finish:
     segments: int | None = None
     retry_counts: bool = True
     """False gives the try back: the provider did not judge the message, it only had no time for it."""
+    keeps_place: bool = False
+    """It waits in line for its turn at `retry_at`: until then it counts as handed out, and nobody takes its place."""
 
 
 def finish(conn: Connection, finishes: Sequence[Finish], now: datetime) -> int:
@@ -157,6 +163,7 @@ def _move_touches(conn: Connection, state: AttemptState, group: Sequence[Finish]
                 "b_segments": each.segments,
                 "b_retry_at": each.retry_at,
                 "b_called_at": each.called_at,
+                "b_dispatched_until": each.retry_at if each.keeps_place else None,
             }
             for each in group
         ],

@@ -39,7 +39,13 @@ _CHECKS: tuple[tuple[str, Table, ColumnElement[bool]], ...] = (
     (
         "touches on a queue",
         touch,
-        and_(IS_PLANNED, touch.c.dispatched_until.is_not(None), touch.c.dispatched_until > _NOW),
+        # one that pacing told to wait counts as handed out until its turn comes, but nobody has it in hand
+        and_(
+            IS_PLANNED,
+            touch.c.dispatched_until.is_not(None),
+            touch.c.dispatched_until > _NOW,
+            touch.c.due_at <= _NOW,
+        ),
     ),
     ("sends", attempt, IS_SENDING),
     (TO_PUBLISH, outbox, IS_UNPUBLISHED),

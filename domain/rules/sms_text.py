@@ -35,6 +35,10 @@ def segments(text: str) -> SegmentCount:
 
     An empty text is one segment of no units.
     """
+    if _BASIC.issuperset(text):
+        # most texts, sent by the million: every character is one septet, so nothing can be cut apart
+        joined, units = _JOINED[Encoding.GSM_7], len(text)
+        return SegmentCount(Encoding.GSM_7, units, 1 if units <= _ALONE[Encoding.GSM_7] else -(-units // joined))
     encoding, widths = _widths(text)
     return SegmentCount(encoding, sum(widths), len(_starts(encoding, widths)))
 
@@ -67,6 +71,8 @@ def fold(text: str) -> str:
     combining accent are é, which the alphabet has. Folding twice changes nothing more; it never costs a segment.
     """
     folded = unicodedata.normalize("NFC", text.translate(_FOLDS))
+    if folded == text:
+        return text
     if is_gsm(folded) and segments(folded).segments <= segments(text).segments:
         return folded
     return text

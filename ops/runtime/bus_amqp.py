@@ -14,6 +14,7 @@ from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from ops.runtime.amqp import BrokerUnavailable, Silence, close_quietly, connect, read_url
 from ops.runtime.bus_contract import BATCH, EXCHANGE, LINGER, BusError, BusMessage, Handler, pause
+from ops.runtime.confirms import ConfirmedChannel
 
 log = structlog.get_logger(__name__)
 
@@ -35,26 +36,30 @@ class AmqpBus:
         self._topology = dict(topology or {})
         self._lock = threading.Lock()
         self._connection: pika.BlockingConnection | None = None
-        self._channel: BlockingChannel | None = None
+        self._channel: ConfirmedChannel | None = None
 
     def publish(self, messages: Sequence[BusMessage]) -> None:
         """Publish in order with confirms; an event that nobody listens to is confirmed and gone, as topics go.
+
+        All are sent before the first confirm is waited for; the call returns after the last one.
 
         Raises:
             BusError: not every message was confirmed; publish all of them again.
         """
         with self._lock:
-            done = 0
+            left = list(messages)
             for last in (False, True):
+                before = 0 if self._channel is None else self._channel.confirmed
                 try:
                     channel = self._publishing_channel()
-                    for message in messages[done:]:
-                        channel.basic_publish(EXCHANGE, message.routing_key, message.body, _properties(message))
-                        done += 1
+                    for message in left:
+                        channel.publish(EXCHANGE, message.routing_key, message.body, _properties(message))
+                    channel.confirm()
                 except BrokerUnavailable as error:
                     raise BusError(str(error)) from None
                 except (AMQPError, OSError, AssertionError) as error:
                     # an idle connection may have been dropped: try once on a new one, from the first unconfirmed on
+                    left = left[self._confirmed_since(before) :]
                     self._drop()
                     if last:
                         raise BusError(f"RabbitMQ did not confirm ({type(error).__name__})") from None
@@ -96,15 +101,17 @@ class AmqpBus:
         with self._lock:
             self._drop()
 
-    def _publishing_channel(self) -> BlockingChannel:
+    def _confirmed_since(self, before: int) -> int:
+        return 0 if self._channel is None else max(0, self._channel.confirmed - before)
+
+    def _publishing_channel(self) -> ConfirmedChannel:
         if self._channel is None:
             self._connection = connect(self._server)
             channel = self._connection.channel()
             channel.exchange_declare(EXCHANGE, exchange_type="topic", durable=True)
             for queue, bindings in self._topology.items():
                 declare(channel, queue, bindings)
-            channel.confirm_delivery()
-            self._channel = channel
+            self._channel = ConfirmedChannel(self._connection, channel)
         return self._channel
 
     def _drop(self) -> None:

@@ -123,6 +123,10 @@ class Services:
         """Drop a virtual host with everything in it. Raises ServiceError."""
         self._management().drop_vhost(vhost)
 
+    def rabbitmq_memory(self) -> int:
+        """Bytes that RabbitMQ uses, by its own account; starts it if need be. Raises ServiceError."""
+        return self._management().memory()
+
     def _external(self, name: str) -> str:
         return self._environ.get(PROGRAMS[name].variable, "")
 

@@ -149,6 +149,18 @@ def test_a_small_site_gets_its_share_beside_a_big_one(yard: Yard, ledger: Engine
     assert by_site(ledger, yard.queue.ids) == {yard.practice.site: 10, small: 10}
 
 
+def test_sites_take_turns_however_long_the_backlog_of_one_has_waited(yard: Yard, ledger: Engine) -> None:
+    small = yard.site("small")
+    yard.due(500, due_at=NOW - timedelta(hours=1))
+    yard.due(30, site_id=small)
+
+    yard.dispatch(NOW)
+
+    assert len(yard.queue.ids) == 20
+    for start in range(0, 20, 2):
+        assert by_site(ledger, yard.queue.ids[start : start + 2]) == {yard.practice.site: 1, small: 1}
+
+
 def test_weights_share_out_what_there_is(yard: Yard, ledger: Engine) -> None:
     heavy = yard.site("heavy", weight=3)
     yard.due(500)

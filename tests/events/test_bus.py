@@ -236,6 +236,59 @@ def test_a_dropped_publishing_connection_is_replaced(rabbitmq: AmqpBus) -> None:
     assert rabbitmq.depth("everything") == 2
 
 
+def test_all_messages_are_sent_before_the_first_confirm_is_waited_for(
+    rabbitmq: AmqpBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rabbitmq.publish([message(0)])
+    assert rabbitmq._connection is not None
+    assert rabbitmq._channel is not None
+    channel, wait = rabbitmq._channel, rabbitmq._connection.process_data_events
+    sent_when_waiting: list[int] = []
+
+    def waiting(time_limit: float = 0) -> None:
+        sent_when_waiting.append(channel._sent)
+        wait(time_limit=time_limit)
+
+    monkeypatch.setattr(rabbitmq._connection, "process_data_events", waiting)
+    rabbitmq.publish([message(number) for number in range(1, 101)])
+
+    assert set(sent_when_waiting) == {101}
+    assert channel.confirmed == 101
+    assert rabbitmq.depth("everything") == 101
+
+
+def test_one_refused_message_among_many_fails_them_all(rabbitmq: AmqpBus, raw: BlockingChannel) -> None:
+    raw.exchange_declare(EXCHANGE, exchange_type="topic", durable=True)
+    raw.queue_declare("small", arguments={"x-max-length": 2, "x-overflow": "reject-publish"})
+    raw.queue_bind("small", EXCHANGE, "appointment.#")
+
+    with pytest.raises(BusError, match="did not confirm"):
+        rabbitmq.publish([message(number) for number in range(5)])
+
+    raw.queue_delete("small")
+    rabbitmq.publish([message(5)])
+
+
+def test_after_a_lost_connection_only_what_was_not_confirmed_goes_out_again(
+    rabbitmq: AmqpBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rabbitmq.publish([message(0), message(1)])
+    assert rabbitmq._channel is not None
+    channel, send, connection = rabbitmq._channel, rabbitmq._channel.publish, rabbitmq._connection
+
+    def publish(exchange: str, routing_key: str, body: bytes, properties: pika.BasicProperties) -> None:
+        if channel._sent == 4:
+            channel.confirm()
+            assert connection is not None
+            connection.close()
+        send(exchange, routing_key, body, properties)
+
+    monkeypatch.setattr(channel, "publish", publish)
+    rabbitmq.publish([message(number) for number in range(2, 7)])
+
+    assert rabbitmq.depth("everything") == 7
+
+
 def test_a_bus_that_cannot_be_reached_confirms_nothing() -> None:
     bus = AmqpBus("amqp://someone:secret-word@127.0.0.1:1/v")
 

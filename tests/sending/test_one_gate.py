@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 #: The simulated provider and patients stand outside the organisation.
-OUTSIDE = ("ops/simulator/",)
+OUTSIDE = ("ops/simulator/", "ops/bench/")
 
 #: Ways out of the house: what speaks HTTP, SMTP or a phone's protocols to somebody else.
 WAYS_OUT = (

@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from channels.kit.contract import Outcome, OutcomeKind, Outgoing, SideEffect
 from channels.kit.errors import WINDOW_CLOSED
-from domain.ledger import pauses
+from domain.ledger import agenda, dispatching, pauses, quiet
 from domain.ledger.attempts import attempt
 from domain.ledger.choice_history import suppression
 from domain.ledger.finishes import MOST_ATTEMPTS
@@ -278,3 +278,30 @@ def test_trouble_with_the_account_ends_the_batch_and_costs_no_touch_a_try(
     left = [row(ledger, touch, each.touch) for each in people]
     assert [each["reason"] for each in left] == ["provider_retry"] * 2 + ["channel_paused"] * 3
     assert {(each["state"], each["attempts"]) for each in left} == {("planned", 0)}
+
+
+def test_limits_are_taken_from_in_the_order_in_which_touches_were_handed_out(
+    ledger: Engine, practice: Practice, desk: Desk, provider: Provider
+) -> None:
+    first, second, third = (practice.person() for _ in range(3))
+    only_one = Unpaced(lambda nth, _ask: Grant(granted=nth == 0, retry_after=MINUTE))
+
+    desk.worker(provider, only_one).send([third.touch, first.touch, second.touch])
+
+    assert provider.called == {third.number: 1}
+
+
+def test_what_pacing_tells_to_wait_keeps_its_place_until_its_turn_and_is_in_nobodys_hands(
+    ledger: Engine, practice: Practice, desk: Desk, provider: Provider
+) -> None:
+    who = practice.person()
+    never = Unpaced(lambda _nth, _ask: Grant(granted=False, retry_after=MINUTE))
+
+    desk.worker(provider, never).send([who.touch])
+
+    assert row(ledger, touch, who.touch)["due_at"] == NOW + MINUTE
+    with reading(ledger) as conn:
+        assert dispatching.in_flight(conn, "sms", NOW) == 1
+        assert dispatching.in_flight(conn, "sms", NOW + MINUTE) == 0
+        assert agenda.due(conn, ["sms"], NOW + MINUTE).channels == ("sms",)
+        assert "touches on a queue" not in quiet.under_way(conn, NOW)
