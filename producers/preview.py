@@ -16,9 +16,11 @@ from domain.ledger import foreseeing
 from domain.ledger.foreseeing import Foreseen
 from domain.ledger.organisations import organisation
 from domain.ledger.store import reading
+from domain.rules import cadence, terms
 from domain.rules.cadence import Planned
 from domain.rules.links import BOOK, make_token
 from domain.rules.rulebook import Rulebook
+from domain.rules.steps import PHONE
 from domain.rules.templates import Template, choose, render
 from producers.campaign_file import ReadCampaign, read_campaign
 from producers.campaigns import found
@@ -69,6 +71,8 @@ class Preview:
     """Kind, step and text -> messages."""
     gets: defaultdict[tuple[str, Said], set[tuple[str, int]]] = field(default_factory=lambda: defaultdict(set))
     """Segment and text -> the kinds and steps at which it is sent."""
+    offers: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """Incentive -> how many `patients` it would be offered to, and what it is worth in all, in `cents`."""
     people: list[Person] = field(default_factory=list)
     """Every lapse looked at."""
 
@@ -117,7 +121,8 @@ def preview(
         key, organisation_id = found(conn, organisation_key)
         read = read_campaign(path, rules, key)
         version = foreseeing.version_after(conn, organisation_id, read.file.definition())
-        systems = {name: discover()[name].contact_system for name in read.file.channels}
+        wanted = sorted(cadence.from_definition(read.file.definition()).every_channel - {PHONE})
+        systems = {name: discover()[name].contact_system for name in wanted}
         result = Preview(version.key, version.version, key, tuple(sorted(set(systems) - set(ready))))
         texts = _Texts(read, _values(conn, organisation_id, public_url))
         for each in foreseeing.foresee(conn, version, systems, rules, now, limit):
@@ -129,6 +134,7 @@ class _Texts:
     """The texts of the file, each rendered and counted once."""
 
     def __init__(self, read: ReadCampaign, values: Mapping[str, str]) -> None:
+        self._terms = terms.from_definition(read.file.definition())
         self._names = {
             text: each.key if each.version is None else f"{each.key}@{each.version}"
             for each in read.news
@@ -137,8 +143,8 @@ class _Texts:
         self._values = values
         self._said: dict[Template, Said] = {}
 
-    def of(self, person: Foreseen, touch: Planned) -> Said:
-        """What this touch says."""
+    def of(self, person: Foreseen, touch: Planned, day: date) -> tuple[Template, Said]:
+        """What this touch says on its local day, and as it reads."""
         text = choose(
             self._names,
             channel=touch.channel,
@@ -146,6 +152,8 @@ class _Texts:
             segment=person.segment,
             step_kind=touch.kind.value,
             step=touch.step,
+            seasons=self._terms.open_on(day, payer=person.payer, benefit_month=person.benefit_month),
+            may_offer=lambda each: person.may_offer(each.incentive, each.cents, day.year),
         )
         if text not in self._said:
             body = render(text.body, self._values)
@@ -157,7 +165,7 @@ class _Texts:
                 body=body,
                 segments=discover()[text.channel].cost(body) if text.channel == "sms" else 0,
             )
-        return self._said[text]
+        return text, self._said[text]
 
 
 def _count(result: Preview, each: Foreseen, texts: _Texts) -> None:
@@ -167,7 +175,9 @@ def _count(result: Preview, each: Foreseen, texts: _Texts) -> None:
     else:
         result.enrolled[each.segment][each.arm] += 1
     for day, touch in each.touches:
-        said = texts.of(each, touch)
+        text, said = texts.of(each, touch, day)
+        if text.incentive and each.offer(text.incentive, text.cents, day.year):
+            result.offers[text.incentive].update(patients=1, cents=text.cents)
         taken += said.segments
         result.days[day][touch.channel] += 1
         result.said[touch.kind.value, touch.step, said] += 1

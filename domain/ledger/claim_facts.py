@@ -91,6 +91,11 @@ _DETAILS = (
         enrolment.c.segment,
         campaign.c.paused_at.label("campaign_paused_at"),
         campaign.c.blackout,
+        campaign.c.terms,
+        patient.c.preferred_channel,
+        patient.c.high_risk,
+        patient.c.payer,
+        patient.c.benefit_month,
         patient.c.deceased_at,
         patient.c.merged_into_id,
         func.coalesce(reply.c.language, patient.c.language, "en").label("language"),
@@ -234,14 +239,15 @@ def read_facts(
     rows: Sequence[AnyRow],
     contacts: Contacts,
     said: Mapping[int, Usable],
+    unwanted: Mapping[int, str | None],
     channel: str,
     rules: Rulebook,
     now: datetime,
 ) -> dict[int, Facts]:
     """What the guard asks, by touch id.
 
-    The rules are those of the state of the address, or of the site where no address is known, and of the states of
-    everybody who shares the number.
+    `unwanted` says why the cadence of a touch does not want it any more. The rules are those of the state of the
+    address, or of the site where no address is known, and of the states of everybody who shares the number.
     """
     points = sorted({point.id for row in rows if (point := contacts.of(row)) is not None})
     patients = sorted({row.patient_id for row in rows if row.patient_id is not None})
@@ -266,6 +272,7 @@ def read_facts(
             expires_at=row.expires_at,
             rules=rules.in_force(row.organisation_key, states),
             live=row.enrolment_id is None or (row.enrolment_state in LIVE and row.arm == Arm.TREATMENT),
+            unwanted=unwanted.get(row.id),
             deceased=row.deceased_at is not None,
             merged=row.merged_into_id is not None,
             reachable=point is not None,

@@ -25,16 +25,21 @@ from domain.ledger.claim_facts import (
     suppressed,
     usable,
 )
+from domain.ledger.claim_steps import Wish, read_wishes
 from domain.ledger.claim_texts import Usable, held, read_texts
 from domain.ledger.columns import Id
+from domain.ledger.incentives import Offers
+from domain.ledger.reach import with_calls
 from domain.ledger.touches import IS_PLANNED, tell, touch
 from domain.rules.guard import Facts, decide, may_answer_suppressed, with_sent
 from domain.rules.rulebook import Rulebook
+from domain.rules.steps import PHONE
 from domain.rules.vocabulary import AttemptState, Decision, Never, Send, TouchKind, TouchState, Wait
 
 __all__ = ["LEASE", "Claim", "Claimed", "claim", "new_token", "still_suppressed", "texts_held"]
 
 _IDS = bindparam("ids", type_=Id, expanding=True)
+_AS_PLANNED = Wish()
 _TO_SENDING = (
     update(touch)
     .where(touch.c.id.in_(_IDS), IS_PLANNED)
@@ -81,7 +86,8 @@ class Claim:
     """Of those that expired: what they had waited for until it was too late."""
     rules: dict[int, str | None] = field(default_factory=dict)
     """Of the nevers: the row of the rules that decided."""
-    rerouted: list[tuple[int, str]] = field(default_factory=list)
+    rerouted: list[tuple[int, str, str | None]] = field(default_factory=list)
+    """Touch, its new channel, and why (a reason id; None: this one does not reach the patient)."""
 
 
 def claim(
@@ -103,11 +109,15 @@ def claim(
     rows = lock_and_read(conn, sorted(ids), channel, system, now)
     if not rows:
         return Claim()
-    contacts = read_contacts(conn, rows, system, systems)
-    said = read_texts(conn, rows, channel)
-    facts = read_facts(conn, rows, contacts, said, channel, rules, now)
-    result = _decide(rows, contacts, facts, said, channel, now)
+    contacts = read_contacts(conn, rows, system, with_calls(systems))
+    offers = Offers(conn, rows, rules, now)
+    said = read_texts(conn, rows, channel, now, offers)
+    wishes = read_wishes(conn, rows, contacts.channels, channel)
+    unwanted = {id_: wish.refusal for id_, wish in wishes.items()}
+    facts = read_facts(conn, rows, contacts, said, unwanted, channel, rules, now)
+    result = _decide(rows, contacts, facts, said, wishes, channel, now)
     _write(conn, result, facts, now)
+    offers.write(conn, [each.touch_id for each in result.claimed])
     return result
 
 
@@ -145,6 +155,7 @@ def _decide(
     contacts: Contacts,
     facts: Mapping[int, Facts],
     said: Mapping[int, Usable],
+    wishes: Mapping[int, Wish],
     channel: str,
     now: datetime,
 ) -> Claim:
@@ -154,14 +165,18 @@ def _decide(
     sent_point: defaultdict[int, list[datetime]] = defaultdict(list)
     for row in rows:
         known, point = facts[row.id], contacts.of(row)
-        others = contacts.channels.get(row.patient_id, set()) - {channel}
+        # a person's time is spent where a campaign says so, not where a text cannot go
+        others = contacts.channels.get(row.patient_id, set()) - {channel, PHONE}
         if point is None and others and known.live:
-            result.rerouted.append((row.id, min(others)))
+            result.rerouted.append((row.id, min(others), None))
             continue
         if point is not None and row.kind != TouchKind.ANSWER:
             known = with_sent(known, to_patient=sent_patient[row.patient_id], to_contact=sent_point[point.id])
         decision: Decision = decide(known, now)
-        if isinstance(decision, Wait):
+        wish = wishes.get(row.id, _AS_PLANNED)
+        if isinstance(decision, Send) and wish.channel is not None:
+            result.rerouted.append((row.id, wish.channel, wish.why))
+        elif isinstance(decision, Wait):
             result.waits.append((row.id, decision))
         elif isinstance(decision, Send) and point is not None:
             result.claimed.append(_claimed(row, point, said.get(row.id), channel, decision))
@@ -270,13 +285,13 @@ def _write_nevers(conn: Connection, result: Claim, now: datetime) -> None:
         tell(conn, told, now)
 
 
-def _write_reroutes(conn: Connection, rerouted: Sequence[tuple[int, str]], now: datetime) -> None:
-    groups: defaultdict[str, list[int]] = defaultdict(list)
-    for id_, channel in rerouted:
-        groups[channel].append(id_)
-    for channel, ids in groups.items():
-        _update(conn, ids, channel=channel, reason="rerouted", dispatched_until=None)
-        tell(conn, [{"touch_id": id_, "what": "rerouted", "reason": f"to_{channel}"} for id_ in ids], now)
+def _write_reroutes(conn: Connection, rerouted: Sequence[tuple[int, str, str | None]], now: datetime) -> None:
+    groups: defaultdict[tuple[str, str | None], list[int]] = defaultdict(list)
+    for id_, channel, why in rerouted:
+        groups[channel, why].append(id_)
+    for (channel, why), ids in groups.items():
+        _update(conn, ids, channel=channel, reason=why or "rerouted", dispatched_until=None)
+        tell(conn, [{"touch_id": id_, "what": "rerouted", "reason": why or f"to_{channel}"} for id_ in ids], now)
 
 
 def _update(conn: Connection, ids: Sequence[int], **values: Any) -> None:

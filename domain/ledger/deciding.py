@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, func, or_, select
@@ -13,10 +14,15 @@ from domain.ledger.enrolments import enrolment
 from domain.ledger.lapses import lapse
 from domain.ledger.organisations import organisation, site
 from domain.ledger.patients import patient
-from domain.ledger.reach import reachable_channels
+from domain.ledger.reach import reachable_channels, with_calls
+from domain.rules import terms
+from domain.rules.quiet_hours import zone_info
 
 #: A row whose columns its query names.
 AnyRow = Row[*tuple[Any, ...]]
+
+#: Why a lapse waits although its campaign wants it: that is looked at again, day by day.
+OUT_OF_SEASON = "out_of_season"
 
 _LAPSE = (
     select(
@@ -33,6 +39,9 @@ _LAPSE = (
         patient.c.ref,
         patient.c.language,
         patient.c.preferred_channel,
+        patient.c.high_risk,
+        patient.c.payer,
+        patient.c.benefit_month,
         patient.c.deceased_at,
         patient.c.merged_into_id,
         func.coalesce(patient.c.zone, site.c.zone).label("zone"),
@@ -65,23 +74,29 @@ def read_lapses(conn: Connection, patient_ids: Collection[int], which: ColumnEle
     return sorted(rows, key=lambda row: (first[row.patient_id], row.priority, row.id))
 
 
+def read_lapses_where(conn: Connection, *which: ColumnElement[bool]) -> Sequence[AnyRow]:
+    """The lapses of which this is so, in order of their ids."""
+    return conn.execute(_LAPSE.where(*which)).all()
+
+
 def decide(
     conn: Connection,
     rows: Sequence[AnyRow],
     running: Sequence[Running],
     systems: Mapping[str, str],
+    now: datetime,
     has_room: Callable[[Running, int], bool] = lambda _version, _site: True,
 ) -> Decided:
     """Which of the running campaigns each lapse enters, or why none; a patient enters a campaign once.
 
     `has_room` takes a place at a site, and says whether there was one: asked last, of who would otherwise be enrolled.
     """
-    reachable = reachable_channels(conn, {row.patient_id for row in rows}, systems)
+    reachable = reachable_channels(conn, {row.patient_id for row in rows}, with_calls(systems) if systems else {})
     engaged = _engaged(conn, rows)
     decided = Decided([], [], reachable)
     for row in rows:
         campaign = campaign_for(row, running)
-        reason = _why_not(row, campaign, reachable, engaged)
+        reason = _why_not(row, campaign, reachable, engaged, now)
         if reason is None and campaign is not None and not has_room(campaign, row.site_id):
             reason = "daily_limit"
         if reason is not None or campaign is None:
@@ -120,7 +135,11 @@ def _engaged(conn: Connection, rows: Sequence[AnyRow]) -> dict[tuple[int, str], 
 
 
 def _why_not(
-    row: AnyRow, campaign: Running | None, reachable: Mapping[int, list[str]], engaged: Mapping[tuple[int, str], str]
+    row: AnyRow,
+    campaign: Running | None,
+    reachable: Mapping[int, list[str]],
+    engaged: Mapping[tuple[int, str], str],
+    now: datetime,
 ) -> str | None:
     if row.closed_at is not None:
         return "closed"
@@ -134,4 +153,13 @@ def _why_not(
         return engaged[row.patient_id, campaign.key]
     if not is_reached(campaign, reachable.get(row.patient_id, ())):
         return "unreachable"
-    return None
+    return None if is_in_season(campaign, row, now) else OUT_OF_SEASON
+
+
+def is_in_season(campaign: Running, row: AnyRow, now: datetime) -> bool:
+    """Whether the campaign enrols this patient on the day that it is at `now` where they are."""
+    if not campaign.definition.get("enrol_in"):
+        return True
+    day = now.astimezone(zone_info(row.zone)).date()
+    its = terms.from_definition(campaign.definition)
+    return its.enrols_on(day, payer=row.payer, benefit_month=row.benefit_month)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -17,6 +18,7 @@ from domain.ledger.choice_history import choice_event, suppression
 from domain.ledger.claim_texts import held_ahead
 from domain.ledger.enrolments import enrolment
 from domain.ledger.inbound import reply
+from domain.ledger.incentives import incentive_offer
 from domain.ledger.lapses import lapse
 from domain.ledger.organisations import site
 from domain.ledger.outcomes import outcome
@@ -46,6 +48,7 @@ _EVENTS = {
     "suppressed": "not sent: {why}",
     "cancelled": "cancelled: {why}",
     "expired": "not sent: {why}",
+    "withheld": "its offer was withheld, the message went without: {why}",
     "rejected": "refused: {why}",
     "uncertain": "outcome unknown: {why}",
     "accepted": "known to be accepted: {why}",
@@ -137,6 +140,7 @@ def explain(conn: Connection, ref: str, now: datetime) -> Timeline:
         *_choices(conn, who.id, points),
         *_enrolments(conn, who.id),
         *_halts(conn, who.id),
+        *_offers(conn, who.id),
         *_touches(conn, who.id),
     ]
     return Timeline(
@@ -178,6 +182,8 @@ def _facts(conn: Connection, who: AnyRow, points: Mapping[int, AnyRow]) -> Itera
         yield f"reachable at contact point {row.id} ({row.system}, {state}){only}"
     if not points:
         yield "no contact point is known"
+    if who.high_risk:
+        yield "high risk"
     if who.deceased_at is not None:
         yield "deceased: never contacted"
     if who.merged_into_id is not None:
@@ -244,6 +250,17 @@ def _halts(conn: Connection, patient_id: int) -> Iterator[Entry]:
     )
     for row in rows:
         yield Entry(row.at, f"campaign {row.campaign_key}", f"{row.what} by a person")
+
+
+def _offers(conn: Connection, patient_id: int) -> Iterator[Entry]:
+    """What a patient was offered, and what it comes to in the calendar year."""
+    of = incentive_offer.c
+    sums: Counter[int] = Counter()
+    for row in conn.execute(select(incentive_offer).where(of.patient_id == patient_id).order_by(of.id)):
+        sums[row.year] += row.cents
+        ceiling = "a federal or unknown payer's ceilings hold" if row.is_federal else "no federal ceiling"
+        told = f"offered {row.incentive}, worth ${row.cents / 100:.2f}; ${sums[row.year] / 100:.2f} in {row.year}"
+        yield Entry(row.offered_at, f"enrolment {row.enrolment_id}", f"{told} ({ceiling})")
 
 
 def _touches(conn: Connection, patient_id: int) -> Iterator[Entry]:

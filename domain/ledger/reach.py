@@ -10,8 +10,15 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, selec
 from domain.ledger.choice_history import suppression
 from domain.ledger.patients import MAY_BE_USED, contact_point, patient_contact
 from domain.ledger.store import chunks
+from domain.rules.steps import PHONE
+from domain.rules.vocabulary import ContactSystem
 
 _in_force = suppression.c.lifted_at.is_(None) & suppression.c.channel.is_(None)
+
+
+def with_calls(systems: Mapping[str, str]) -> Mapping[str, str]:
+    """These channels and the systems they reach, and the list of calls, which reaches a phone wherever there is one."""
+    return {**systems, PHONE: ContactSystem.PHONE.value}
 
 
 def reachable_channels(

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select, update
 
+from domain.ledger import deciding
 from domain.ledger.campaigns import Running, campaign
 from domain.ledger.enrolments import enrolment
 from domain.ledger.lapses import lapse
@@ -50,7 +51,29 @@ def take_turns(conn: Connection, running: Sequence[Running]) -> None:
 
 
 def let_in(conn: Connection, running: Sequence[Running], now: datetime) -> int:
-    """Owe as many waiting lapses another decision as there is room today, the most urgent first; how many."""
+    """Owe as many waiting lapses another decision as there is room today, the most urgent first; how many.
+
+    Before them those that waited for a season which has come.
+    """
+    return _let_in_by_season(conn, running, now) + _let_in_by_room(conn, running, now)
+
+
+def _let_in_by_season(conn: Connection, running: Sequence[Running], now: datetime) -> int:
+    if not any(each.definition.get("enrol_in") for each in running):
+        return 0
+    rows = deciding.read_lapses_where(conn, lapse.c.declined == deciding.OUT_OF_SEASON, lapse.c.closed_at.is_(None))
+    live = [each for each in running if each.paused_at is None]
+    come = [
+        row.id
+        for row in rows
+        if (its := deciding.campaign_for(row, live)) is not None and deciding.is_in_season(its, row, now)
+    ]
+    for ids in chunks(come):
+        conn.execute(update(lapse).where(lapse.c.id.in_(ids)).values(decided_at=None, declined=None))
+    return len(come)
+
+
+def _let_in_by_room(conn: Connection, running: Sequence[Running], now: datetime) -> int:
     limited = [each for each in running if _limit(each) is not None and each.paused_at is None]
     take_turns(conn, limited)
     rooms = Rooms(conn, limited, now)

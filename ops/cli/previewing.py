@@ -38,6 +38,11 @@ def preview_lines(seen: Preview) -> Iterator[str]:
         segments = f", {each['segments']} segments" if each["channel"] == "sms" else ""
         where = f"{each['kind']} {each['step']}, {each['channel']}, {each['language']}"
         yield f"  {where}: {each['messages']} messages{segments}"
+    if seen.offers:
+        yield ""
+        yield "What is offered at most, within the ceilings of each patient's year"
+        for incentive, taken in sorted(seen.offers.items()):
+            yield f"  {incentive}: to {taken['patients']} patients, ${taken['cents'] / 100:,.2f} in all"
     yield ""
     yield "Who gets which text"
     for (segment, said), steps in sorted(seen.gets.items(), key=lambda item: (item[0][0], _order(item[0][1]))):
@@ -61,6 +66,7 @@ def preview_as_dict(seen: Preview) -> dict[str, Any]:
         "days": {day.isoformat(): dict(channels) for day, channels in sorted(seen.days.items())},
         "sms_segments": seen.segments,
         "costs": list(seen.costs()),
+        "offers": {incentive: dict(taken) for incentive, taken in sorted(seen.offers.items())},
         "texts": [
             {
                 "segment": segment,
