@@ -7,7 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, update
@@ -99,6 +99,7 @@ def claim(
     systems: Mapping[str, str],
     rules: Rulebook,
     now: datetime,
+    lease: timedelta = LEASE,
 ) -> Claim:
     """Decide about each planned, due touch among `ids`, by the `rules`, and write the decisions.
 
@@ -116,7 +117,7 @@ def claim(
     unwanted = {id_: wish.refusal for id_, wish in wishes.items()}
     facts = read_facts(conn, rows, contacts, said, unwanted, channel, rules, now)
     result = _decide(rows, contacts, facts, said, wishes, channel, now)
-    _write(conn, result, facts, now)
+    _write(conn, result, facts, now, lease)
     offers.write(conn, [each.touch_id for each in result.claimed])
     return result
 
@@ -220,7 +221,7 @@ def new_token() -> str:
     return base64.b32encode(os.urandom(16)).decode().rstrip("=").lower()
 
 
-def _write(conn: Connection, result: Claim, facts: Mapping[int, Facts], now: datetime) -> None:
+def _write(conn: Connection, result: Claim, facts: Mapping[int, Facts], now: datetime, lease: timedelta) -> None:
     if result.claimed:
         # the fence, should a lock ever have been missed: only what was planned until this statement is ours
         ours = set(conn.scalars(_TO_SENDING, {"ids": [each.touch_id for each in result.claimed]}))
@@ -238,7 +239,7 @@ def _write(conn: Connection, result: Claim, facts: Mapping[int, Facts], now: dat
                     "contact_point_id": each.contact_point_id,
                     "state": AttemptState.SENDING.value,
                     "claimed_at": now,
-                    "lease_until": now + LEASE,
+                    "lease_until": now + lease,
                     "zones": ",".join(facts[each.touch_id].zones),
                     "states": ",".join(facts[each.touch_id].states) or None,
                 }

@@ -15,6 +15,7 @@ try:
 
     from ops.cli import (
         asking,
+        calls,
         campaign,
         choice,
         data,
@@ -89,6 +90,7 @@ for command in (
     asking.audit,
     asking.report,
     people.inbox,
+    calls.calls,
     desk.find,
     choice.choice,
     reconcile.reconcile,
