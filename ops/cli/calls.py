@@ -9,6 +9,7 @@ from domain.ledger import disclosures
 from domain.ledger.calls import CallEnd, CallError
 from domain.ledger.disclosures import Asking
 from domain.ledger.store import reading
+from domain.rules.reasons import sentence
 from ops.cli.base import JSON, fail, named, parts_of, print_json, print_list
 from ops.cli.desk import system_account
 from workers.rendering import Renderer, Unrenderable
@@ -74,7 +75,7 @@ def take(context: click.Context, who: str, as_json: bool) -> None:
         except Unrenderable as problem:
             with parts.engine.begin() as conn:
                 call_list.end(conn, claimed.touch_id, CallEnd.NOT_CALLED, now)
-            fail(f"call {claimed.touch_id} was given back: {problem.reason}")
+            fail(f"call {claimed.touch_id} was given back: {sentence(problem.reason)}")
     told = {"call": claimed.touch_id, "number": message.to, "say": message.body, "until": claimed.valid_until}
     if as_json:
         print_json(told)
@@ -86,7 +87,9 @@ def take(context: click.Context, who: str, as_json: bool) -> None:
 
 @calls.command(epilog="Example: reactivate calls done 17 --outcome voicemail")
 @click.argument("call", type=int)
-@click.option("--outcome", required=True, type=click.Choice(list(CallEnd)), help="How the call ended.")
+@click.option(
+    "--outcome", required=True, type=click.Choice([each.value for each in CallEnd]), help="How the call ended."
+)
 @click.pass_context
 def done(context: click.Context, call: int, outcome: str) -> None:
     """Tell how a call ended that was taken; `do-not-call` is an opt-out of everything, at once."""
