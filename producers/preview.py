@@ -71,6 +71,8 @@ class Preview:
     """Kind, step and text -> messages."""
     gets: defaultdict[tuple[str, Said], set[tuple[str, int]]] = field(default_factory=lambda: defaultdict(set))
     """Segment and text -> the kinds and steps at which it is sent."""
+    depends: tuple[str, ...] = ()
+    """What else decides, of which a preview can only tell that it does."""
     offers: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """Incentive -> how many `patients` it would be offered to, and what it is worth in all, in `cents`."""
     people: list[Person] = field(default_factory=list)
@@ -123,7 +125,8 @@ def preview(
         version = foreseeing.version_after(conn, organisation_id, read.file.definition())
         wanted = sorted(cadence.from_definition(read.file.definition()).every_channel - {PHONE})
         systems = {name: discover()[name].contact_system for name in wanted}
-        result = Preview(version.key, version.version, key, tuple(sorted(set(systems) - set(ready))))
+        unready = tuple(sorted(set(systems) - set(ready)))
+        result = Preview(version.key, version.version, key, unready, depends=tuple(_depends(read)))
         texts = _Texts(read, _values(conn, organisation_id, public_url))
         for each in foreseeing.foresee(conn, version, systems, rules, now, limit):
             _count(result, each, texts)
@@ -187,6 +190,22 @@ def _count(result: Preview, each: Foreseen, texts: _Texts) -> None:
     result.people.append(
         Person(each.ref, each.service_line, each.segment, outcome, first_day, len(each.touches), taken)
     )
+
+
+def _depends(read: ReadCampaign) -> Iterator[str]:
+    plan = cadence.from_definition(read.file.definition())
+    for nth in range(len(plan.offsets)):
+        step = plan.step(nth)
+        if step.only_if is not None:
+            yield f"step {nth} is sent only if {step.only_if}"
+        if step.escalate_if is not None:
+            yield f"step {nth} goes by {' or '.join(step.channels)} if {step.escalate_if}"
+    if plan.phone_from is not None:
+        yield f"a person calls patients at high risk from step {plan.phone_from} on"
+    if plan.unanswered is not None:
+        yield f"after {plan.unanswered} touches without {' or '.join(plan.answers)} only light reminders follow"
+    if read.file.enrol_in:
+        yield f"it enrols in {' or '.join(read.file.enrol_in)} only"
 
 
 def _values(conn: Connection, organisation_id: int, public_url: str) -> dict[str, str]:

@@ -30,9 +30,6 @@ from domain.rules.vocabulary import AttemptState, ContactSystem, Delivery
 #: So long a call that was taken is nobody else's.
 LEASE = timedelta(minutes=30)
 
-#: How many of the most urgent are asked of the gate before one says that there is none.
-_ASKED: Final = 50
-
 #: A column's row.
 AnyRow = Row[*tuple[Any, ...]]
 
@@ -104,22 +101,22 @@ def due(conn: Connection, now: datetime, at_most: int) -> Sequence[AnyRow]:
     return conn.execute(_DUE, {"now": now, "at_most": at_most}).all()
 
 
-def take(conn: Connection, systems: Mapping[str, str], rules: Rulebook, now: datetime) -> Claimed | None:
-    """Take the first call on the list that may be made now; None = there is none. Its lease is half an hour."""
-    for row in due(conn, now, _ASKED):
-        found = claims.claim(
-            conn,
-            [row.id],
-            channel=PHONE,
-            system=ContactSystem.PHONE.value,
-            systems=systems,
-            rules=rules,
-            now=now,
-            lease=LEASE,
-        )
-        if found.claimed:
-            return found.claimed[0]
-    return None
+def take(conn: Connection, touch_id: int, systems: Mapping[str, str], rules: Rulebook, now: datetime) -> Claimed | None:
+    """Take this call for half an hour; None = it may not be made now, or somebody else has it.
+
+    One call a transaction: claims lock patients in the order of their ids, and the list is in another.
+    """
+    found = claims.claim(
+        conn,
+        [touch_id],
+        channel=PHONE,
+        system=ContactSystem.PHONE.value,
+        systems=systems,
+        rules=rules,
+        now=now,
+        lease=LEASE,
+    )
+    return found.claimed[0] if found.claimed else None
 
 
 def end(conn: Connection, touch_id: int, how: CallEnd, now: datetime) -> Ended:

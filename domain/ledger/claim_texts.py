@@ -180,10 +180,12 @@ def read_texts(
     if not ours:
         return {}
     of_campaign = usable(conn, {row.campaign_id for row in ours}, channel)
+    seasonal = {id_ for id_, theirs in of_campaign.items() if any(text.season for text in theirs)}
     chosen: dict[tuple[Any, ...], Usable | None] = {}
     found = {}
     for row in ours:
-        seasons = seasons_of(row, row.due_at if at is None else at)
+        is_seasonal = row.campaign_id in seasonal
+        seasons = seasons_of(row, row.due_at if at is None else at) if is_seasonal else frozenset[str]()
         slot = (row.campaign_id, row.language, row.segment, row.kind, row.step, seasons)
         if slot not in chosen:
             chosen[slot] = _choose(of_campaign[row.campaign_id], channel, row, seasons)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, func, literal_column, or_, select
 
 from domain.ledger.campaigns import Running
 from domain.ledger.enrolments import enrolment
@@ -74,9 +74,22 @@ def read_lapses(conn: Connection, patient_ids: Collection[int], which: ColumnEle
     return sorted(rows, key=lambda row: (first[row.patient_id], row.priority, row.id))
 
 
-def read_lapses_where(conn: Connection, *which: ColumnElement[bool]) -> Sequence[AnyRow]:
-    """The lapses of which this is so, in order of their ids."""
-    return conn.execute(_LAPSE.where(*which)).all()
+def read_waiting(conn: Connection, version: Running, who: ColumnElement[bool], at_most: int) -> Sequence[AnyRow]:
+    """The lapses of these patients that wait for a season and that a campaign wants, the most urgent first."""
+    audience = version.definition["audience"]
+    return conn.execute(
+        _LAPSE.where(
+            lapse.c.declined == literal_column(f"'{OUT_OF_SEASON}'"),
+            lapse.c.closed_at.is_(None),
+            lapse.c.organisation_id == version.organisation_id,
+            lapse.c.service_line.in_(audience["service_lines"]),
+            lapse.c.segment.in_(audience["segments"]),
+            who,
+        )
+        .order_by(None)
+        .order_by(lapse.c.priority, lapse.c.id)
+        .limit(at_most)
+    ).all()
 
 
 def decide(
@@ -95,7 +108,7 @@ def decide(
     engaged = _engaged(conn, rows)
     decided = Decided([], [], reachable)
     for row in rows:
-        campaign = campaign_for(row, running)
+        campaign = campaign_for(row, running, now)
         reason = _why_not(row, campaign, reachable, engaged, now)
         if reason is None and campaign is not None and not has_room(campaign, row.site_id):
             reason = "daily_limit"
@@ -107,10 +120,15 @@ def decide(
     return decided
 
 
-def campaign_for(row: AnyRow, running: Sequence[Running]) -> Running | None:
-    """The oldest running campaign that wants this lapse."""
-    theirs = (each for each in running if each.organisation_id == row.organisation_id)
-    return next((each for each in theirs if each.wants(row.service_line, row.segment)), None)
+def campaign_for(row: AnyRow, running: Sequence[Running], now: datetime | None = None) -> Running | None:
+    """The oldest running campaign that wants this lapse; with `now`, the oldest whose season it is, if there is one."""
+    theirs = [
+        each
+        for each in running
+        if each.organisation_id == row.organisation_id and each.wants(row.service_line, row.segment)
+    ]
+    in_season = (each for each in theirs if now is None or is_in_season(each, row, now))
+    return next(in_season, theirs[0] if theirs else None)
 
 
 def is_reached(campaign: Running | None, channels: Collection[str]) -> bool:

@@ -187,8 +187,6 @@ def _facts(conn: Connection, who: AnyRow, points: Mapping[int, AnyRow]) -> Itera
         yield f"reachable at contact point {row.id} ({row.system}, {state}){only}"
     if not points:
         yield "no contact point is known"
-    if who.high_risk:
-        yield "high risk"
     if who.deceased_at is not None:
         yield "deceased: never contacted"
     if who.merged_into_id is not None:

@@ -156,7 +156,8 @@ def _touches(
     row: AnyRow, plan: Cadence, reachable: Sequence[str], rules: Rulebook, now: datetime
 ) -> Iterator[tuple[date, Planned]]:
     zone = zone_info(row.zone)
-    for each in enrolling.planned(row, plan, reachable, rules, now):
+    # nobody answers: what comes after as many as may go unanswered is not sent
+    for each in enrolling.planned(row, plan, reachable, rules, now)[: plan.unanswered]:
         yield each.due_at.astimezone(zone).date(), each
     reviewed_at = cadence.review_after(plan, now)
     for nth in range(plan.reminders):

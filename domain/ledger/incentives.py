@@ -76,18 +76,17 @@ class Offers:
     """
 
     def __init__(self, conn: Connection, rows: Sequence[Row[Any]], rules: Rulebook, now: datetime) -> None:
-        self._rules, self._now = rules, now
+        self._conn, self._rules, self._now = conn, rules, now
+        self._patients = sorted({row.patient_id for row in rows if row.patient_id is not None})
+        self._is_read = False
         self._years: defaultdict[tuple[int, int], int] = defaultdict(int)
         self._known: set[_Key] = set()
         self._taken: dict[int, dict[str, Any]] = {}
         self._withheld: dict[int, tuple[str, str]] = {}
-        patients = sorted({row.patient_id for row in rows if row.patient_id is not None})
-        for each in conn.execute(_OFFERED, {"patients": patients}):
-            self._years[each.patient_id, each.year] += each.cents
-            self._known.add((each.enrolment_id, each.incentive, each.year))
 
     def allows(self, row: Row[Any], offer: Offer) -> bool:
         """Whether this touch may make this offer; why not is noted."""
+        self._read()
         year = self._year(row)
         if (row.enrolment_id, offer.incentive, year) in self._known or not is_federal(row.payer):
             return True
@@ -128,6 +127,15 @@ class Offers:
             [{"touch_id": id_, "what": "withheld", "reason": why, "rule": rule} for id_, why, rule in withheld],
             self._now,
         )
+
+    def _read(self) -> None:
+        """Once, and only where there is anything to offer: most claims have nothing."""
+        if self._is_read:
+            return
+        self._is_read = True
+        for each in self._conn.execute(_OFFERED, {"patients": self._patients}):
+            self._years[each.patient_id, each.year] += each.cents
+            self._known.add((each.enrolment_id, each.incentive, each.year))
 
     def _year(self, row: Row[Any]) -> int:
         return self._now.astimezone(zone_info(row.zone)).year

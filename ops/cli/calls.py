@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import click
 
 from domain.ledger import calls as call_list
 from domain.ledger import disclosures
 from domain.ledger.calls import CallEnd, CallError
+from domain.ledger.claims import Claimed
 from domain.ledger.disclosures import Asking
 from domain.ledger.store import reading
 from domain.rules.reasons import sentence
+from ops.assembly import Parts
 from ops.cli.base import JSON, fail, named, parts_of, print_json, print_list
 from ops.cli.desk import system_account
 from workers.rendering import Renderer, Unrenderable
+
+#: How many of the most urgent are asked of the gate before one says that none may be made.
+_ASKED = 50
 
 
 @click.group()
@@ -62,11 +69,9 @@ def take(context: click.Context, who: str, as_json: bool) -> None:
     with parts_of(context) as parts:
         now = parts.clock.now()
         renderer = Renderer(parts.engine, parts.vault, parts.settings.public_url, parts.settings.index_key)
-        with parts.engine.begin() as conn:
-            claimed = call_list.take(conn, parts.systems, parts.rules, now)
-            if claimed is not None and claimed.patient_id is not None:
-                asking = Asking(caller, system_account(), f"call {claimed.touch_id}")
-                disclosures.disclose(conn, parts.vault, claimed.patient_id, asking, now)
+        with reading(parts.engine) as conn:
+            waiting = [row.id for row in call_list.due(conn, now, _ASKED)]
+        claimed = next((taken for each in waiting if (taken := _taken(parts, each, caller, now)) is not None), None)
         if claimed is None:
             click.echo("no call may be made now")
             return
@@ -99,3 +104,13 @@ def done(context: click.Context, call: int, outcome: str) -> None:
         except CallError as error:
             fail(str(error))
     click.echo(f"call {ended.touch_id}: {outcome}{', and opted out of everything' if ended.opted_out else ''}")
+
+
+def _taken(parts: Parts, call: int, caller: str, now: datetime) -> Claimed | None:
+    """Take a call, and put on record who sees its number."""
+    with parts.engine.begin() as conn:
+        claimed = call_list.take(conn, call, parts.systems, parts.rules, now)
+        if claimed is not None and claimed.patient_id is not None:
+            asking = Asking(caller, system_account(), f"call {claimed.touch_id}")
+            disclosures.disclose(conn, parts.vault, claimed.patient_id, asking, now)
+        return claimed

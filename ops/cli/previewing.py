@@ -28,6 +28,10 @@ def preview_lines(seen: Preview) -> Iterator[str]:
     yield f"Would not: {seen.declined.total()}"
     for reason, count in seen.declined.most_common():
         yield f"  {reason}: {count} ({sentence(reason)})"
+    if seen.depends:
+        yield ""
+        yield "What else decides"
+        yield from (f"  {each}" for each in seen.depends)
     yield ""
     yield "When, if nobody answers (local days)"
     for day, channels in sorted(seen.days.items()):
@@ -66,6 +70,7 @@ def preview_as_dict(seen: Preview) -> dict[str, Any]:
         "days": {day.isoformat(): dict(channels) for day, channels in sorted(seen.days.items())},
         "sms_segments": seen.segments,
         "costs": list(seen.costs()),
+        "depends": list(seen.depends),
         "offers": {incentive: dict(taken) for incentive, taken in sorted(seen.offers.items())},
         "texts": [
             {

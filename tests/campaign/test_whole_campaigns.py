@@ -14,13 +14,14 @@ from rulebooks import STANDARD
 from sqlalchemy import Engine, update
 from welcome_back import SYSTEMS, Lakeside
 
-from domain.ledger import campaigns, moving, rooms
+from domain.ledger import campaigns, moving, rooms, touches
 from domain.ledger.enrolments import enrolment
 from domain.ledger.incentives import incentive_offer
 from domain.ledger.lapses import lapse
 from domain.ledger.patients import patient
 from domain.ledger.touches import touch
 from domain.ledger.vault import Vault
+from ops.cli.previewing import preview_lines
 from producers.preview import Preview, preview
 
 EVERYTHING = Path(__file__).parents[2] / "docs/examples/campaign-with-everything.yaml"
@@ -115,6 +116,29 @@ def test_the_season_of_a_benefit_year_comes_to_each_patient_at_their_own_time(he
     assert [each["declined"] for each in health.rows(lapse, patient_id=3)] == ["out_of_season"]
 
 
+def test_out_of_season_another_campaign_that_wants_the_lapse_has_it(health: Lakeside, written: Any) -> None:
+    health.lapsed(2, mail=True)
+    health.start(EVERYTHING)
+    health.start(written(*ALL_YEAR, "campaign: autumn-invitation", "campaign: all-year"))
+
+    health.enrol()
+
+    assert {each["campaign_key"] for each in health.rows(enrolment)} == {"all-year"}
+
+
+def test_a_call_to_make_wakes_no_round_of_the_clock(health: Lakeside, written: Any) -> None:
+    health.lapsed(2)
+    health.start(written(*ALL_YEAR))
+    health.change(high_risk=True)
+    health.enrol()
+    with health.engine.begin() as conn:
+        assert touches.next_due(conn) is not None
+
+        conn.execute(update(touch).values(channel="phone"))
+
+        assert touches.next_due(conn) is None
+
+
 def let_in(health: Lakeside, now: datetime) -> int:
     with health.engine.begin() as conn:
         return rooms.let_in(conn, campaigns.running(conn), now)
@@ -196,9 +220,19 @@ def test_a_preview_has_the_words_of_each_days_season_the_calls_and_the_offers(he
     treated = sum(result.enrolled.values(), Counter())["treatment"]
     bodies = {said.body for _, _, said in result.said if said.channel == "sms"}
     assert any("October is a good month" in body for body in bodies)
-    assert sum(count for (_, step, said), count in result.said.items() if said.channel == "phone") == 4 * treated
+    assert sum(count for (_, step, said), count in result.said.items() if said.channel == "phone") == 3 * treated
+    assert max(step for kind, step, _ in result.said if kind == "outreach") == 3
     # in its season a seasonal text goes before an offer
     assert not result.offers
+    told = "\n".join(preview_lines(result))
+    for line in (
+        "step 1 goes by email if undelivered",
+        "step 2 is sent only if no_reply",
+        "a person calls patients at high risk from step 1 on",
+        "after 4 touches without reply or click only light reminders follow",
+        "it enrols in flu or before-reset or after-reset only",
+    ):
+        assert f"  {line}\n" in told
 
 
 def test_a_preview_offers_within_the_ceilings_of_each_patients_year(health: Lakeside, written: Any) -> None:

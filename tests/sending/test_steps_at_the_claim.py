@@ -231,8 +231,14 @@ def on_the_list(practice: Practice, **columns: Any) -> Person:
 
 
 def take(practice: Practice, now: datetime = NOW) -> claims.Claimed | None:
-    with practice.engine.begin() as conn:
-        return calls.take(conn, SYSTEMS, STANDARD, now)
+    with reading(practice.engine) as conn:
+        listed = [row.id for row in calls.due(conn, now, 10)]
+    for each in listed:
+        with practice.engine.begin() as conn:
+            taken = calls.take(conn, each, SYSTEMS, STANDARD, now)
+        if taken is not None:
+            return taken
+    return None
 
 
 def end(practice: Practice, call: int, how: CallEnd, now: datetime = NOW) -> None:
