@@ -13,10 +13,10 @@ from domain.ledger.claims import Claimed
 from domain.ledger.disclosures import Asking
 from domain.ledger.store import reading
 from domain.rules.reasons import sentence
-from ops.assembly import Parts
+from ops.assembly import Parts, open_renderer
 from ops.cli.base import JSON, fail, named, parts_of, print_json, print_list
 from ops.cli.desk import system_account
-from workers.rendering import Renderer, Unrenderable
+from workers.rendering import Unrenderable
 
 #: How many of the most urgent are asked of the gate before one says that none may be made.
 _ASKED = 50
@@ -68,7 +68,7 @@ def take(context: click.Context, who: str, as_json: bool) -> None:
     caller = named(who)
     with parts_of(context) as parts:
         now = parts.clock.now()
-        renderer = Renderer(parts.engine, parts.vault, parts.settings.public_url, parts.settings.index_key)
+        renderer = open_renderer(parts)
         with reading(parts.engine) as conn:
             waiting = [row.id for row in call_list.due(conn, now, _ASKED)]
         claimed = next((taken for each in waiting if (taken := _taken(parts, each, caller, now)) is not None), None)
