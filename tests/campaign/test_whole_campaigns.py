@@ -14,7 +14,7 @@ from rulebooks import STANDARD
 from sqlalchemy import Engine, update
 from welcome_back import SYSTEMS, Lakeside
 
-from domain.ledger import campaigns, moving, rooms, touches
+from domain.ledger import campaigns, moving, releases, rooms, touches
 from domain.ledger.enrolments import enrolment
 from domain.ledger.incentives import incentive_offer
 from domain.ledger.lapses import lapse
@@ -25,6 +25,7 @@ from ops.cli.previewing import preview_lines
 from producers.preview import Preview, preview
 
 EVERYTHING = Path(__file__).parents[2] / "docs/examples/campaign-with-everything.yaml"
+FROM_LIBRARY = EVERYTHING.with_name("campaign-from-library.yaml")
 DAY = timedelta(days=1)
 OCTOBER = datetime(2026, 10, 7, 16, tzinfo=UTC)
 
@@ -270,3 +271,23 @@ def test_a_preview_offers_within_the_ceilings_of_each_patients_year(health: Lake
     told = result.offers["bottle"]
     assert 0 < told["patients"] < treated
     assert told["cents"] == 800 * told["patients"]
+
+
+@pytest.mark.parametrize(("now", "steps"), [(NOW, {0, 1}), (NOW - 5 * DAY, {1}), (NOW.replace(month=6), set[int]())])
+def test_a_recall_stops_what_would_say_a_seasons_words_on_its_day(
+    health: Lakeside, tmp_path: Path, now: datetime, steps: set[int]
+) -> None:
+    path = tmp_path / "campaign.yaml"
+    path.write_text(f"{FROM_LIBRARY.read_text()}  - spring-walk@1\n")
+    health.lapsed(5)
+    health.start(path, now)
+    health.enrol(now)
+    treated = len(health.rows(enrolment, arm="treatment"))
+
+    with health.engine.begin() as conn:
+        found = releases.recall(
+            conn, health.organisation, "spring-walk", 1, who="Maya Ortiz", why="a wrong word", now=now
+        )
+
+    assert treated
+    assert found.stopped == len(steps) * treated
