@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from domain.ledger.claim_facts import AnyRow
+from domain.ledger.claim_rows import AnyRow
 from domain.ledger.hearing import hear
 from domain.rules import terms
 from domain.rules.cadence import UNHEARD, Cadence, channel_of

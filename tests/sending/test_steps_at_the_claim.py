@@ -16,7 +16,7 @@ from domain.ledger import calls, claims
 from domain.ledger.calls import CallEnd, CallError
 from domain.ledger.campaigns import campaign
 from domain.ledger.choice_history import suppression
-from domain.ledger.claim_facts import lock_and_read
+from domain.ledger.claim_rows import lock_and_read
 from domain.ledger.claim_texts import read_texts
 from domain.ledger.claims import Claim
 from domain.ledger.explain import explain
