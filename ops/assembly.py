@@ -255,6 +255,11 @@ def open_pacer(settings: Settings) -> Pacer:
     return LocalPacer()
 
 
+def open_renderer(parts: Parts) -> Renderer:
+    """What opens the address of a claimed touch, and fills in its words."""
+    return Renderer(parts.engine, parts.vault, parts.settings.public_url, parts.settings.index_key)
+
+
 def _send_worker(
     parts: Parts, channel: Channel, config: Any, closing: ExitStack, stopping: threading.Event | None
 ) -> SendWorker:
@@ -271,7 +276,7 @@ def _send_worker(
         systems=parts.systems,
         rules=parts.rules,
         pacer=pacer,
-        renderer=Renderer(parts.engine, parts.vault, parts.settings.public_url, parts.settings.index_key),
+        renderer=open_renderer(parts),
         loop=loop,
         pace_by_clock=not isinstance(parts.clock, SystemClock),
         stopping=stopping,

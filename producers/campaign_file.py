@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, time, timedelta
-from itertools import pairwise
+from datetime import time
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,24 +13,31 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from channels.kit.discovery import discover
 from domain.ledger.texts import VersionNews
 from domain.rules.rulebook import Rulebook
-from domain.rules.templates import ANY_STEP, Template
+from domain.rules.steps import PHONE
+from domain.rules.templates import ANY_STEP
 from domain.rules.vocabulary import Segment, ServiceLine, TouchKind
 from ops.runtime.yamlfile import FileProblems, Places, Problem, read_yaml_with_places, repeated
+from producers.campaign_calendar import BenefitYearEntry, BlackoutEntry, SeasonEntry, known
+from producers.campaign_steps import (
+    AnyStep,
+    GraduationEntry,
+    HighRiskEntry,
+    StepEntry,
+    check_order,
+    days_of,
+)
+from producers.campaign_texts import InlineEntry, OfferEntry
 from producers.lexicon import form_file
 from producers.templates import (
     KEY,
     SHIPPED,
     TemplateEntry,
     TemplateFileError,
-    TextEntry,
     checksum,
     judge_text,
     placed,
     read_library,
 )
-
-#: A blackout is no longer: a campaign that is silent for months is better paused, or ends.
-LONGEST_BLACKOUT = timedelta(days=31)
 
 
 class _Strict(BaseModel):
@@ -52,30 +58,6 @@ class ReminderEntry(_Strict):
     at_most: Annotated[int, Field(ge=0, le=6)] = 3
 
 
-class BlackoutEntry(_Strict):
-    """Dates on which the campaign is silent; one is written as itself, a range as `{first: …, last: …}`."""
-
-    first: date
-    last: date
-
-    @model_validator(mode="before")
-    @classmethod
-    def _is_one_day(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            return value
-        try:
-            day = date.fromisoformat(str(value))
-        except ValueError:
-            raise ValueError("expected a date such as 2026-12-24, or {first: 2026-12-24, last: 2027-01-01}") from None
-        return {"first": day, "last": day}
-
-    @model_validator(mode="after")
-    def _is_a_range(self) -> BlackoutEntry:
-        if not timedelta() <= self.last - self.first < LONGEST_BLACKOUT:
-            raise ValueError(f"must end on its first day or later, and within {LONGEST_BLACKOUT.days} days")
-        return self
-
-
 class PaceEntry(_Strict):
     """Pacing by the open slots of a site; `pace: open_slots` alone takes what is said here."""
 
@@ -91,31 +73,6 @@ class PaceEntry(_Strict):
         return {"by": value} if isinstance(value, str) else value
 
 
-class InlineEntry(TextEntry):
-    """One text written in the campaign file itself; `segment` and `step_kind` narrow where it is used."""
-
-    segment: Segment | None = None
-    step_kind: Literal["outreach", "reminder"] | None = None
-
-    @field_validator("channel")
-    @classmethod
-    def _is_a_channel(cls, channel: str) -> str:
-        if channel not in discover():
-            raise ValueError(f"no such channel; there are {', '.join(discover())}")
-        return channel
-
-    def template(self) -> Template:
-        """As the rules see it."""
-        return Template(
-            channel=self.channel,
-            language=self.language,
-            body=self.body,
-            subject=self.subject,
-            segment=self.segment or "",
-            step_kind=self.step_kind or "",
-        )
-
-
 class CampaignFile(_Strict):
     """A campaign: whom, how often, in which words, and how many are left alone."""
 
@@ -124,8 +81,10 @@ class CampaignFile(_Strict):
     holdout: Annotated[float, Field(ge=0.01, le=0.5)] = 0.10
     channels: Annotated[tuple[str, ...], Field(min_length=1)] = ("sms", "email")
     send_at: Annotated[tuple[time, ...], Field(min_length=1)] = (time(10, 30), time(15))
-    cadence: Annotated[tuple[Annotated[int, Field(ge=0, le=365)], ...], Field(min_length=1, max_length=6)]
+    cadence: Annotated[tuple[AnyStep, ...], Field(min_length=1, max_length=6)]
+    high_risk: HighRiskEntry | None = None
     graduate_after_days: Annotated[int, Field(ge=7, le=90)] = 30
+    graduation: GraduationEntry = GraduationEntry()
     reminder: ReminderEntry = ReminderEntry()
     daily_enrolments_per_site: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """At most so many begin at each site on each of its days, holdout included; the others wait, urgent first."""
@@ -135,6 +94,12 @@ class CampaignFile(_Strict):
     """At most so many of its touches go out at each site on each of its days; the others wait for the next."""
     blackout: Annotated[tuple[BlackoutEntry, ...], Field(max_length=50)] = ()
     """Dates on which it is silent; nothing is planned there either."""
+    seasons: dict[Annotated[str, Field(pattern=f"^{KEY}$")], SeasonEntry] = Field(default_factory=dict, max_length=20)
+    """Named times of the year, for texts and for `enrol_in`."""
+    benefit_year: BenefitYearEntry = BenefitYearEntry()
+    enrol_in: tuple[str, ...] = ()
+    """It enrols in these seasons only."""
+    incentives: Annotated[tuple[OfferEntry, ...], Field(max_length=20)] = ()
     languages: Annotated[tuple[str, ...], Field(min_length=1, default_factory=lambda: form_file().languages)]
     """In which everybody must find words; English is always one of them."""
     library: Path | None = None
@@ -163,10 +128,16 @@ class CampaignFile(_Strict):
 
     @field_validator("cadence")
     @classmethod
-    def _is_spaced(cls, days: tuple[int, ...]) -> tuple[int, ...]:
-        if any(later - earlier < 7 for earlier, later in pairwise(days)):
-            raise ValueError("touches must be in order and at least 7 days apart")
-        return days
+    def _is_spaced(cls, steps: tuple[int | StepEntry, ...]) -> tuple[int | StepEntry, ...]:
+        check_order(steps)
+        return steps
+
+    @field_validator("incentives")
+    @classmethod
+    def _are_offered_once(cls, offers: tuple[OfferEntry, ...]) -> tuple[OfferEntry, ...]:
+        if twice := repeated([each.id for each in offers]):
+            raise ValueError(f"{twice[0]} is there twice")
+        return offers
 
     @field_validator("pace")
     @classmethod
@@ -190,11 +161,13 @@ class CampaignFile(_Strict):
 
     def definition(self) -> dict[str, Any]:
         """What the ledger keeps of it."""
-        return self.model_dump(mode="json", exclude={"library"})
+        benefit_year = self.benefit_year.months()
+        return self.model_dump(mode="json", exclude={"library", "benefit_year"}) | {"benefit_year": benefit_year}
 
     def inline(self) -> VersionNews | None:
         """Its own texts, under the key `campaign:NAME`; a change of them is a new version."""
-        texts = tuple(each.template() for each in self.templates)
+        worth = {each.id: round(each.dollars * 100) for each in self.incentives}
+        texts = tuple(each.template(worth) for each in self.templates)
         return VersionNews(f"campaign:{self.campaign}", None, checksum(texts), texts) if texts else None
 
 
@@ -217,6 +190,7 @@ def read_campaign(path: Path, rules: Rulebook, organisation_key: str | None = No
     used = list(_used(path, file, places, problems))
     inline = file.inline()
     news = (*(entry.news() for entry in used), *([inline] if inline else []))
+    problems += _misnamed(file, used, places)
     problems += (places.problem((), reason) for reason in (*_twice(news), *_missing(file, news)))
     if problems:
         raise FileProblems(path, sorted(problems, key=lambda problem: problem.line))
@@ -231,7 +205,8 @@ def _judged(data: Any, places: Places) -> Iterator[Problem]:
         except ValidationError:
             # told with the rest of the file
             continue
-        for finding in judge_text(text):
+        # what it offers is told to be there, or not, with the rest
+        for finding in judge_text(text, has_incentive=text.incentive is not None):
             yield placed(places, ("templates", nth), finding)
 
 
@@ -263,7 +238,9 @@ def _twice(news: Sequence[VersionNews]) -> Iterator[str]:
     for each in news:
         name = each.key if each.version is None else f"{each.key}@{each.version}"
         for text in each.texts:
-            slot = (text.channel, text.language, text.segment, text.step_kind, text.step)
+            slot = (
+                text.channel, text.language, text.segment, text.step_kind, text.step, text.season, text.incentive
+            )  # fmt: skip
             if slot in taken:
                 both = f"{taken[slot]} and {name} both have" if taken[slot] != name else f"{name} has twice"
                 yield f"{both} the text for {_told(slot)}: use one of them"
@@ -273,14 +250,14 @@ def _twice(news: Sequence[VersionNews]) -> Iterator[str]:
 
 def _missing(file: CampaignFile, news: Sequence[VersionNews]) -> Iterator[str]:
     """What is missing for everybody in the audience to find words in every language, at every step."""
-    texts = [text for each in news for text in each.texts]
+    texts = [text for each in news for text in each.texts if not text.season and not text.incentive]
     outreach = [(TouchKind.OUTREACH.value, step) for step in range(len(file.cadence))]
     missing = [
         f"{_LANGUAGES.get(language, language)} template for {channel}, segment {segment.value}, {kind}"
         for language in dict.fromkeys(("en", *file.languages))
-        for channel in file.channels
-        for segment in file.audience.segments
         for kind, step in (*outreach, (TouchKind.REMINDER.value, len(outreach)))
+        for channel in _channels_at(file, kind, step)
+        for segment in file.audience.segments
         if not any(
             (text.channel, text.language) == (channel, language)
             and text.segment in {"", segment.value}
@@ -290,12 +267,52 @@ def _missing(file: CampaignFile, news: Sequence[VersionNews]) -> Iterator[str]:
         )
     ]
     if missing:
-        yield f"no {missing[0]}" + (f" (and {len(missing) - 1} more)" if missing[1:] else "")
+        others = f" (and {len(missing) - 1} more)" if missing[1:] else ""
+        plain = any(text.season or text.incentive for each in news for text in each.texts)
+        yield f"no {missing[0]}{others}" + (": one for all year that offers nothing" if plain else "")
+
+
+def _channels_at(file: CampaignFile, kind: str, step: int) -> list[str]:
+    """The channels on which a touch may go."""
+    if kind == TouchKind.REMINDER:
+        return list(file.channels)
+    entry = file.cadence[step]
+    own = (entry.channels or ()) if isinstance(entry, StepEntry) else ()
+    by_phone = file.high_risk is not None and step >= file.high_risk.phone_from_step
+    return list(dict.fromkeys((*file.channels, *own, *([PHONE] if by_phone else []))))
+
+
+def _misnamed(file: CampaignFile, used: Sequence[TemplateEntry], places: Places) -> Iterator[Problem]:
+    """What one part of the file says of another that is not there, or that does not go with it."""
+    seasons = known(file.seasons)
+    there = f"there are {', '.join(sorted(seasons))}: say under `seasons` when another one is"
+    named = [
+        *((("enrol_in", nth), name) for nth, name in enumerate(file.enrol_in)),
+        *((("templates", nth, "season"), each.season) for nth, each in enumerate(file.templates) if each.season),
+        *((("use", nth), each.season) for nth, name in enumerate(file.use) for each in used if each.name == name),
+    ]
+    for where, name in named:
+        if name is not None and name not in seasons:
+            yield places.problem(where, f"no such season: {name}; {there}")
+    offers = {each.id for each in file.incentives}
+    for nth, each in enumerate(file.templates):
+        if each.incentive is not None and each.incentive not in offers:
+            known_offers = ", ".join(sorted(offers)) or "none"
+            yield places.problem(
+                ("templates", nth, "incentive"), f"no such incentive: {each.incentive}; `incentives` has {known_offers}"
+            )
+    if days_of(file.cadence)[-1] > file.graduation.days:
+        told = f"its last step lies beyond day {file.graduation.days}, when graduation.within_months is over"
+        yield places.problem(("cadence",), told)
+    if file.high_risk is not None and file.high_risk.phone_from_step >= len(file.cadence):
+        told = f"the last step is {len(file.cadence) - 1}: steps are counted from 0"
+        yield places.problem(("high_risk", "phone_from_step"), told)
 
 
 _LANGUAGES = {"en": "English", "es": "Spanish"}
 
 
 def _told(slot: tuple[Any, ...]) -> str:
-    channel, language, segment, kind, step = slot
-    return f"{channel} in {language}, {segment or 'any segment'}, {kind or 'any'} {'' if step < 0 else step}".strip()
+    channel, language, segment, kind, step, season, incentive = slot
+    told = f"{channel} in {language}, {segment or 'any segment'}, {kind or 'any'} {'' if step < 0 else step}".strip()
+    return told + (f", in season {season}" if season else "") + (f", offering {incentive}" if incentive else "")

@@ -17,9 +17,11 @@ from domain.ledger.foreseeing import Foreseen
 from domain.ledger.organisations import organisation
 from domain.ledger.rooms import NO_SLOTS, UNKNOWN
 from domain.ledger.store import reading
+from domain.rules import cadence, terms
 from domain.rules.cadence import Planned
 from domain.rules.links import BOOK, make_token
 from domain.rules.rulebook import Rulebook
+from domain.rules.steps import PHONE
 from domain.rules.templates import Template, choose, render
 from producers.campaign_file import ReadCampaign, read_campaign
 from producers.campaigns import found
@@ -72,6 +74,10 @@ class Preview:
     """Kind, step and text -> messages."""
     gets: defaultdict[tuple[str, Said], set[tuple[str, int]]] = field(default_factory=lambda: defaultdict(set))
     """Segment and text -> the kinds and steps at which it is sent."""
+    depends: tuple[str, ...] = ()
+    """What else decides, of which a preview can only tell that it does."""
+    offers: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """Incentive -> how many `patients` it would be offered to, and what it is worth in all, in `cents`."""
     people: list[Person] = field(default_factory=list)
     """Every lapse looked at."""
 
@@ -120,8 +126,10 @@ def preview(
         key, organisation_id = found(conn, organisation_key)
         read = read_campaign(path, rules, key)
         version = foreseeing.version_after(conn, organisation_id, read.file.definition())
-        systems = {name: discover()[name].contact_system for name in read.file.channels}
-        result = Preview(version.key, version.version, key, tuple(sorted(set(systems) - set(ready))))
+        wanted = sorted(cadence.from_definition(read.file.definition()).every_channel - {PHONE})
+        systems = {name: discover()[name].contact_system for name in wanted}
+        unready = tuple(sorted(set(systems) - set(ready)))
+        result = Preview(version.key, version.version, key, unready, depends=tuple(_depends(read)))
         texts = _Texts(read, _values(conn, organisation_id, public_url))
         for each in foreseeing.foresee(conn, version, systems, rules, now, limit):
             _count(result, each, texts)
@@ -132,6 +140,7 @@ class _Texts:
     """The texts of the file, each rendered and counted once."""
 
     def __init__(self, read: ReadCampaign, values: Mapping[str, str]) -> None:
+        self._terms = terms.from_definition(read.file.definition())
         self._names = {
             text: each.key if each.version is None else f"{each.key}@{each.version}"
             for each in read.news
@@ -140,8 +149,8 @@ class _Texts:
         self._values = values
         self._said: dict[Template, Said] = {}
 
-    def of(self, person: Foreseen, touch: Planned) -> Said:
-        """What this touch says."""
+    def of(self, person: Foreseen, touch: Planned, day: date) -> tuple[Template, Said]:
+        """What this touch says on its local day, and as it reads."""
         text = choose(
             self._names,
             channel=touch.channel,
@@ -149,6 +158,8 @@ class _Texts:
             segment=person.segment,
             step_kind=touch.kind.value,
             step=touch.step,
+            seasons=self._terms.open_on(day, payer=person.payer, benefit_month=person.benefit_month),
+            may_offer=lambda each: person.may_offer(each.incentive, each.cents, day.year),
         )
         if text not in self._said:
             body = render(text.body, self._values)
@@ -160,7 +171,7 @@ class _Texts:
                 body=body,
                 segments=discover()[text.channel].cost(body) if text.channel == "sms" else 0,
             )
-        return self._said[text]
+        return text, self._said[text]
 
 
 def _count(result: Preview, each: Foreseen, texts: _Texts) -> None:
@@ -172,7 +183,9 @@ def _count(result: Preview, each: Foreseen, texts: _Texts) -> None:
     else:
         result.enrolled[each.segment][each.arm] += 1
     for day, touch in each.touches:
-        said = texts.of(each, touch)
+        text, said = texts.of(each, touch, day)
+        if text.incentive and each.offer(text.incentive, text.cents, day.year):
+            result.offers[text.incentive].update(patients=1, cents=text.cents)
         taken += said.segments
         result.days[day][touch.channel] += 1
         result.said[touch.kind.value, touch.step, said] += 1
@@ -182,6 +195,22 @@ def _count(result: Preview, each: Foreseen, texts: _Texts) -> None:
     result.people.append(
         Person(each.ref, each.service_line, each.segment, outcome, first_day, len(each.touches), taken)
     )
+
+
+def _depends(read: ReadCampaign) -> Iterator[str]:
+    plan = cadence.from_definition(read.file.definition())
+    for nth in range(len(plan.offsets)):
+        step = plan.step(nth)
+        if step.only_if is not None:
+            yield f"step {nth} is sent only if {step.only_if}"
+        if step.escalate_if is not None:
+            yield f"step {nth} goes by {' or '.join(step.channels)} if {step.escalate_if}"
+    if plan.phone_from is not None:
+        yield f"a person calls patients at high risk from step {plan.phone_from} on"
+    if plan.unanswered is not None:
+        yield f"after {plan.unanswered} touches without {' or '.join(plan.answers)} only light reminders follow"
+    if read.file.enrol_in:
+        yield f"it enrols in {' or '.join(read.file.enrol_in)} only"
 
 
 def _values(conn: Connection, organisation_id: int, public_url: str) -> dict[str, str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 import ops
 from domain.ledger.texts import VersionNews
@@ -45,11 +46,47 @@ class TextEntry(_Strict):
     subject: Annotated[str, Field(min_length=3, max_length=150)] | None = None
 
 
+#: What is as good as cash, by the words that stand for it.
+_CASH = (
+    "cash", "money", "gift card", "giftcard", "gift certificate", "voucher", "check", "cheque", "coupon", "prepaid",
+    "debit", "credit", "visa", "mastercard", "amex", "paypal", "venmo", "zelle", "bitcoin", "crypto", "rebate",
+    "refund", "waiver", "copay", "lottery", "raffle", "dinero", "efectivo", "tarjeta", "vale de", "cupon", "cupón",
+)  # fmt: skip
+
+
+def no_cash(item: str) -> str:
+    """The item, if it is a thing.
+
+    Raises:
+        ValueError: it is cash, or as good as cash.
+    """
+    words = " ".join(re.findall(r"\w+", item.casefold()))
+    found = next((each for each in _CASH if re.search(rf"\b{each}s?\b", words)), None)
+    if found is not None:
+        raise ValueError(f"{found!r}: never cash, nor what is as good as cash (incentives.us-cash): name a thing")
+    return item
+
+
 class Incentive(_Strict):
     """A small thing given to who comes: never cash or what is as good as cash."""
 
     item: Annotated[str, Field(min_length=3, max_length=80)]
     worth_dollars: Annotated[float, Field(gt=0, le=MOST_GIVEN)]
+
+    @field_validator("item")
+    @classmethod
+    def _is_a_thing(cls, item: str) -> str:
+        return no_cash(item)
+
+    @property
+    def id(self) -> str:
+        """By which offers of it are counted: `water-bottle`."""
+        return "-".join(re.findall(r"[a-z0-9]+", self.item.casefold()))[:64]
+
+    @property
+    def cents(self) -> int:
+        """What it is worth."""
+        return round(self.worth_dollars * 100)
 
 
 class TemplateEntry(_Strict):
@@ -62,7 +99,8 @@ class TemplateEntry(_Strict):
     step_kind: Literal["outreach", "reminder"] | None = None
     steps: tuple[Annotated[int, Field(ge=0, le=5)], ...] = ()
     """Steps of the cadence, from 0; none: every one."""
-    season: Literal["spring", "summer", "autumn", "winter"] | None = None
+    season: Annotated[str, Field(pattern=f"^{KEY}$")] | None = None
+    """It is said in this season only, whose days are the campaign's to say."""
     incentive: Incentive | None = None
     languages: tuple[str, ...] = ()
     """Which it must have; none: those of the lexicon's form file."""
@@ -94,6 +132,9 @@ class TemplateEntry(_Strict):
                 segment=segment,
                 step_kind=self.step_kind or "",
                 step=step,
+                season=self.season or "",
+                incentive=self.incentive.id if self.incentive else "",
+                cents=self.incentive.cents if self.incentive else 0,
             )
             for text in self.texts
             for segment in ([each.value for each in self.segments] or [""])
@@ -215,5 +256,11 @@ def placed(places: Places, where: Sequence[str | int], finding: Finding) -> Prob
 
 def checksum(texts: Sequence[Template]) -> str:
     """Of texts, whatever their order."""
-    rows = sorted(json.dumps(asdict(each), sort_keys=True) for each in texts)
+    rows = sorted(json.dumps(_said(each), sort_keys=True) for each in texts)
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+
+
+def _said(text: Template) -> dict[str, Any]:
+    """What a text says, and where; what it does not restrict is left out, so that a new field changes no old text."""
+    said = asdict(text)
+    return {name: value for name, value in said.items() if value or name not in {"season", "incentive", "cents"}}

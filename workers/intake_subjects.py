@@ -237,6 +237,8 @@ def _patient_news(owner: int, event: Event) -> PatientNews:
         contacts=None if points is None else tuple(Contact(p.system, p.value, p.use, p.rank) for p in points),
         preferred_channel=data.preferences.channel if data.preferences else None,
         high_risk=data.high_risk,
+        payer=data.payer,
+        benefit_month=data.benefit_month,
     )
 
 

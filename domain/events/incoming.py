@@ -11,7 +11,7 @@ from typing import Annotated, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from domain.rules.vocabulary import ContactSystem, ServiceLine
+from domain.rules.vocabulary import ContactSystem, Payer, ServiceLine
 
 # no control characters: they are never part of a key or name, and NUL cannot be stored
 Key = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -101,6 +101,10 @@ class PatientData(_Versioned):
     address: HomeAddress | None = None
     preferences: Preferences | None = None
     high_risk: bool | None = None
+    payer: Payer | None = Field(None, description="Class of payer; without it, a federal one's ceilings hold.")
+    benefit_month: Annotated[int, Field(ge=1, le=12)] | None = Field(
+        None, description="Month with which the patient's benefit year begins."
+    )
 
 
 class MergeData(_Versioned):

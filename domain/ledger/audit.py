@@ -28,6 +28,7 @@ PROMISES = (
     "without_reason",
     "holdout_contacted",
     "suppression_disagrees",
+    "incentives_over_ceiling",
 )
 
 
@@ -48,6 +49,7 @@ def audit(conn: Connection, now: datetime, declared: Declared | None = None) -> 
         audit_books.without_reason(conn),
         audit_sends.holdout_contacted(conn),
         audit_books.suppression_disagrees(conn),
+        audit_sends.incentives_over_ceiling(conn, declared or {}),
     ]
 
 

@@ -1,13 +1,15 @@
-"""Audit of what was sent to whom: once at most, never to the holdout, and nothing about anyone's care."""
+"""Audit of what was sent to whom: once at most, never to the holdout, nothing about care, no offer too many."""
 
 from __future__ import annotations
 
 from sqlalchemy import Connection, exists, func, or_, select
 
 from domain.ledger.attempts import attempt
+from domain.ledger.audit_terms import Declared, ceiling_terms
 from domain.ledger.campaigns import campaign, campaign_template
 from domain.ledger.enrolments import enrolment
 from domain.ledger.findings import Finding, finding, listed, tally
+from domain.ledger.incentives import incentive_offer
 from domain.ledger.organisations import organisation
 from domain.ledger.texts import template, template_version
 from domain.ledger.touches import touch
@@ -68,5 +70,39 @@ def phi_in_outreach(conn: Connection) -> Finding:
         [
             listed("template", "tells more than that the organisation exists", wrong),
             listed("organisation", "has a name that tells about care", named),
+        ],
+    )
+
+
+def incentives_over_ceiling(conn: Connection, declared: Declared) -> Finding:
+    """Offers to patients of federal or unknown payers that are, or with those before come to, more than is allowed.
+
+    What a patient was offered while their payer was known to be another counts for the year as well.
+    """
+    of = incentive_offer.c
+    rows = conn.execute(
+        select(
+            of.id,
+            of.cents,
+            of.is_federal,
+            func.sum(of.cents).over(partition_by=[of.patient_id, of.year], order_by=of.id).label("by_then"),
+            organisation.c.key,
+        )
+        .join(organisation, organisation.c.id == of.organisation_id)
+        .order_by(of.id)
+    )
+    too_dear, too_much = [], []
+    for row in rows:
+        item, year = ceiling_terms(declared, row.key)
+        if row.is_federal and row.cents > item * 100:
+            too_dear.append(row.id)
+        if row.is_federal and row.by_then > year * 100:
+            too_much.append(row.id)
+    return finding(
+        "incentives_over_ceiling",
+        "No patient of a federal or unknown payer is offered more than the law's ceilings, at once and in a year.",
+        [
+            listed("incentive_offer", "is worth more than one item may be", too_dear),
+            listed("incentive_offer", "comes to more than a calendar year may have", too_much),
         ],
     )

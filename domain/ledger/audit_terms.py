@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from domain.rules.limits import AtMost, Limit, Week
+from domain.rules.limits import Amount, AtMost, Limit, Week
 
 #: Organisation (None = every other) -> rule -> the limit it put in its place.
 Declared = Mapping[str | None, Mapping[str, Limit]]
@@ -41,6 +41,10 @@ _HOURS: Mapping[str, _Windows] = {
     "hours.us-tx": {**_daily(9, 21), 6: (time(12), time(21))},
     "hours.us-wa": _daily(8, 20),
 }
+
+
+#: What a federal payer's patient may be offered at once, and in a calendar year, in dollars (42 CFR 1003.110).
+_ITEM, _YEAR = 15, 75
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +134,16 @@ def _cap(term: CapTerm, own: Limit | None) -> CapTerm:
         case AtMost(count=count, window=window):
             return replace(term, back=max(term.back, count), window=min(term.window, window))
     return term
+
+
+def ceiling_terms(declared: Declared, organisation: str) -> tuple[int, int]:
+    """The dollars that one item, and a calendar year's, may come to there for a patient of a federal payer."""
+    own = of_organisation(declared, organisation)
+    return _dollars(_ITEM, own.get("incentives.us-item")), _dollars(_YEAR, own.get("incentives.us-year"))
+
+
+def _dollars(figure: int, own: Limit | None) -> int:
+    return max(figure, own.dollars) if isinstance(own, Amount) else figure
 
 
 def is_federal_holiday(day: date) -> bool:

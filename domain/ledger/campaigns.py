@@ -17,6 +17,7 @@ from sqlalchemy import (
     Row,
     String,
     Table,
+    Text,
     UniqueConstraint,
     func,
     insert,
@@ -26,7 +27,8 @@ from sqlalchemy import (
 
 from domain.ledger.columns import Instant, id_column, metadata, ref
 from domain.ledger.lapses import lapse
-from domain.rules import blackouts
+from domain.rules import blackouts, terms
+from domain.rules.steps import from_entry
 from domain.rules.vocabulary import TouchKind
 
 campaign = Table(
@@ -48,6 +50,8 @@ campaign = Table(
     Column("daily_touches", Integer),
     #: And what it expects of a touch, if the open slots of a site pace it.
     Column("bookings_per_touch", Float),
+    #: What else of its definition a claim asks (`domain.rules.terms`); null = nothing.
+    Column("terms", Text),
     #: Since when every version of its key is paused: nothing of it goes out, nobody is enrolled.
     Column("paused_at", Instant),
     UniqueConstraint("organisation_id", "key", "version"),
@@ -99,8 +103,8 @@ campaign_template = Table(
 )
 
 
-#: Why a lapse was declined that a new version looks at again: it found no campaign, or no room in one.
-_LOOKED_AT_AGAIN = ("no_campaign", "daily_limit", "no_open_slots", "open_slots_unknown")
+#: Why a lapse was declined that a new version looks at again: it found no campaign, no room in one, or not its season.
+_LOOKED_AT_AGAIN = ("no_campaign", "daily_limit", "no_open_slots", "open_slots_unknown", "out_of_season")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +136,8 @@ def start(
     """Run this definition, with these template versions, as the newest of its campaign; and whether it is new.
 
     The same definition again changes nothing. A changed one ends the version that ran: its enrolled patients finish
-    theirs. Lapses that found no campaign, or no room in one, are looked at again. A version of a paused campaign begins
-    paused.
+    theirs. Lapses that found no campaign, no room in one, or not its season, are looked at again. A version of a
+    paused campaign begins paused.
     """
     key = definition["campaign"]
     current = next((each for each in running(conn) if (each.organisation_id, each.key) == (organisation_id, key)), None)
@@ -160,6 +164,7 @@ def start(
             bookings_per_touch=(definition.get("pace") or {}).get("bookings_per_touch"),
             daily_touches=definition.get("daily_touches_per_site"),
             blackout=blackouts.from_entries(definition.get("blackout", ())).as_text(),
+            terms=terms.as_text(definition),
         )
         .returning(campaign.c.id)
     ).one()
@@ -170,10 +175,7 @@ def start(
         )
     conn.execute(
         update(lapse)
-        .where(
-            lapse.c.declined.in_(_LOOKED_AT_AGAIN),
-            lapse.c.closed_at.is_(None),
-        )
+        .where(lapse.c.declined.in_(_LOOKED_AT_AGAIN), lapse.c.closed_at.is_(None))
         .values(decided_at=None, declined=None)
     )
     return Running(campaign_id, organisation_id, key, version, definition["holdout"], definition, paused_at), True
@@ -208,8 +210,8 @@ def _write_steps(conn: Connection, campaign_id: int, definition: Mapping[str, An
                 "campaign_id": campaign_id,
                 "ordinal": ordinal,
                 "kind": TouchKind.OUTREACH.value,
-                "offset_days": days,
+                "offset_days": from_entry(entry).day,
             }
-            for ordinal, days in enumerate(definition["cadence"])
+            for ordinal, entry in enumerate(definition["cadence"])
         ],
     )

@@ -129,14 +129,15 @@ def read_facts(
     contacts: Contacts,
     said: Mapping[int, Usable],
     families: Households,
+    unwanted: Mapping[int, str | None],
     channel: str,
     rules: Rulebook,
     now: datetime,
 ) -> dict[int, Facts]:
     """What the guard asks, by touch id.
 
-    The rules are those of the state of the address, or of the site where no address is known, and of the states of
-    everybody who shares the number.
+    `unwanted` says why the cadence of a touch does not want it any more. The rules are those of the state of the
+    address, or of the site where no address is known, and of the states of everybody who shares the number.
     """
     points = sorted({point.id for row in rows if (point := contacts.of(row)) is not None})
     patients = sorted({row.patient_id for row in rows if row.patient_id is not None})
@@ -165,6 +166,7 @@ def read_facts(
             expires_at=row.expires_at,
             rules=rules.in_force(row.organisation_key, states),
             live=row.enrolment_id is None or (row.enrolment_state in LIVE and row.arm == Arm.TREATMENT),
+            unwanted=unwanted.get(row.id),
             deceased=row.deceased_at is not None,
             merged=row.merged_into_id is not None,
             reachable=point is not None,

@@ -7,7 +7,7 @@ import os
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, update
@@ -17,18 +17,23 @@ from domain.ledger.attempts import attempt
 from domain.ledger.ceilings import Ceilings
 from domain.ledger.claim_facts import LEASE, Contacts, read_contacts, read_facts
 from domain.ledger.claim_rows import AnyRow, lock_and_read
+from domain.ledger.claim_steps import Wish, read_wishes
 from domain.ledger.claim_stops import departed, revoked, suppressed, usable
 from domain.ledger.claim_texts import Usable, held, read_texts
 from domain.ledger.columns import Id
 from domain.ledger.households import Households
+from domain.ledger.incentives import Offers
+from domain.ledger.reach import with_calls
 from domain.ledger.touches import IS_PLANNED, tell, touch
 from domain.rules.guard import Facts, decide, may_answer_suppressed, with_sent
 from domain.rules.rulebook import Rulebook
+from domain.rules.steps import PHONE
 from domain.rules.vocabulary import AttemptState, Decision, Never, Send, TouchKind, TouchState, Wait
 
 __all__ = ["LEASE", "Claim", "Claimed", "claim", "new_token", "still_suppressed", "texts_held"]
 
 _IDS = bindparam("ids", type_=Id, expanding=True)
+_AS_PLANNED = Wish()
 _TO_SENDING = (
     update(touch)
     .where(touch.c.id.in_(_IDS), IS_PLANNED)
@@ -75,7 +80,8 @@ class Claim:
     """Of those that expired: what they had waited for until it was too late."""
     rules: dict[int, str | None] = field(default_factory=dict)
     """Of the nevers: the row of the rules that decided."""
-    rerouted: list[tuple[int, str]] = field(default_factory=list)
+    rerouted: list[tuple[int, str, str | None]] = field(default_factory=list)
+    """Touch, its new channel, and why (a reason id; None: this one does not reach the patient)."""
 
 
 def claim(
@@ -87,6 +93,7 @@ def claim(
     systems: Mapping[str, str],
     rules: Rulebook,
     now: datetime,
+    lease: timedelta = LEASE,
 ) -> Claim:
     """Decide about each planned, due touch among `ids`, by the `rules`, and write the decisions.
 
@@ -97,12 +104,16 @@ def claim(
     rows, families = lock_and_read(conn, sorted(ids), channel, system, now)
     if not rows:
         return Claim()
-    contacts = read_contacts(conn, rows, system, systems)
-    said = read_texts(conn, rows, channel)
-    facts = read_facts(conn, rows, contacts, said, families, channel, rules, now)
+    contacts = read_contacts(conn, rows, system, with_calls(systems))
+    offers = Offers(conn, rows, rules, now)
+    said = read_texts(conn, rows, channel, now, offers)
+    wishes = read_wishes(conn, rows, contacts.channels, channel)
+    unwanted = {id_: wish.refusal for id_, wish in wishes.items()}
+    facts = read_facts(conn, rows, contacts, said, families, unwanted, channel, rules, now)
     ceilings = Ceilings(conn, rows, now)
-    result = _decide(rows, contacts, families, ceilings, facts, said, channel, now)
-    _write(conn, result, ceilings, facts, now)
+    result = _decide(rows, contacts, families, ceilings, facts, said, wishes, channel, now)
+    _write(conn, result, ceilings, facts, now, lease)
+    offers.write(conn, [each.touch_id for each in result.claimed])
     return result
 
 
@@ -147,6 +158,7 @@ def _decide(
     ceilings: Ceilings,
     facts: Mapping[int, Facts],
     said: Mapping[int, Usable],
+    wishes: Mapping[int, Wish],
     channel: str,
     now: datetime,
 ) -> Claim:
@@ -157,9 +169,10 @@ def _decide(
     sent_point: defaultdict[int, list[datetime]] = defaultdict(list)
     for row in rows:
         known, point = facts[row.id], contacts.of(row)
-        others = contacts.channels.get(row.patient_id, set()) - {channel}
+        # a person's time is spent where a campaign says so, not where a text cannot go
+        others = contacts.channels.get(row.patient_id, set()) - {channel, PHONE}
         if point is None and others and known.live:
-            result.rerouted.append((row.id, min(others)))
+            result.rerouted.append((row.id, min(others), None))
             continue
         if point is not None and row.kind != TouchKind.ANSWER:
             known = with_sent(
@@ -169,7 +182,10 @@ def _decide(
                 to_contact=sent_point[point.id],
             )
         decision: Decision = decide(ceilings.judge(row, known), now)
-        if isinstance(decision, Wait):
+        wish = wishes.get(row.id, _AS_PLANNED)
+        if isinstance(decision, Send) and wish.channel is not None:
+            result.rerouted.append((row.id, wish.channel, wish.why))
+        elif isinstance(decision, Wait):
             result.waits.append((row.id, decision))
         elif isinstance(decision, Send) and point is not None:
             result.claimed.append(_claimed(row, point, said.get(row.id), channel, decision))
@@ -215,7 +231,14 @@ def new_token() -> str:
     return base64.b32encode(os.urandom(16)).decode().rstrip("=").lower()
 
 
-def _write(conn: Connection, result: Claim, ceilings: Ceilings, facts: Mapping[int, Facts], now: datetime) -> None:
+def _write(
+    conn: Connection,
+    result: Claim,
+    ceilings: Ceilings,
+    facts: Mapping[int, Facts],
+    now: datetime,
+    lease: timedelta,
+) -> None:
     if result.claimed:
         # the fence, should a lock ever have been missed: only what was planned until this statement is ours
         ours = set(conn.scalars(_TO_SENDING, {"ids": [each.touch_id for each in result.claimed]}))
@@ -235,7 +258,7 @@ def _write(conn: Connection, result: Claim, ceilings: Ceilings, facts: Mapping[i
                     "template_id": each.template_id,
                     "state": AttemptState.SENDING.value,
                     "claimed_at": now,
-                    "lease_until": now + LEASE,
+                    "lease_until": now + lease,
                     "zones": ",".join(facts[each.touch_id].zones),
                     "states": ",".join(facts[each.touch_id].states) or None,
                 }
@@ -282,13 +305,13 @@ def _write_nevers(conn: Connection, result: Claim, now: datetime) -> None:
         tell(conn, told, now)
 
 
-def _write_reroutes(conn: Connection, rerouted: Sequence[tuple[int, str]], now: datetime) -> None:
-    groups: defaultdict[str, list[int]] = defaultdict(list)
-    for id_, channel in rerouted:
-        groups[channel].append(id_)
-    for channel, ids in groups.items():
-        _update(conn, ids, channel=channel, reason="rerouted", dispatched_until=None)
-        tell(conn, [{"touch_id": id_, "what": "rerouted", "reason": f"to_{channel}"} for id_ in ids], now)
+def _write_reroutes(conn: Connection, rerouted: Sequence[tuple[int, str, str | None]], now: datetime) -> None:
+    groups: defaultdict[tuple[str, str | None], list[int]] = defaultdict(list)
+    for id_, channel, why in rerouted:
+        groups[channel, why].append(id_)
+    for (channel, why), ids in groups.items():
+        _update(conn, ids, channel=channel, reason=why or "rerouted", dispatched_until=None)
+        tell(conn, [{"touch_id": id_, "what": "rerouted", "reason": why or f"to_{channel}"} for id_ in ids], now)
 
 
 def _update(conn: Connection, ids: Sequence[int], **values: Any) -> None:

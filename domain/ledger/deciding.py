@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, func, literal_column, or_, select
 
 from domain.ledger.campaigns import Running
 from domain.ledger.enrolments import enrolment
 from domain.ledger.lapses import lapse
 from domain.ledger.organisations import organisation, site
 from domain.ledger.patients import patient
-from domain.ledger.reach import reachable_channels
+from domain.ledger.reach import reachable_channels, with_calls
+from domain.rules import terms
+from domain.rules.quiet_hours import zone_info
 
 #: A row whose columns its query names.
 AnyRow = Row[*tuple[Any, ...]]
 
 _at = site.alias("at")
+#: Why a lapse waits although its campaign wants it: that is looked at again, day by day.
+OUT_OF_SEASON = "out_of_season"
+
 _LAPSE = (
     select(
         lapse.c.id,
@@ -34,6 +40,9 @@ _LAPSE = (
         patient.c.ref,
         patient.c.language,
         patient.c.preferred_channel,
+        patient.c.high_risk,
+        patient.c.payer,
+        patient.c.benefit_month,
         patient.c.deceased_at,
         patient.c.merged_into_id,
         func.coalesce(patient.c.zone, site.c.zone).label("zone"),
@@ -68,11 +77,30 @@ def read_lapses(conn: Connection, patient_ids: Collection[int], which: ColumnEle
     return sorted(rows, key=lambda row: (first[row.patient_id], row.priority, row.id))
 
 
+def read_waiting(conn: Connection, version: Running, who: ColumnElement[bool], at_most: int) -> Sequence[AnyRow]:
+    """The lapses of these patients that wait for a season and that a campaign wants, the most urgent first."""
+    audience = version.definition["audience"]
+    return conn.execute(
+        _LAPSE.where(
+            lapse.c.declined == literal_column(f"'{OUT_OF_SEASON}'"),
+            lapse.c.closed_at.is_(None),
+            lapse.c.organisation_id == version.organisation_id,
+            lapse.c.service_line.in_(audience["service_lines"]),
+            lapse.c.segment.in_(audience["segments"]),
+            who,
+        )
+        .order_by(None)
+        .order_by(lapse.c.priority, lapse.c.id)
+        .limit(at_most)
+    ).all()
+
+
 def decide(
     conn: Connection,
     rows: Sequence[AnyRow],
     running: Sequence[Running],
     systems: Mapping[str, str],
+    now: datetime,
     take_room: Callable[[Running, int, str], str | None] = lambda _version, _site, _line: None,
 ) -> Decided:
     """Which of the running campaigns each lapse enters, or why none; a patient enters a campaign once.
@@ -80,12 +108,12 @@ def decide(
     `take_room` takes a place at a site for a line, or says why there was none: asked last, of who would otherwise be
     enrolled.
     """
-    reachable = reachable_channels(conn, {row.patient_id for row in rows}, systems)
+    reachable = reachable_channels(conn, {row.patient_id for row in rows}, with_calls(systems) if systems else {})
     engaged = _engaged(conn, rows)
     decided = Decided([], [], reachable)
     for row in rows:
-        campaign = campaign_for(row, running)
-        reason = _why_not(row, campaign, reachable, engaged)
+        campaign = campaign_for(row, running, now)
+        reason = _why_not(row, campaign, reachable, engaged, now)
         if reason is None and campaign is not None:
             reason = take_room(campaign, row.site_id, row.service_line)
         if reason is not None or campaign is None:
@@ -96,10 +124,15 @@ def decide(
     return decided
 
 
-def campaign_for(row: AnyRow, running: Sequence[Running]) -> Running | None:
-    """The oldest running campaign that wants this lapse."""
-    theirs = (each for each in running if each.organisation_id == row.organisation_id)
-    return next((each for each in theirs if each.wants(row.service_line, row.segment)), None)
+def campaign_for(row: AnyRow, running: Sequence[Running], now: datetime | None = None) -> Running | None:
+    """The oldest running campaign that wants this lapse; with `now`, the oldest whose season it is, if there is one."""
+    theirs = [
+        each
+        for each in running
+        if each.organisation_id == row.organisation_id and each.wants(row.service_line, row.segment)
+    ]
+    in_season = (each for each in theirs if now is None or is_in_season(each, row, now))
+    return next(in_season, theirs[0] if theirs else None)
 
 
 def is_reached(campaign: Running | None, channels: Collection[str]) -> bool:
@@ -124,7 +157,11 @@ def _engaged(conn: Connection, rows: Sequence[AnyRow]) -> dict[tuple[int, str], 
 
 
 def _why_not(
-    row: AnyRow, campaign: Running | None, reachable: Mapping[int, list[str]], engaged: Mapping[tuple[int, str], str]
+    row: AnyRow,
+    campaign: Running | None,
+    reachable: Mapping[int, list[str]],
+    engaged: Mapping[tuple[int, str], str],
+    now: datetime,
 ) -> str | None:
     if row.closed_at is not None:
         return "closed"
@@ -138,4 +175,13 @@ def _why_not(
         return engaged[row.patient_id, campaign.key]
     if not is_reached(campaign, reachable.get(row.patient_id, ())):
         return "unreachable"
-    return None
+    return None if is_in_season(campaign, row, now) else OUT_OF_SEASON
+
+
+def is_in_season(campaign: Running, row: AnyRow, now: datetime) -> bool:
+    """Whether the campaign enrols this patient on the day that it is at `now` where they are."""
+    if not campaign.definition.get("enrol_in"):
+        return True
+    day = now.astimezone(zone_info(row.zone)).date()
+    its = terms.from_definition(campaign.definition)
+    return its.enrols_on(day, payer=row.payer, benefit_month=row.benefit_month)

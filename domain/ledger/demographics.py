@@ -21,6 +21,7 @@ from domain.ledger.vault import Vault
 from domain.rules.identity import Problem
 from domain.rules.news import PatientNews
 from domain.rules.places import state_code, zone_of_state
+from domain.rules.vocabulary import Payer
 
 Sites = Mapping[tuple[int, str], SiteFacts]
 
@@ -33,6 +34,8 @@ _FIELDS: Final = (
     "state",
     "preferred_channel",
     "high_risk",
+    "payer",
+    "benefit_month",
     "deceased_at",
     "version",
     "person_index",
@@ -169,6 +172,7 @@ def _lay_over(vault: Vault, row: _Person, each: PatientNews, one: Identity, inde
         values["deceased_at"] = None
     _lay_place(values, each, index, done)
     _lay_wishes(values, each, index, done)
+    _lay_payer(values, each, index, done)
 
 
 def _died_at(each: PatientNews) -> datetime:
@@ -201,6 +205,20 @@ def _lay_wishes(values: dict[str, Any], each: PatientNews, index: int, done: Don
             values["preferred_channel"] = each.preferred_channel
         else:
             done.left_out.append((index, "preferred_channel", "not a channel's name"))
+
+
+def _lay_payer(values: dict[str, Any], each: PatientNews, index: int, done: Done) -> None:
+    """One that is told and not known must not leave the old one standing: it may have been no federal one's."""
+    if each.payer:
+        payer = "_".join(re.findall("[a-z]+", each.payer.lower()))
+        values["payer"] = payer if payer in set(Payer) else None
+        if values["payer"] is None:
+            done.left_out.append((index, "payer", f"not one of {', '.join(Payer)}: ceilings of a federal one hold"))
+    if each.benefit_month is not None:
+        if 1 <= each.benefit_month <= 12:
+            values["benefit_month"] = each.benefit_month
+        else:
+            done.left_out.append((index, "benefit_month", "not a month from 1 to 12"))
 
 
 def _points(vault: Vault, each: PatientNews, index: int, done: Done) -> tuple[Point, ...] | None:

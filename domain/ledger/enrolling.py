@@ -117,7 +117,7 @@ def _enrol_chunk(
     rooms.take_turns(conn, campaigns.running(conn))
     running = campaigns.running(conn, held=True)
     rows = _locked(conn, ids)
-    decided = deciding.decide(conn, rows, running, systems, rooms.Rooms(conn, running, now).take)
+    decided = deciding.decide(conn, rows, running, systems, now, rooms.Rooms(conn, running, now).take)
     arms = _enrol(conn, decided.chosen, decided.reachable, rules, now)
     declined: defaultdict[str, list[int]] = defaultdict(list)
     for row, reason in decided.declined:
@@ -145,6 +145,7 @@ def planned(row: AnyRow, plan: Cadence, reachable: Sequence[str], rules: Ruleboo
         reachable=reachable,
         preferred=row.preferred_channel,
         draw=draw("send_at", row.ref),
+        high_risk=row.high_risk,
     )
 
 

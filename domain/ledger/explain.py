@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -11,6 +12,7 @@ from sqlalchemy import Connection, Row, and_, func, or_, select
 from domain.ledger import explain_choices, explain_touches
 from domain.ledger.campaigns import campaign_event
 from domain.ledger.enrolments import enrolment
+from domain.ledger.incentives import incentive_offer
 from domain.ledger.lapses import lapse
 from domain.ledger.organisations import site
 from domain.ledger.outcomes import outcome
@@ -47,6 +49,7 @@ def explain(conn: Connection, ref: str, now: datetime) -> Timeline:
         *explain_choices.choices(conn, who.id, points),
         *_enrolments(conn, who.id),
         *_halts(conn, who.id),
+        *_offers(conn, who.id),
         *explain_touches.touches(conn, who.id),
     ]
     return Timeline(
@@ -147,3 +150,14 @@ def _halts(conn: Connection, patient_id: int) -> Iterator[Entry]:
     )
     for row in rows:
         yield Entry(row.at, f"campaign {row.campaign_key}", f"{row.what} by a person")
+
+
+def _offers(conn: Connection, patient_id: int) -> Iterator[Entry]:
+    """What a patient was offered, and what it comes to in the calendar year."""
+    of = incentive_offer.c
+    sums: Counter[int] = Counter()
+    for row in conn.execute(select(incentive_offer).where(of.patient_id == patient_id).order_by(of.id)):
+        sums[row.year] += row.cents
+        ceiling = "a federal or unknown payer's ceilings hold" if row.is_federal else "no federal ceiling"
+        told = f"offered {row.incentive}, worth ${row.cents / 100:.2f}; ${sums[row.year] / 100:.2f} in {row.year}"
+        yield Entry(row.offered_at, f"enrolment {row.enrolment_id}", f"{told} ({ceiling})")

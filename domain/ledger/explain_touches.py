@@ -26,6 +26,7 @@ _EVENTS = {
     "suppressed": "not sent: {why}",
     "cancelled": "cancelled: {why}",
     "expired": "not sent: {why}",
+    "withheld": "its offer was withheld, the message went without: {why}",
     "rejected": "refused: {why}",
     "uncertain": "outcome unknown: {why}",
     "accepted": "known to be accepted: {why}",

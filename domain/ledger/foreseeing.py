@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, select
 
-from domain.ledger import campaigns, deciding, enrolling, rooms
+from domain.ledger import campaigns, deciding, enrolling, incentives, rooms
 from domain.ledger.campaigns import Running, campaign
 from domain.ledger.deciding import AnyRow
 from domain.ledger.lapses import lapse
@@ -20,12 +20,13 @@ from domain.ledger.touches import touch
 from domain.rules import cadence
 from domain.rules.cadence import Cadence, Planned
 from domain.rules.holdout import arm
+from domain.rules.incentives import Ceilings, is_federal, refusal
 from domain.rules.quiet_hours import zone_info
 from domain.rules.rulebook import Rulebook
 from domain.rules.vocabulary import Arm
 
 #: Decisions that are taken again: a campaign's start looks again at them, the clock at the latter two.
-_TAKEN_AGAIN = frozenset({"no_campaign", "unreachable", *rooms.WAITING})
+_TAKEN_AGAIN = frozenset({"no_campaign", "unreachable", *rooms.WAITING, deciding.OUT_OF_SEASON})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,27 @@ class Foreseen:
     """Where it would be enrolled, or waits for room."""
     touches: tuple[tuple[date, Planned], ...] = ()
     """With the patient's local day of each, reminders included, if nothing ends the enrolment before."""
+    payer: str | None = None
+    benefit_month: int | None = None
+    ceilings: Ceilings = field(default_factory=Ceilings)
+    """Of what they may be offered, if their payer is federal or unknown."""
+    offered: Counter[int] = field(default_factory=Counter)
+    """Year -> cents offered by now, in all campaigns."""
+    _taken: set[tuple[str, int]] = field(default_factory=set)
+
+    def may_offer(self, incentive: str, cents: int, year: int) -> bool:
+        """Whether the ceilings of that year leave room for it, after what was offered and what would be."""
+        if (incentive, year) in self._taken or not is_federal(self.payer):
+            return True
+        return refusal(self.ceilings, cents, self.offered[year]) is None
+
+    def offer(self, incentive: str, cents: int, year: int) -> bool:
+        """Count it as offered in that year; whether it is for the first time."""
+        if (incentive, year) in self._taken:
+            return False
+        self._taken.add((incentive, year))
+        self.offered[year] += cents
+        return True
 
 
 def version_after(conn: Connection, organisation_id: int, definition: Mapping[str, Any]) -> Running:
@@ -98,12 +120,13 @@ def _foresee(
 ) -> Iterator[Foreseen]:
     rows = deciding.read_lapses(conn, patients, is_open)
     fresh = [row for row in rows if row.decided_at is None or row.declined in _TAKEN_AGAIN]
-    decided = deciding.decide(conn, fresh, running, systems)
+    decided = deciding.decide(conn, fresh, running, systems, now)
     for row in rows:
         if row.decided_at is not None and row.declined not in _TAKEN_AGAIN:
             yield _declined(row, row.declined or "had_its_turn")
     for row, reason in decided.declined:
         yield _declined(row, reason)
+    offered = incentives.offered(conn, [row.patient_id for row, _ in decided.chosen])
     plan = cadence.from_definition(version.definition)
     limit = version.definition.get("daily_enrolments_per_site")
     for row, chosen in decided.chosen:
@@ -124,7 +147,17 @@ def _foresee(
             else ()
         )
         yield Foreseen(
-            row.ref, row.service_line, row.segment, row.language, arm=drawn.value, site=row.site, touches=planned
+            row.ref,
+            row.service_line,
+            row.segment,
+            row.language,
+            arm=drawn.value,
+            site=row.site,
+            touches=planned,
+            payer=row.payer,
+            benefit_month=row.benefit_month,
+            ceilings=rules.in_force(row.organisation_key, filter(None, [row.home_state])).ceilings,
+            offered=Counter({year: cents for (who, year), cents in offered.items() if who == row.patient_id}),
         )
 
 
@@ -132,7 +165,8 @@ def _touches(
     row: AnyRow, plan: Cadence, reachable: Sequence[str], rules: Rulebook, now: datetime
 ) -> Iterator[tuple[date, Planned]]:
     zone = zone_info(row.zone)
-    for each in enrolling.planned(row, plan, reachable, rules, now):
+    # nobody answers: what comes after as many as may go unanswered is not sent
+    for each in enrolling.planned(row, plan, reachable, rules, now)[: plan.unanswered]:
         yield each.due_at.astimezone(zone).date(), each
     reviewed_at = cadence.review_after(plan, now)
     for nth in range(plan.reminders):

@@ -89,7 +89,7 @@ def find(conn: Connection, touch_id: int) -> LinkTarget | None:
 def record_click(conn: Connection, touch_id: int, now: datetime) -> bool:
     """Note in the touch's history that its link was opened, once; whether it was the first time.
 
-    It proves little: scanners open links too. Nothing is decided on it.
+    It proves little: scanners open links too. Nothing is decided on it but what a campaign's file asks of it.
     """
     conn.execute(_LOCK, {"touch": touch_id})
     if conn.scalar(_IS_CLICKED, {"touch": touch_id}):

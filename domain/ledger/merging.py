@@ -12,6 +12,7 @@ from domain.ledger.appointments import appointment, care, care_gap
 from domain.ledger.attempts import attempt
 from domain.ledger.choice_history import CONFIRMED_DEATH, IN_FORCE, OPTED_OUT, choice_event, suppression
 from domain.ledger.columns import Id, Instant
+from domain.ledger.incentives import incentive_offer
 from domain.ledger.patients import patient, patient_contact, registration
 
 _WANTS_NOTHING: Final = select(
@@ -40,6 +41,8 @@ def merge(conn: Connection, gone: int, survivor: int, now: datetime) -> None:
         enrolments.stop_for_opt_out(conn, [survivor], now)
     # caps count a person's calls: whom the gone record was called for yesterday must not be called today
     conn.execute(update(attempt).where(attempt.c.patient_id == gone).values(patient_id=survivor))
+    # and what they were offered counts for the ceilings of the year
+    conn.execute(update(incentive_offer).where(incentive_offer.c.patient_id == gone).values(patient_id=survivor))
     _join(conn, gone, survivor)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ from domain.ledger.deciding import AnyRow
 from domain.ledger.enrolments import IS_LIVE, enrolment
 from domain.ledger.organisations import organisation, site
 from domain.ledger.patients import patient
-from domain.ledger.reach import reachable_channels
+from domain.ledger.reach import reachable_channels, with_calls
 from domain.ledger.store import chunks
 from domain.ledger.touches import IS_PLANNED, tell, touch
 from domain.rules import cadence
@@ -86,12 +86,12 @@ def _move_chunk(
 ) -> None:
     rows = _read(conn, ids)
     got = _steps_got(conn, ids)
-    reachable = reachable_channels(conn, {row.patient_id for row in rows}, systems)
+    reachable = reachable_channels(conn, {row.patient_id for row in rows}, with_calls(systems))
     versions = campaigns.by_ids(conn, sorted({row.campaign_id for row in rows}))
     plan = cadence.from_definition(version.definition)
     moves: list[_Move] = []
     for row in rows:
-        channels = [each for each in reachable.get(row.patient_id, ()) if each in plan.channels]
+        channels = [each for each in reachable.get(row.patient_id, ()) if each in plan.every_channel]
         before = cadence.from_definition(versions[row.campaign_id].definition)
         next_step, last_due = got.get(row.id, (0, None))
         if row.arm == Arm.HOLDOUT:
@@ -114,6 +114,7 @@ def _read(conn: Connection, ids: Sequence[int]) -> Sequence[AnyRow]:
             enrolment,
             patient.c.ref,
             patient.c.preferred_channel,
+            patient.c.high_risk,
             func.coalesce(patient.c.zone, site.c.zone).label("zone"),
             func.coalesce(patient.c.state, site.c.state).label("home_state"),
             organisation.c.key.label("organisation_key"),
@@ -152,7 +153,7 @@ def _why_stay(row: AnyRow, version: Running, plan: Cadence, next_step: int, chan
         return "not_in_audience"
     if next_step >= len(plan.offsets):
         return "past_the_cadence"
-    return None if channels else "unreachable"
+    return None if set(channels) & set(plan.channels) else "unreachable"
 
 
 def _start(plan: Cadence, enrolled_at: datetime, next_step: int, last_due: datetime | None, now: datetime) -> datetime:
@@ -183,22 +184,32 @@ def _write(conn: Connection, moves: Sequence[_Move], version: Running, now: date
 
 
 def _plan(conn: Connection, moves: Sequence[_Move], now: datetime) -> None:
-    """Plan what remains; a step that was revoked on the same channel comes back as the row it was."""
-    there: defaultdict[tuple[int, int, str], int] = defaultdict(int)
+    """Plan what remains; a step that was revoked comes back as the row it was, on whatever channel it is now.
+
+    So a step has one row, and finds its place free wherever a claim moves it.
+    """
+    there: dict[tuple[int, int], int] = {}
     for row in conn.execute(
-        select(touch.c.id, touch.c.enrolment_id, touch.c.step, touch.c.channel).where(
-            touch.c.enrolment_id.in_([each.row.id for each in moves])
-        )
+        select(touch.c.id, touch.c.enrolment_id, touch.c.step)
+        .where(touch.c.enrolment_id.in_([each.row.id for each in moves]))
+        .order_by(touch.c.id)
     ):
-        there[row.enrolment_id, row.step, row.channel] = row.id
+        there[row.enrolment_id, row.step] = row.id
     back, fresh = [], []
     for each in moves:
         for planned in each.remaining:
-            id_ = there.get((each.row.id, planned.step, planned.channel))
+            id_ = there.get((each.row.id, planned.step))
             if id_ is None:
                 fresh.append(_values(each.row, planned))
             else:
-                back.append({"b_id": id_, "b_due_at": planned.due_at, "b_expires_at": planned.expires_at})
+                back.append(
+                    {
+                        "b_id": id_,
+                        "b_channel": planned.channel,
+                        "b_due_at": planned.due_at,
+                        "b_expires_at": planned.expires_at,
+                    }
+                )
     touches.plan_many(conn, fresh)
     if back:
         conn.execute(_COME_BACK, back)
@@ -228,6 +239,7 @@ _COME_BACK = (
         state=TouchState.PLANNED.value,
         reason=None,
         ended_at=None,
+        channel=bindparam("b_channel"),
         due_at=bindparam("b_due_at"),
         expires_at=bindparam("b_expires_at"),
     )

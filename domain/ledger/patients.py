@@ -53,6 +53,10 @@ patient = Table(
     Column("state", String(8)),
     Column("preferred_channel", String(16)),
     Column("high_risk", Boolean, nullable=False, default=False),
+    #: Class of payer (`Payer`); null = unknown, and taken for a federal one.
+    Column("payer", String(16)),
+    #: The month (1 to 12) with which the patient's benefit year begins; null = that of the payer's class.
+    Column("benefit_month", Integer),
     Column("deceased_at", Instant),
     ref("merged_into_id", "patient", nullable=True),
     #: Blind index of the identifier that several registrations of one person share, where a source has one.

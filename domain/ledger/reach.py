@@ -11,6 +11,8 @@ from domain.ledger import holds
 from domain.ledger.choice_history import suppression
 from domain.ledger.patients import MAY_BE_USED, contact_point, patient_contact
 from domain.ledger.store import chunks
+from domain.rules.steps import PHONE
+from domain.rules.vocabulary import ContactSystem
 
 # whom a person has to look at first is reached later, not never
 _stops = and_(suppression.c.lifted_at.is_(None), suppression.c.reason.not_in(holds.REASONS))
@@ -21,6 +23,11 @@ _is_out_of = exists().where(
     suppression.c.patient_id == patient_contact.c.patient_id,
     suppression.c.channel == contact_point.c.system,
 )
+
+
+def with_calls(systems: Mapping[str, str]) -> Mapping[str, str]:
+    """These channels and the systems they reach, and the list of calls, which reaches a phone wherever there is one."""
+    return {**systems, PHONE: ContactSystem.PHONE.value}
 
 
 def reachable_channels(

@@ -11,12 +11,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Integer, and_, cast, func, insert, select, update
 
 from domain.ledger import texts
-from domain.ledger.campaigns import campaign_template
-from domain.ledger.claim_texts import usable
+from domain.ledger.campaigns import campaign, campaign_template
+from domain.ledger.claim_texts import seasons_of, usable
 from domain.ledger.enrolments import enrolment
+from domain.ledger.organisations import site
 from domain.ledger.patients import patient
 from domain.ledger.store import chunks
-from domain.ledger.texts import template_event, template_version
+from domain.ledger.texts import template, template_event, template_version
 from domain.ledger.touches import IS_PLANNED, tell, touch
 from domain.rules.templates import TemplateError, choose
 from domain.rules.vocabulary import Role
@@ -205,11 +206,21 @@ def _wake(conn: Connection, version_id: int, now: datetime) -> None:
     tell(conn, [{"touch_id": id_, "what": "planned", "reason": "template_released"} for id_ in woken], now)
 
 
+def _has_seasons(conn: Connection, campaigns: Sequence[int]) -> bool:
+    """Whether what these campaigns say depends on the day."""
+    seasonal = (
+        select(template.c.id)
+        .join(campaign_template, campaign_template.c.template_version_id == template.c.template_version_id)
+        .where(campaign_template.c.campaign_id.in_(campaigns), template.c.season != "")
+    )
+    return conn.scalar(seasonal.limit(1)) is not None
+
+
 def _planned_with(conn: Connection, version_id: int, now: datetime) -> tuple[int, int]:
-    """How many planned touches would say this version, and how many of them are on a queue."""
+    """How many planned touches would say this version when they are due, and how many of them are on a queue."""
     campaigns = conn.scalars(_campaigns_with(version_id)).all()
     is_queued = and_(touch.c.dispatched_until.is_not(None), touch.c.dispatched_until > now)
-    slot = (
+    slot: tuple[Any, ...] = (
         enrolment.c.campaign_id,
         enrolment.c.segment,
         patient.c.language,
@@ -217,11 +228,16 @@ def _planned_with(conn: Connection, version_id: int, now: datetime) -> tuple[int
         touch.c.kind,
         touch.c.step,
     )
+    if _has_seasons(conn, campaigns):
+        where = func.coalesce(patient.c.zone, site.c.zone).label("zone")
+        slot += (touch.c.due_at, campaign.c.terms, where, patient.c.payer, patient.c.benefit_month)
     groups: Sequence[Any] = conn.execute(
         select(*slot, func.count().label("planned"), func.sum(cast(is_queued, Integer)).label("queued"))
         .select_from(touch)
         .join(enrolment, enrolment.c.id == touch.c.enrolment_id)
+        .join(campaign, campaign.c.id == enrolment.c.campaign_id)
         .join(patient, patient.c.id == touch.c.patient_id)
+        .join(site, site.c.id == patient.c.home_site_id)
         .where(IS_PLANNED, enrolment.c.campaign_id.in_(campaigns))
         .group_by(*slot)
     ).all()
@@ -237,6 +253,7 @@ def _planned_with(conn: Connection, version_id: int, now: datetime) -> tuple[int
                 segment=group.segment,
                 step_kind=group.kind,
                 step=group.step,
+                seasons=seasons_of(group, group.due_at) if hasattr(group, "due_at") else (),
             )
         except TemplateError:
             continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,7 +12,9 @@ from sqlalchemy import Connection, Row, and_, bindparam, func, select, update
 
 from domain.ledger import campaigns, enrolments, following, touches
 from domain.ledger.appointments import care
+from domain.ledger.campaigns import Running
 from domain.ledger.enrolments import enrolment
+from domain.ledger.hearing import hear
 from domain.ledger.organisations import organisation, site
 from domain.ledger.patients import patient
 from domain.ledger.reach import reachable_channels
@@ -72,6 +74,14 @@ def _due(conn: Connection, patients: Sequence[int], now: datetime) -> Sequence[A
         )
         .scalar_subquery()
     )
+    under_way = (
+        select(func.count())
+        .where(
+            touch.c.enrolment_id == enrolment.c.id,
+            touch.c.state.in_([TouchState.SENDING.value, TouchState.UNCERTAIN.value]),
+        )
+        .scalar_subquery()
+    )
     booked_for = (
         select(func.max(care.c.next_appointment_at))
         .where(care.c.patient_id == enrolment.c.patient_id)
@@ -96,6 +106,7 @@ def _due(conn: Connection, patients: Sequence[int], now: datetime) -> Sequence[A
             func.coalesce(patient.c.state, site.c.state).label("home_state"),
             organisation.c.key.label("organisation_key"),
             on_its_way.label("on_its_way"),
+            under_way.label("under_way"),
             booked_for.label("booked_for"),
             reminders.label("reminders"),
             last_step.label("last_step"),
@@ -112,13 +123,21 @@ def _go_on(conn: Connection, rows: Sequence[AnyRow], systems: dict[str, str], ru
     """Whoever has a touch on its way or the cadence ahead waits; the others get a reminder, or are finished."""
     versions = campaigns.by_ids(conn, sorted({row.campaign_id for row in rows}))
     reachable = reachable_channels(conn, {row.patient_id for row in rows}, systems)
+    heard = hear(conn, [row.id for row in rows if _listens(row, versions)])
     waiting: list[tuple[int, datetime]] = []
+    exhausted: list[int] = []
     over: defaultdict[bool, list[int]] = defaultdict(list)
     graduates: list[tuple[AnyRow, Planned]] = []
     for row in rows:
         plan = cadence.from_definition(versions[row.campaign_id].definition)
-        over_at = cadence.review_after(plan, row.enrolled_at)
-        if row.on_its_way or now < over_at:
+        is_exhausted = row.id in heard and heard[row.id].unanswered(plan.answers) >= (plan.unanswered or 0)
+        # who answered in between gets every step
+        over_at = (cadence.over_after if row.id in heard and not is_exhausted else cadence.review_after)(
+            plan, row.enrolled_at
+        )
+        if is_exhausted and not row.under_way and now >= over_at:
+            exhausted.append(row.id)
+        elif row.on_its_way or now < over_at:
             waiting.append((row.id, max(over_at, now + _LATER)))
             continue
         channels = [channel for channel in reachable.get(row.patient_id, []) if channel in plan.channels]
@@ -130,6 +149,7 @@ def _go_on(conn: Connection, rows: Sequence[AnyRow], systems: dict[str, str], ru
             # who was moved from a longer cadence has rows of steps beyond the present one
             graduates.append((row, replace(reminder, step=max(reminder.step, row.last_step + 1))))
     _put_off(conn, waiting)
+    touches.revoke(conn, exhausted, "unanswered", now)
     for is_reachable, ids in over.items():
         state = EnrolmentState.FINISHED if is_reachable else EnrolmentState.INELIGIBLE
         enrolments.end(conn, ids, state, "cadence_over" if is_reachable else "unreachable", now)
@@ -170,6 +190,12 @@ def _graduate(conn: Connection, graduates: Sequence[tuple[AnyRow, Planned]]) -> 
     )
     if graduates:
         conn.execute(_GRADUATE, [{"b_id": row.id, "b_at": planned.expires_at} for row, planned in graduates])
+
+
+def _listens(row: AnyRow, versions: Mapping[int, Running]) -> bool:
+    """Whether unanswered touches end this enrolment's cadence before its last step."""
+    is_treated = row.arm == Arm.TREATMENT.value and row.state == EnrolmentState.WAITING.value
+    return is_treated and cadence.from_definition(versions[row.campaign_id].definition).unanswered is not None
 
 
 def _virtual_reminders(row: AnyRow, plan: Cadence, now: datetime) -> int:

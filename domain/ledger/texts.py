@@ -53,11 +53,24 @@ template = Table(
     Column("segment", String(32), nullable=False, default=""),
     Column("step_kind", String(16), nullable=False, default=""),
     Column("step", Integer, nullable=False, default=ANY_STEP),
+    #: Empty = all year; else it is said in this season of the campaign only.
+    Column("season", String(64), nullable=False, default=""),
+    #: Empty = it offers nothing; else the id of what it offers, and its worth.
+    Column("incentive", String(64), nullable=False, default=""),
+    Column("cents", Integer, nullable=False, default=0),
     Column("subject", String(200)),
     Column("body", Text, nullable=False),
     # by convention its name would be longer than PostgreSQL keeps
     UniqueConstraint(
-        "template_version_id", "channel", "language", "segment", "step_kind", "step", name="uq_template_slot"
+        "template_version_id",
+        "channel",
+        "language",
+        "segment",
+        "step_kind",
+        "step",
+        "season",
+        "incentive",
+        name="uq_template_slot",
     ),
 )
 
@@ -134,7 +147,18 @@ def record(conn: Connection, organisation_id: int, news: VersionNews, now: datet
     return version_id
 
 
-_COLUMNS = ("channel", "language", "segment", "step_kind", "step", "subject", "body")
+_COLUMNS = (
+    "channel",
+    "language",
+    "segment",
+    "step_kind",
+    "step",
+    "season",
+    "incentive",
+    "cents",
+    "subject",
+    "body",
+)
 
 
 def _row(text: Template) -> dict[str, Any]:

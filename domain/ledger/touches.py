@@ -28,6 +28,7 @@ from domain.ledger.columns import Instant, id_column, metadata, ref
 from domain.ledger.store import chunks
 from domain.rules.cadence import Planned
 from domain.rules.guard import EMERGENCY, RULES, held_by
+from domain.rules.steps import PHONE
 from domain.rules.vocabulary import TouchKind, TouchState
 
 #: Of light reminders: they come after all outreach. Lower is more urgent, 0 are answers.
@@ -121,7 +122,8 @@ _LATE = (
     .with_for_update(skip_locked=True)
 )
 _PLAN, _TELL = insert(touch), insert(touch_event)
-_NEXT_DUE = select(touch.c.due_at).where(IS_PLANNED).order_by(touch.c.due_at).limit(1)
+#: A call waits for a person, not for a round.
+_NEXT_DUE = select(touch.c.due_at).where(IS_PLANNED, touch.c.channel != PHONE).order_by(touch.c.due_at).limit(1)
 
 #: An answer is worth sending for five minutes: the presumption of 47 CFR 64.1200(a)(12) for confirmations.
 ANSWER_WORTH = timedelta(minutes=5)

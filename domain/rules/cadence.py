@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from typing import Any
@@ -10,10 +10,14 @@ from typing import Any
 from domain.rules.blackouts import NO_BLACKOUT, Blackout, from_entries
 from domain.rules.calendar import add_months
 from domain.rules.quiet_hours import Hours, next_allowed, zone_info
+from domain.rules.steps import PHONE, Answer, Heard, Step, from_entry
 from domain.rules.vocabulary import TouchKind
 
 #: After an outage a touch is worth sending only so long; later ones of the cadence follow anyway.
 _WORTH = timedelta(days=5)
+
+#: Of an enrolment of which nothing is known: nobody answered, and everything arrived.
+UNHEARD = Heard()
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,26 @@ class Cadence:
     """How many light reminders follow before the enrolment is finished."""
     blackout: Blackout = NO_BLACKOUT
     """Dates on which nothing is planned."""
+    steps: tuple[Step, ...] = ()
+    """What is said of each of the offsets beside its day; none: nothing."""
+    phone_from: int | None = None
+    """The step from which patients at high risk are called by a person; None: as everybody else."""
+    unanswered: int | None = None
+    """After so many touches without an answer it is over, whatever steps are left; None: when the steps are."""
+    answers: tuple[Answer, ...] = (Answer.REPLY,)
+    """What counts as an answer."""
+    within_months: int = 12
+    """It is over so many months after enrolment at the latest."""
+
+    def step(self, nth: int) -> Step:
+        """The `nth` step of outreach (from 0)."""
+        return self.steps[nth] if nth < len(self.steps) else Step(self.offsets[nth])
+
+    @property
+    def every_channel(self) -> frozenset[str]:
+        """Those of the campaign, of its steps, and the phone where it may come to that."""
+        own = {channel for step in self.steps for channel in step.channels}
+        return frozenset({*self.channels, *own, *([] if self.phone_from is None else [PHONE])})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +72,23 @@ class Planned:
 
 def from_definition(definition: Mapping[str, Any]) -> Cadence:
     """The cadence of a campaign's stored definition."""
+    steps = tuple(map(from_entry, definition["cadence"]))
+    graduation: Mapping[str, Any] = definition.get("graduation") or {}
+    high_risk: Mapping[str, Any] = definition.get("high_risk") or {}
     return Cadence(
-        offsets=tuple(definition["cadence"]),
+        offsets=tuple(step.day for step in steps),
         channels=tuple(definition["channels"]),
         send_at=tuple(time.fromisoformat(text) for text in definition["send_at"]),
         graduate_after_days=definition["graduate_after_days"],
         reminder_every_months=definition["reminder"]["every_months"],
         reminders=definition["reminder"]["at_most"],
         blackout=from_entries(definition.get("blackout", ())),
+        # where nothing but days is said, days are all there is
+        steps=steps if any(step != Step(step.day) for step in steps) else (),
+        phone_from=high_risk.get("phone_from_step"),
+        unanswered=graduation.get("after_unanswered"),
+        answers=tuple(map(Answer, graduation.get("answers", (Answer.REPLY,)))),
+        within_months=graduation.get("within_months", 12),
     )
 
 
@@ -68,14 +101,15 @@ def plan(
     reachable: Sequence[str],
     preferred: str | None,
     draw: float,
+    high_risk: bool = False,
 ) -> list[Planned]:
     """Every touch of the cadence, from an enrolment at `start` (UTC), within the `hours` of the patient's state.
 
-    `reachable` lists the channels that have a working contact point; `draw` in [0, 1) picks the time of day.
+    `reachable` lists the channels that have a working contact point; `draw` in [0, 1) picks the time of day. Channels
+    are those that it comes to if nobody answers and everything arrives; the claim asks what really came of it.
     A first touch whose hour has passed today goes tomorrow. What would fall into a blackout goes on the first day after
     it, at its time of day, and all later touches keep their distance from it.
     """
-    order = _channel_order(cadence, reachable, preferred)
     at = cadence.send_at[int(draw * len(cadence.send_at))]
     first_day = start.astimezone(zone_info(zone)).date()
     if _local(first_day, at, zone, hours, start) < start:
@@ -86,13 +120,50 @@ def plan(
         day = cadence.blackout.first_open(wanted)
         first_day += day - wanted
         due_at = _local(day, at, zone, hours, start)
-        planned.append(_planned(step, TouchKind.OUTREACH, order[step % len(order)], due_at))
+        channel = channel_of(cadence, step, reachable=reachable, preferred=preferred, high_risk=high_risk)
+        if channel is not None:
+            planned.append(_planned(step, TouchKind.OUTREACH, channel, due_at))
     return planned
 
 
+def channel_of(
+    cadence: Cadence,
+    nth: int,
+    *,
+    reachable: Collection[str],
+    preferred: str | None,
+    high_risk: bool,
+    heard: Heard = UNHEARD,
+) -> str | None:
+    """The channel of the `nth` step of outreach, given what came of the earlier ones; None = none reaches the patient.
+
+    High risk goes before the step's own channels, and those before the campaign's, which alternate.
+    """
+    if high_risk and cadence.phone_from is not None and nth >= cadence.phone_from and PHONE in reachable:
+        return PHONE
+    step = cadence.step(nth)
+    if step.escalate_if is None or heard.shows(step.escalate_if):
+        own = step.own_channel(reachable)
+        if own is not None:
+            return own
+    order = _channel_order(cadence, reachable, preferred)
+    return order[nth % len(order)] if order else None
+
+
 def review_after(cadence: Cadence, start: datetime) -> datetime:
-    """When an enrolment that nothing ended is looked at for graduation."""
-    return start + timedelta(days=cadence.offsets[-1] + cadence.graduate_after_days)
+    """When an enrolment that nothing ended is looked at for graduation, if nobody answers."""
+    steps = len(cadence.offsets) if cadence.unanswered is None else min(cadence.unanswered, len(cadence.offsets))
+    return _over(cadence, start, steps)
+
+
+def over_after(cadence: Cadence, start: datetime) -> datetime:
+    """When the cadence is over for whoever answered in between: they get every step."""
+    return _over(cadence, start, len(cadence.offsets))
+
+
+def _over(cadence: Cadence, start: datetime, steps: int) -> datetime:
+    after = timedelta(days=cadence.offsets[steps - 1] + cadence.graduate_after_days)
+    return min(start + after, add_months(start, cadence.within_months))
 
 
 def reminder(
@@ -115,7 +186,7 @@ def reminder(
     return _planned(step, TouchKind.REMINDER, order[step % len(order)], _local(day, at, zone, hours, after))
 
 
-def _channel_order(cadence: Cadence, reachable: Sequence[str], preferred: str | None) -> list[str]:
+def _channel_order(cadence: Cadence, reachable: Collection[str], preferred: str | None) -> list[str]:
     order = [channel for channel in cadence.channels if channel in reachable]
     if preferred in order:
         order.remove(preferred)

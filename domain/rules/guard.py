@@ -33,6 +33,10 @@ RULES = {
     "deceased": "house.deceased",
     "merged": "house.merged",
     "enrolment_ended": "house.enrolment",
+    "unanswered": "house.graduation",
+    "step_replied": "house.step",
+    "step_clicked": "house.step",
+    "step_delivered": "house.step",
     "unreachable": "house.reachable",
     "suppressed_contact": "opting_out.honour",
     "suppressed_patient": "opting_out.scope",
@@ -84,6 +88,8 @@ class Facts:
     answer: str | None = None
     live: bool = True
     """The enrolment is live and in the treatment arm (answers: always)."""
+    unwanted: str | None = None
+    """Why its campaign's cadence does not want it any more (a reason id)."""
     deceased: bool = False
     merged: bool = False
     reachable: bool = True
@@ -175,6 +181,7 @@ def _refusal(facts: Facts, now: datetime) -> str | None:
         (facts.deceased and not is_emergency, "deceased"),
         (facts.merged and not is_emergency, "merged"),
         (not facts.live, "enrolment_ended"),
+        (facts.unwanted is not None, facts.unwanted or ""),
         (not facts.reachable, "unreachable"),
         (facts.suppressed_contact and not exempt, "suppressed_contact"),
         (facts.suppressed_patient and not exempt, "suppressed_patient"),

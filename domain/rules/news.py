@@ -63,6 +63,9 @@ class PatientNews:
     contacts: tuple[Contact, ...] | None = field(default=None, repr=False)
     preferred_channel: str | None = None
     high_risk: bool | None = None
+    #: A class of payer (`Payer`), and the month (1 to 12) with which the patient's benefit year begins.
+    payer: str | None = None
+    benefit_month: int | None = None
     #: True or False where the source says so; a date of death alone says True.
     deceased: bool | None = None
     deceased_at: datetime | None = None

@@ -8,7 +8,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 
 from domain.rules.caps import Cap
-from domain.rules.limits import AtMost, Covers, Holidays, Limit, Scope, Week, is_looser
+from domain.rules.incentives import Ceilings, strictest
+from domain.rules.limits import Amount, AtMost, Covers, Holidays, Limit, Scope, Week, is_looser
 from domain.rules.quiet_hours import END_OF_DAY, Hours, next_allowed
 
 #: The jurisdiction of the whole country; that of a state is `us-` and its code.
@@ -112,6 +113,8 @@ class InForce:
     person_caps: tuple[Cap, ...]
     contact_caps: tuple[Cap, ...]
     household_caps: tuple[Cap, ...]
+    ceilings: Ceilings
+    """Of what a federal payer's patient may be offered."""
     _alone: tuple[tuple[int, str, Hours], ...] = field(repr=False)
     """(rank, row id, its hours) of each row of hours by itself; a state's row outranks the country's."""
 
@@ -224,6 +227,7 @@ def _combine(rows: Sequence[Row]) -> InForce:
         person_caps=_caps(caps, Per.PERSON, _CAP_REASONS, "cap_rule"),
         contact_caps=_caps(caps, Per.CONTACT, _CONTACT_REASONS, "cap_contact_rule"),
         household_caps=_caps(caps, Per.HOUSEHOLD, _HOUSEHOLD_REASONS, "cap_household_rule"),
+        ceilings=strictest((row.id, limit.dollars) for row in rows if isinstance(limit := row.in_force, Amount)),
         _alone=tuple(alone),
     )
 

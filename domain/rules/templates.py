@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, TypeVar
@@ -57,6 +57,12 @@ class Template:
     step_kind: str = ""
     step: int = ANY_STEP
     """The step of the cadence, from 0, as `explain` counts them."""
+    season: str = ""
+    """It is said in this season only; empty: all year."""
+    incentive: str = ""
+    """The id of what it offers; empty: nothing."""
+    cents: int = 0
+    """What that is worth."""
 
 
 class Slot(Protocol):
@@ -72,6 +78,10 @@ class Slot(Protocol):
     def step_kind(self) -> str: ...
     @property
     def step(self) -> int: ...
+    @property
+    def season(self) -> str: ...
+    @property
+    def incentive(self) -> str: ...
 
 
 S = TypeVar("S", bound=Slot)
@@ -81,8 +91,21 @@ class TemplateError(Exception):
     """A template is unusable; the message says which and why."""
 
 
-def choose(slots: Iterable[S], *, channel: str, language: str, segment: str, step_kind: str, step: int) -> S:
+def choose(
+    slots: Iterable[S],
+    *,
+    channel: str,
+    language: str,
+    segment: str,
+    step_kind: str,
+    step: int,
+    seasons: Collection[str] = (),
+    may_offer: Callable[[S], bool] = lambda _: True,
+) -> S:
     """The most specific text for a touch; another language's only if there is none in the patient's (English).
+
+    In its season a seasonal text goes first, then one with an offer that `may_offer` allows, then one for the segment,
+    the kind, the step. `seasons` are those that it is.
 
     Raises:
         TemplateError: the campaign has no text for this channel.
@@ -95,12 +118,21 @@ def choose(slots: Iterable[S], *, channel: str, language: str, segment: str, ste
         and slot.step_kind in {"", step_kind}
         and slot.step in {ANY_STEP, step}
         and slot.language in {language, "en"}
+        and (not slot.season or slot.season in seasons)
+        and (not slot.incentive or may_offer(slot))
     ]
     if not fitting:
         raise TemplateError(f"no {channel} template for segment {segment}, {step_kind} {step}")
     return max(
         fitting,
-        key=lambda each: (each.language == language, each.segment != "", each.step_kind != "", each.step != ANY_STEP),
+        key=lambda each: (
+            each.language == language,
+            each.season != "",
+            each.incentive != "",
+            each.segment != "",
+            each.step_kind != "",
+            each.step != ANY_STEP,
+        ),
     )
 
 

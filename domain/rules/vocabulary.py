@@ -59,6 +59,21 @@ class ContactSystem(StrEnum):
     EMAIL = "email"
 
 
+class Payer(StrEnum):
+    """Who pays for a patient's care, as far as it decides about incentives and benefit years."""
+
+    MEDICARE = "medicare"
+    MEDICAID = "medicaid"
+    OTHER_FEDERAL = "other_federal"
+    """TRICARE, Veterans Affairs, the Indian Health Service, CHIP, …"""
+    COMMERCIAL = "commercial"
+    SELF_PAY = "self_pay"
+
+
+#: Patients of these are under no federal ceiling; of whom nobody knows the payer is taken for a federal one's.
+NOT_FEDERAL = frozenset({Payer.COMMERCIAL, Payer.SELF_PAY})
+
+
 class Arm(StrEnum):
     """The experiment's two arms; the holdout is never contacted."""
 

@@ -194,7 +194,7 @@ def references_given(words: Sequence[str]) -> Sequence[str]:
 def _asking(why: str | None, name: str | None) -> Asking:
     if not (why or "").strip():
         fail("--reveal is refused without --why TEXT: what the numbers are needed for")
-    account = _account()
+    account = system_account()
     who = account if name is None else tidy("--as", name, LONGEST_NAME)
     return Asking(who, account, tidy("--why", why or "", LONGEST))
 
@@ -207,7 +207,7 @@ def tidy(option: str, text: str, longest: int) -> str:
     return line
 
 
-def _account() -> str:
+def system_account() -> str:
     """The system's user, by the process and not by the environment, in which anybody can write."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name

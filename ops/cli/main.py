@@ -15,6 +15,7 @@ try:
 
     from ops.cli import (
         asking,
+        calls,
         campaign,
         choice,
         data,
@@ -92,6 +93,7 @@ for command in (
     asking.audit,
     asking.report,
     people.inbox,
+    calls.calls,
     desk.find,
     choice.choice,
     reconcile.reconcile,

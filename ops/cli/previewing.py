@@ -20,8 +20,15 @@ def preview_lines(seen: Preview) -> Iterator[str]:
     yield f"{seen.campaign} version {seen.version} for {seen.organisation}: nothing is sent or written"
     for channel in seen.unready:
         yield f"channel {channel} is not set up here: counted as if it were, but it would send nothing"
+    for chapter in (_who, _what_else, _when, _costs, _offers, _texts):
+        lines = list(chapter(seen))
+        if lines:
+            yield ""
+            yield from lines
+
+
+def _who(seen: Preview) -> Iterator[str]:
     arms = sum(seen.enrolled.values(), Counter[str]())
-    yield ""
     yield f"Would be enrolled: {arms.total()} of {len(seen.people)} lapses"
     for segment, per_arm in sorted(seen.enrolled.items()):
         contacted, left_alone = per_arm[Arm.TREATMENT], per_arm[Arm.HOLDOUT]
@@ -32,17 +39,36 @@ def preview_lines(seen: Preview) -> Iterator[str]:
     for (reason, site, line), count in sorted(seen.held.items()):
         why = "no open slots" if reason == NO_SLOTS else "nobody told how many slots are open"
         yield f"  held back: {why} at {site} for {line}: {count}"
-    yield ""
+
+
+def _what_else(seen: Preview) -> Iterator[str]:
+    if seen.depends:
+        yield "What else decides"
+        yield from (f"  {each}" for each in seen.depends)
+
+
+def _when(seen: Preview) -> Iterator[str]:
     yield "When, if nobody answers (local days)"
     for day, channels in sorted(seen.days.items()):
         yield f"  {day:%Y-%m-%d %a}  {_counts(channels)}"
-    yield ""
+
+
+def _costs(seen: Preview) -> Iterator[str]:
     yield f"What it costs at most: {seen.segments} SMS segments"
     for each in seen.costs():
         segments = f", {each['segments']} segments" if each["channel"] == "sms" else ""
         where = f"{each['kind']} {each['step']}, {each['channel']}, {each['language']}"
         yield f"  {where}: {each['messages']} messages{segments}"
-    yield ""
+
+
+def _offers(seen: Preview) -> Iterator[str]:
+    if seen.offers:
+        yield "What is offered at most, within the ceilings of each patient's year"
+        for incentive, taken in sorted(seen.offers.items()):
+            yield f"  {incentive}: to {taken['patients']} patients, ${taken['cents'] / 100:,.2f} in all"
+
+
+def _texts(seen: Preview) -> Iterator[str]:
     yield "Who gets which text"
     for (segment, said), steps in sorted(seen.gets.items(), key=lambda item: (item[0][0], _order(item[0][1]))):
         per = f", {said.segments} SMS segment{'s' * (said.segments > 1)}" if said.channel == "sms" else ""
@@ -69,6 +95,8 @@ def preview_as_dict(seen: Preview) -> dict[str, Any]:
         "days": {day.isoformat(): dict(channels) for day, channels in sorted(seen.days.items())},
         "sms_segments": seen.segments,
         "costs": list(seen.costs()),
+        "depends": list(seen.depends),
+        "offers": {incentive: dict(taken) for incentive, taken in sorted(seen.offers.items())},
         "texts": [
             {
                 "segment": segment,

@@ -90,7 +90,13 @@ def preview(path: Path, key: str, language: str, channel: str, segment: str | No
         fail(f"{entry.name} has no {channel} text in {language} for {segment or 'anybody'} at step {step}")
     kind = here[0].step_kind or TouchKind.OUTREACH.value
     text = choose(
-        here, channel=channel, language=language, segment=segment or here[0].segment, step_kind=kind, step=step
+        here,
+        channel=channel,
+        language=language,
+        segment=segment or here[0].segment,
+        step_kind=kind,
+        step=step,
+        seasons=[each.season for each in here],
     )
     subject = render(text.subject, SAMPLES) if text.subject else None
     body = render(text.body, SAMPLES)

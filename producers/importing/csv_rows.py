@@ -88,6 +88,8 @@ class CsvReader:
             contacts=self._contacts(row),
             preferred_channel=_or_left_out(fields.text, row, "preferred_channel", left_out),
             high_risk=_or_left_out(fields.flag, row, "high_risk", left_out),
+            payer=_or_left_out(fields.text, row, "payer", left_out),
+            benefit_month=_or_left_out(fields.number, row, "benefit_month", left_out),
             deceased=_or_left_out(fields.flag, row, "deceased", left_out),
             deceased_at=self._deceased_at(row),
             merged_into=Registration(fields.text(row, "merged_into_site") or site, survivor) if survivor else None,

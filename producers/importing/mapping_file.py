@@ -89,6 +89,8 @@ class PatientFields(_Fields):
     emails: list[FieldSpec] = Field(default_factory=list)
     preferred_channel: FieldSpec | None = None
     high_risk: FieldSpec | None = None
+    payer: FieldSpec | None = None
+    benefit_month: FieldSpec | None = None
     deceased: FieldSpec | None = None
     deceased_at: FieldSpec | None = None
     merged_into_mrn: FieldSpec | None = None

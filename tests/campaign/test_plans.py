@@ -45,8 +45,8 @@ FROM touch t WHERE t.state = 'accepted';
 INSERT INTO template_version (organisation_id, key, version, checksum, recorded_at, released_at)
 SELECT v.organisation_id, 'key' || n / 10, n % 10, 'c', v.recorded_at, v.released_at
 FROM template_version v, generate_series(1, 5000) n;
-INSERT INTO template (template_version_id, channel, language, segment, step_kind, step, body)
-SELECT v.id, 'sms', 'en', '', '', -1, 'x' FROM template_version v WHERE v.key LIKE 'key%';
+INSERT INTO template (template_version_id, channel, language, segment, step_kind, step, season, incentive, cents, body)
+SELECT v.id, 'sms', 'en', '', '', -1, '', '', 0, 'x' FROM template_version v WHERE v.key LIKE 'key%';
 INSERT INTO campaign (organisation_id, key, version, checksum, definition, holdout, started_at, ended_at)
 SELECT c.organisation_id, c.key, n, 'c', '{}', 0.1, c.started_at, c.started_at
 FROM campaign c, generate_series(2, 2000) n;

@@ -8,12 +8,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from household import enrol
 from lakeside import NOW, gap_of, news_of, take, visit_of
-from sqlalchemy import Engine, insert, select, text, update
+from sqlalchemy import Connection, Engine, insert, select, text, update
 
 from domain.ledger.appointments import appointment, care, care_gap
 from domain.ledger.attempts import attempt
+from domain.ledger.campaigns import campaign
 from domain.ledger.choice_history import choice_event, suppression
+from domain.ledger.incentives import incentive_offer
 from domain.ledger.lookup import step_by_step
 from domain.ledger.patients import FAMILY_NAME, GIVEN_NAME, contact_point, patient, patient_contact, registration
 from domain.ledger.store import open_ledger, reading
@@ -384,3 +387,72 @@ def test_contact_points_keep_their_rank_and_kind(ledger: Engine, vault: Vault, l
     points = {row.id: row.system for row in rows(ledger, contact_point)}
     links = sorted((points[row.contact_point_id], row.rank, row.use) for row in rows(ledger, patient_contact))
     assert links == [("email", 1, None), ("phone", 1, "mobile")]
+
+
+def test_the_class_of_payer_and_the_month_of_the_benefit_year_are_kept(
+    ledger: Engine, vault: Vault, lakeside: int
+) -> None:
+    take(ledger, vault, news_of(lakeside, "1", payer="Self-Pay", benefit_month=7))
+    take(ledger, vault, news_of(lakeside, "1", LATER))
+
+    (jane,) = rows(ledger, patient)
+
+    assert (jane.payer, jane.benefit_month) == ("self_pay", 7)
+
+
+def test_a_payer_nobody_knows_is_left_out_and_takes_the_place_of_one_that_was_known(
+    ledger: Engine, vault: Vault, lakeside: int
+) -> None:
+    take(ledger, vault, news_of(lakeside, "1", payer="commercial", benefit_month=7))
+
+    taken = take(ledger, vault, news_of(lakeside, "1", LATER, payer="Blue Plan 7", benefit_month=13))
+
+    (jane,) = rows(ledger, patient)
+    assert (jane.payer, jane.benefit_month) == (None, 7)
+    assert {(fault.field, fault.reason.partition(":")[0]) for fault in taken.left_out} == {
+        ("payer", "not one of medicare, medicaid, other_federal, commercial, self_pay"),
+        ("benefit_month", "not a month from 1 to 12"),
+    }
+
+
+def test_what_a_merged_record_was_offered_counts_for_the_one_that_stays(
+    ledger: Engine, vault: Vault, lakeside: int
+) -> None:
+    take(ledger, vault, news_of(lakeside, "1"), news_of(lakeside, "2"))
+    with ledger.begin() as conn:
+        enrolled = enrolment_of(conn, lakeside, 1)
+        conn.execute(
+            insert(incentive_offer).values(
+                organisation_id=lakeside,
+                patient_id=1,
+                enrolment_id=enrolled,
+                incentive="bottle",
+                cents=800,
+                year=2026,
+                is_federal=True,
+                offered_at=NOW,
+            )
+        )
+
+    take(ledger, vault, news_of(lakeside, "1", LATER, merged_into=Registration("main", "2")))
+
+    assert [each.patient_id for each in rows(ledger, incentive_offer)] == [2]
+
+
+def enrolment_of(conn: Connection, organisation_id: int, patient_id: int) -> int:
+    """An enrolment that an offer can be part of."""
+    number = conn.scalar(
+        insert(campaign)
+        .values(
+            organisation_id=organisation_id,
+            key="welcome-back",
+            version=1,
+            checksum="0",
+            definition={},
+            holdout=0.1,
+            started_at=NOW,
+        )
+        .returning(campaign.c.id)
+    )
+    assert number is not None
+    return enrol(conn, organisation_id, 1, number, patient_id)

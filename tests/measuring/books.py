@@ -16,6 +16,7 @@ from domain.ledger.campaigns import campaign, campaign_template
 from domain.ledger.choice_history import choice_event, suppression
 from domain.ledger.enrolments import enrolment
 from domain.ledger.inbound import reply
+from domain.ledger.incentives import incentive_offer
 from domain.ledger.lapses import lapse
 from domain.ledger.organisations import organisation, site
 from domain.ledger.outcomes import outcome
@@ -261,6 +262,23 @@ class Books:
             changed_at=at,
         )
         return self.add(outcome, enrolment_id=enrolment_id, kind=kind, appointment_id=visit, at=at)
+
+    def offer(self, who: Person, enrolment_id: int, *, cents: int, incentive: str = "bottle", **values: Any) -> int:
+        """Something offered to a patient whose payer nobody knows."""
+        return self.add(
+            incentive_offer,
+            **{
+                "organisation_id": self.org,
+                "patient_id": who.id,
+                "enrolment_id": enrolment_id,
+                "incentive": incentive,
+                "cents": cents,
+                "year": NOON.year,
+                "is_federal": True,
+                "offered_at": NOON,
+                **values,
+            },
+        )
 
     def care(self, who: Person, **values: Any) -> int:
         return self.add(care, patient_id=who.id, site_id=self.east, service_line="primary_care", **values)

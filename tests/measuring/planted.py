@@ -49,6 +49,11 @@ def an_orderly_campaign(books: Books) -> None:
     books.event(revoked, "cancelled", "booked")
     books.reply(spaced, "book")
     books.reply(spaced, None, state="new")
+    # exactly the ceilings, a year of its own, and a payer that is not federal
+    for nth in range(5):
+        books.offer(spaced, spaced_enrolment, cents=1500, incentive=f"thing-{nth}")
+    books.offer(spaced, spaced_enrolment, cents=1500, year=NOON.year + 1)
+    books.offer(held, books.enrol(books.person()), cents=9000, is_federal=False)
 
 
 def sent_after_a_stop_of_the_patient(books: Books) -> None:
@@ -234,6 +239,18 @@ def a_touch_planned_for_the_holdout(books: Books) -> None:
     books.touch(who, books.enrol(who, arm="holdout"))
 
 
+def an_offer_dearer_than_one_item_may_be(books: Books) -> None:
+    who = books.person()
+    books.offer(who, books.enrol(who), cents=1501)
+
+
+def offers_that_come_to_more_than_a_year_may_have(books: Books) -> None:
+    who = books.person()
+    enrolled = books.enrol(who)
+    for nth in range(6):
+        books.offer(who, enrolled, incentive=f"thing-{nth}", cents=1300)
+
+
 def a_stop_in_the_history_that_is_not_in_force(books: Books) -> None:
     books.stop(NOON, in_force=False, contact_point_id=books.person().phone)
 
@@ -406,6 +423,8 @@ PLANTED: list[tuple[Callable[[Books], None], str]] = [
     (a_wait_without_a_reason, "without_reason"),
     (an_end_without_a_reason, "without_reason"),
     (a_touch_planned_for_the_holdout, "holdout_contacted"),
+    (an_offer_dearer_than_one_item_may_be, "incentives_over_ceiling"),
+    (offers_that_come_to_more_than_a_year_may_have, "incentives_over_ceiling"),
     (a_stop_in_the_history_that_is_not_in_force, "suppression_disagrees"),
     (a_stop_lifted_by_a_start_made_before_it, "suppression_disagrees"),
     (a_stop_by_reply_that_is_in_no_history, "suppression_disagrees"),

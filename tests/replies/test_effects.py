@@ -223,7 +223,7 @@ def test_what_was_planned_at_a_wrong_number_takes_another_way_or_ends(
     claim = claimed(ledger, household, clock)
 
     assert attached(ledger, household) == []
-    assert claim.rerouted == [(household.touches[0], "email")]
+    assert claim.rerouted == [(household.touches[0], "email", None)]
     assert claim.nevers == [(household.touches[1], "unreachable")]
 
 

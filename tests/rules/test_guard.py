@@ -25,6 +25,7 @@ REFUSALS = [
     ({"deceased": True}, "deceased"),
     ({"merged": True}, "merged"),
     ({"live": False}, "enrolment_ended"),
+    ({"unwanted": "unanswered"}, "unanswered"),
     ({"reachable": False}, "unreachable"),
     ({"suppressed_contact": True}, "suppressed_contact"),
     ({"suppressed_patient": True}, "suppressed_patient"),

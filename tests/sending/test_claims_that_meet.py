@@ -288,7 +288,7 @@ def test_a_number_found_bad_while_the_claim_waited_is_not_called(ledger: Engine,
             first.commit()
             made = second.result(timeout=DEADLINE)
 
-    assert made.rerouted == [(who.touch, "email")]
+    assert made.rerouted == [(who.touch, "email", None)]
 
 
 def test_a_stop_that_waited_for_a_merge_reaches_the_survivor(ledger: Engine, practice: Practice) -> None:

@@ -143,9 +143,10 @@ def test_nobody_reaches_round_the_kit_to_a_channel_of_their_own_choice() -> None
     assert found == set()
 
 
-def test_only_the_claim_makes_what_may_be_sent_and_only_the_send_worker_renders_it() -> None:
+def test_only_the_claim_makes_what_may_be_sent_and_only_send_workers_and_takers_of_calls_render_it() -> None:
     assert where(makes("Claimed")) == {"domain/ledger/claims.py"}
     assert where(makes("Renderer")) == {"ops/assembly.py"}
+    assert where(makes("open_renderer")) == {"ops/assembly.py", "ops/cli/calls.py"}
     assert {name for name in where(makes("Outgoing")) if not name.startswith("channels/")} == {"workers/rendering.py"}
 
 

@@ -137,6 +137,7 @@ def upgrade() -> None:
         sa.Column("blackout", sa.String(length=2000), nullable=True),
         sa.Column("daily_touches", sa.Integer(), nullable=True),
         sa.Column("bookings_per_touch", sa.Float(), nullable=True),
+        sa.Column("terms", sa.Text(), nullable=True),
         sa.Column("paused_at", Instant, nullable=True),
         sa.ForeignKeyConstraint(["organisation_id"], ["organisation.id"], name=op.f("fk_campaign_organisation_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_campaign")),
@@ -268,6 +269,8 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=8), nullable=True),
         sa.Column("preferred_channel", sa.String(length=16), nullable=True),
         sa.Column("high_risk", sa.Boolean(), nullable=False),
+        sa.Column("payer", sa.String(length=16), nullable=True),
+        sa.Column("benefit_month", sa.Integer(), nullable=True),
         sa.Column("deceased_at", Instant, nullable=True),
         sa.Column("merged_into_id", Id, nullable=True),
         sa.Column("person_index", sa.LargeBinary(), nullable=True),
@@ -365,6 +368,9 @@ def upgrade() -> None:
         sa.Column("segment", sa.String(length=32), nullable=False),
         sa.Column("step_kind", sa.String(length=16), nullable=False),
         sa.Column("step", sa.Integer(), nullable=False),
+        sa.Column("season", sa.String(length=64), nullable=False),
+        sa.Column("incentive", sa.String(length=64), nullable=False),
+        sa.Column("cents", sa.Integer(), nullable=False),
         sa.Column("subject", sa.String(length=200), nullable=True),
         sa.Column("body", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(
@@ -378,6 +384,8 @@ def upgrade() -> None:
             "segment",
             "step_kind",
             "step",
+            "season",
+            "incentive",
             name="uq_template_slot",
         ),
     )
@@ -529,6 +537,9 @@ def upgrade() -> None:
         ["site_id", "priority", "id"],
         **_where("declined IN ('daily_limit', 'no_open_slots', 'open_slots_unknown') AND closed_at IS NULL"),
     )
+    op.create_index(
+        "ix_lapse_out_of_season", "lapse", ["id"], **_where("declined = 'out_of_season' AND closed_at IS NULL")
+    )
     op.create_index("ix_lapse_undecided", "lapse", ["detected_at"], **_where("decided_at IS NULL"))
     op.create_index(
         "uq_lapse_open", "lapse", ["patient_id", "service_line"], unique=True, **_where("closed_at IS NULL")
@@ -619,6 +630,28 @@ def upgrade() -> None:
     op.create_index(
         "uq_enrolment_live", "enrolment", ["patient_id", "campaign_key"], unique=True, **_where("ended_at IS NULL")
     )
+    op.create_table(
+        "incentive_offer",
+        sa.Column("id", Id, autoincrement=True, nullable=False),
+        sa.Column("organisation_id", Id, nullable=False),
+        sa.Column("patient_id", Id, nullable=False),
+        sa.Column("enrolment_id", Id, nullable=False),
+        sa.Column("incentive", sa.String(length=64), nullable=False),
+        sa.Column("cents", sa.Integer(), nullable=False),
+        sa.Column("year", sa.Integer(), nullable=False),
+        sa.Column("is_federal", sa.Boolean(), nullable=False),
+        sa.Column("offered_at", Instant, nullable=False),
+        sa.ForeignKeyConstraint(["enrolment_id"], ["enrolment.id"], name=op.f("fk_incentive_offer_enrolment_id")),
+        sa.ForeignKeyConstraint(
+            ["organisation_id"], ["organisation.id"], name=op.f("fk_incentive_offer_organisation_id")
+        ),
+        sa.ForeignKeyConstraint(["patient_id"], ["patient.id"], name=op.f("fk_incentive_offer_patient_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_incentive_offer")),
+        sa.UniqueConstraint(
+            "enrolment_id", "incentive", "year", name=op.f("uq_incentive_offer_enrolment_id_incentive_year")
+        ),
+    )
+    op.create_index("ix_incentive_offer_patient", "incentive_offer", ["patient_id", "year"])
     op.create_table(
         "touch",
         sa.Column("id", Id, autoincrement=True, nullable=False),
@@ -755,6 +788,7 @@ def downgrade() -> None:
     op.drop_table("outcome")
     op.drop_table("attempt")
     op.drop_table("touch")
+    op.drop_table("incentive_offer")
     op.drop_table("enrolment")
     op.drop_table("suppression")
     op.drop_table("registration")

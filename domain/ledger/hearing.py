@@ -1,0 +1,77 @@
+"""Hearing: what came of the touches of an enrolment, read for the steps and campaigns that ask for it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, bindparam, func, or_, select
+
+from domain.ledger.columns import Id
+from domain.ledger.enrolments import enrolment
+from domain.ledger.inbound import reply
+from domain.ledger.patients import patient_contact
+from domain.ledger.touches import touch, touch_event
+from domain.rules.steps import Heard
+from domain.rules.vocabulary import Delivery, Intent, TouchKind, TouchState
+
+#: A row whose columns its query names.
+AnyRow = Row[*tuple[Any, ...]]
+
+_IDS: Final = bindparam("ids", type_=Id, expanding=True)
+
+#: Who wrote back: from any of the patient's numbers and addresses, whoever else shares it.
+_REPLIED: Final = (
+    select(enrolment.c.id, func.max(reply.c.received_at))
+    .join(patient_contact, patient_contact.c.patient_id == enrolment.c.patient_id)
+    .join(reply, reply.c.contact_point_id == patient_contact.c.contact_point_id)
+    .where(
+        enrolment.c.id.in_(_IDS),
+        reply.c.received_at >= enrolment.c.enrolled_at,
+        # one that is not understood yet was written by somebody
+        or_(reply.c.intent.is_(None), reply.c.intent.not_in([Intent.REACTION.value, Intent.AUTO_REPLY.value])),
+    )
+    .group_by(enrolment.c.id)
+)
+_CLICKED: Final = (
+    select(touch.c.enrolment_id, func.max(touch_event.c.at))
+    .join(touch_event, touch_event.c.touch_id == touch.c.id)
+    .where(touch.c.enrolment_id.in_(_IDS), touch_event.c.what == "clicked")
+    .group_by(touch.c.enrolment_id)
+)
+_WENT: Final = (
+    select(touch.c.enrolment_id, touch.c.state, touch.c.delivery, touch.c.accepted_at)
+    .where(
+        touch.c.enrolment_id.in_(_IDS),
+        touch.c.kind == TouchKind.OUTREACH.value,
+        touch.c.state.in_([TouchState.ACCEPTED.value, TouchState.REJECTED.value]),
+    )
+    .order_by(touch.c.step, touch.c.id)
+)
+
+
+def hear(conn: Connection, enrolment_ids: Collection[int]) -> dict[int, Heard]:
+    """What came of the touches of these enrolments, by enrolment."""
+    if not enrolment_ids:
+        return {}
+    ids = {"ids": sorted(enrolment_ids)}
+    replied: dict[int, datetime] = {row[0]: row[1] for row in conn.execute(_REPLIED, ids)}
+    clicked: dict[int, datetime] = {row[0]: row[1] for row in conn.execute(_CLICKED, ids)}
+    went: defaultdict[int, list[AnyRow]] = defaultdict(list)
+    for row in conn.execute(_WENT, ids):
+        went[row.enrolment_id].append(row)
+    return {
+        id_: Heard(
+            replied_at=replied.get(id_),
+            clicked_at=clicked.get(id_),
+            is_undelivered=_is_undelivered(went[id_]),
+            sent_at=tuple(row.accepted_at for row in went[id_] if row.accepted_at is not None),
+        )
+        for id_ in enrolment_ids
+    }
+
+
+def _is_undelivered(went: Sequence[AnyRow]) -> bool:
+    return bool(went) and (went[-1].state == TouchState.REJECTED or went[-1].delivery == Delivery.UNDELIVERED)
