@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, func, select
 
-from domain.ledger import holds, pauses
+from domain.ledger import holds, listeners, pauses
 from domain.ledger.appointments import care
 from domain.ledger.attempts import MAY_HAVE_REACHED, attempt
 from domain.ledger.claim_rows import AnyRow
@@ -138,6 +138,8 @@ def read_facts(
     """
     points = sorted({point.id for row in rows if (point := contacts.of(row)) is not None})
     patients = sorted({row.patient_id for row in rows if row.patient_id is not None})
+    # before the suppressions: what was kept is committed before it is said that nothing is
+    are_kept = listeners.may_keep_choices(conn)
     stopped_points, stopped_patients = suppressed(conn, points, patients, channel)
     refused = revoked(conn, points, channel)
     since = now - rules.longest_cap - LEASE
@@ -168,6 +170,7 @@ def read_facts(
             held=held.get(row.patient_id),
             consent_revoked=point_id in refused,
             channel_paused=is_paused,
+            choices_kept=are_kept,
             campaign_paused=row.campaign_paused_at is not None,
             blackout=blackouts.from_text(row.blackout),
             text_held=said[row.id].hold if row.id in said else None,

@@ -59,6 +59,8 @@ class WebParts:
     take_event: TakeEvent
     spool_directory: Path
     """Where arrivals are kept while the ledger is away; several processes may share it."""
+    is_heard: bool = False
+    """Whether it tells the ledger every second if choices wait on its disk, so that outreach waits for them."""
     events_token: str = ""
     observe_opt_out: Callable[[float], None] = metrics.opt_out_seconds.observe
     """Is told the seconds from an opt-out's arrival to its commit."""
@@ -94,7 +96,8 @@ def create_app(parts: WebParts) -> Starlette:
         observe_opt_out=parts.observe_opt_out,
         rules=parts.rules,
     )
-    lanes = Lanes(parts.spool_directory, parts.vault, store, clock)
+    heard_by = engine if parts.is_heard else None
+    lanes = Lanes(parts.spool_directory, parts.vault, store, clock, heard_by)
     keeper = Keeper(lanes.choices, lanes.receipts, seconds=parts.store_seconds)
     webhooks = ProviderWebhooks(
         store=store,

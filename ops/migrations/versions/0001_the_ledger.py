@@ -23,6 +23,18 @@ def _where(condition: str) -> dict[str, Any]:
 
 def upgrade() -> None:
     op.create_table(
+        "listener",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("is_behind", sa.Boolean(), nullable=False),
+        sa.Column("beat_at", Instant, nullable=False),
+        sa.Column("silent_since", Instant, nullable=True),
+        sa.Column("closed_at", Instant, nullable=True),
+        sa.Column("forgotten_at", Instant, nullable=True),
+        sa.Column("forgotten_by", sa.String(length=256), nullable=True),
+        sa.Column("why", sa.LargeBinary(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_listener")),
+    )
+    op.create_table(
         "channel_pause",
         sa.Column("channel", sa.String(length=16), nullable=False),
         sa.Column("since", Instant, nullable=False),
@@ -752,3 +764,4 @@ def downgrade() -> None:
     op.drop_table("heartbeat")
     op.drop_table("event_seen")
     op.drop_table("channel_pause")
+    op.drop_table("listener")
