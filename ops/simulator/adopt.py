@@ -75,7 +75,8 @@ def adopt(export: Path, organisation: Path, draws: Draws, start: datetime) -> Ad
     seen = _last_visits(export, start)
     paces = _paces(export, months)
     care = [_care(draws, person, seen[key], paces.get(key), start) for key, person in people.items() if key in seen]
-    own_words = tuple(str(organisation_told[name]) for name in ("name", "postal_address") if name in organisation_told)
+    name = "neutral_name" if "neutral_name" in organisation_told else "name"
+    own_words = tuple(str(organisation_told[word]) for word in (name, "postal_address") if word in organisation_told)
     return Adopted(fhir["source"], tuple(sites.values()), list(people.values()), care, own_words)
 
 

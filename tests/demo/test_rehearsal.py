@@ -197,7 +197,7 @@ def test_mistakes_are_told_and_nothing_is_emptied(export: Path, tmp_path: Path) 
     organisation.write_text(SMALL.replace("zone: America/Phoenix", "zone: Arizona"))
     wrong = run("rehearse", export, "--organisation", organisation, *story)
     assert wrong.exit_code == 2
-    assert "organisation.yaml:9: sites[1].zone" in wrong.stderr
+    assert "organisation.yaml:10: sites[1].zone" in wrong.stderr
 
     organisation.write_text(SMALL)
     (export / "Patient.ndjson").unlink()

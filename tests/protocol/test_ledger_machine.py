@@ -37,6 +37,7 @@ from domain.ledger.patients import patient_contact
 from domain.ledger.receipts import ReceiptNews
 from domain.ledger.store import open_ledger, reading
 from domain.ledger.tables import metadata
+from domain.ledger.texts import template_event
 from domain.ledger.touches import touch
 from domain.ledger.vault import Vault
 from domain.rules.guard import may_answer_suppressed
@@ -103,6 +104,9 @@ class LedgerMachine(RuleBasedStateMachine):
             practice.plan(who.id, who.enrolment, step=1, due_at=NOW + DAY, expires_at=NOW + 6 * DAY)
         with engine.begin() as conn:
             conn.execute(update(enrolment).values(review_at=NOW + 200 * DAY))
+            for role, name in (("marketing", "Maya Ortiz"), ("clinical", "Sam Reed")):
+                told = {"template_version_id": practice.text, "what": "released", "checksum": "0"}
+                add(conn, template_event, **told, at=NOW, role=role, who=name)
         self.practice, self.known = practice, Known()
         self.numbers = {who.phone: who.number for who in self.people}
         self.ids = itertools.count(1)

@@ -251,7 +251,8 @@ def test_the_texts_of_a_batch_are_asked_for_in_one_statement(
     worker = desk.worker(provider)
 
     def note(_conn: object, _cursor: object, statement: str, *_more: object) -> None:
-        if "template" in statement:
+        # an attempt is written with the text it says
+        if "template" in statement and not statement.startswith("INSERT"):
             asked.append(statement)
 
     event.listen(ledger, "before_cursor_execute", note)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from household import STRANGER, count, row, rows, send
+from rulebooks import rules_from
 from sqlalchemy import Engine
 from waiting import wait_until
 from webserver import Serve, Web, start_web
@@ -35,6 +37,18 @@ def test_a_published_signature_of_the_provider_is_accepted() -> None:
     )
 
     assert twilio_signature.is_valid("12345", request)
+
+
+def test_the_rules_of_the_organisation_say_how_far_a_texted_stop_reaches(
+    ledger: Engine, vault: Vault, serve: Serve, tmp_path: Path
+) -> None:
+    acknowledged = "acknowledged_by: Jo Doe, acknowledged_on: 2026-01-05, reason: patients ask for it"
+    limit = f"{{row: opting_out.scope, {acknowledged}, limit: {{scope: calls_and_texts}}}}"
+    web = start_web(ledger, vault, serve, rules=rules_from(tmp_path, f"override:\n  - {limit}\n"))
+
+    web.inbound("STOP")
+
+    assert {each["channel"] for each in rows(ledger, suppression) if each["patient_id"] is not None} == {"phone"}
 
 
 def test_stop_is_in_force_before_it_is_answered(ledger: Engine, web: Web) -> None:
