@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo fleet-demo test check format migration clean
+.PHONY: help demo fleet-demo test faults check format migration clean
 
 help: ## Show this help
 	@echo 'usage: make TARGET [ARGS="…"]'
@@ -22,6 +22,9 @@ fleet-demo: $(VENV)/.runtime ## The same on private RabbitMQ, Redis and PostgreS
 
 test: $(VENV)/.dev ## Run every test, on private servers (ARGS="tests/services -k redis")
 	$(BIN)/pytest $(ARGS)
+
+faults: $(VENV)/.dev ## Kill, cut and wipe a real fleet's processes and servers, and judge it (ARGS="--injections 200 --seed 7")
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 check: $(VENV)/.dev ## Format, lint, types, import contract
 	$(BIN)/ruff format --check .

@@ -22,6 +22,8 @@ from tests.faults.report import as_json, print_table, write_into
 
 #: A promise was broken; a mistake of the user's; a server is missing. As the fleet's own commands.
 _BREACH, _MISTAKE, _UNAVAILABLE = 1, 2, 3
+#: Columns of the table where nobody says how wide it may be.
+_WIDTH = 180
 #: Days in a row that may pass without one injection of a kind before the campaign goes on with the next.
 _PATIENCE = 2
 
@@ -46,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.as_json:
         sys.stdout.write(as_json(days, options.seed) + "\n")
     else:
-        print_table(days, Console())
+        print_table(days, Console(width=None if sys.stdout.isatty() else _WIDTH))
     if options.into is not None:
         write_into(options.into, days, options.seed, (time.monotonic() - began) / 60, datetime.now(UTC))
     problems = [f"{day.fault}: {problem}" for day in days for problem in day.problems]
@@ -60,8 +62,6 @@ def _run(chosen: Sequence[Fault], options: argparse.Namespace) -> list[Day]:
     with tempfile.TemporaryDirectory(prefix="reactivate-faults-") as made:
         directory = options.keep or Path(made)
         directory.mkdir(exist_ok=True, parents=True)
-        # the servers' own users must get through
-        directory.chmod(0o711)
         with campaign(directory, options.seed) as played:
             for fault in chosen:
                 idle = 0

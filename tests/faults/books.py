@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Engine, exists, func, select
 
+from domain.ledger import heartbeat
 from domain.ledger.attempts import attempt
 from domain.ledger.audit import audit
 from domain.ledger.choice_history import suppression
@@ -22,6 +23,7 @@ from domain.ledger.touches import IS_PLANNED, touch
 from domain.ledger.vault import Vault
 from domain.rules.rulebook import Rulebook
 from ops.simulator.people import Person
+from producers.clock import CLOCK
 from tests.faults.outside import Outside
 
 #: What is due within so long is waited for: a call that surely reached nobody is tried again after a minute or a few.
@@ -108,6 +110,11 @@ class Books:
         if not self._outside.is_idle():
             busy["calls to the web process"] = 1
         return busy
+
+    def leads(self) -> bool:
+        """Whether some clock has finished a round."""
+        with reading(self._engine) as conn:
+            return heartbeat.last(conn, CLOCK) is not None
 
     def moved(self) -> int:
         """A number that changes whenever something was done."""

@@ -1,4 +1,4 @@
-"""A campaign of faults: day after day of outreach, each under one kind of fault, and each judged once it has recovered."""
+"""A campaign of faults: day after day of outreach, each under one kind of fault, and judged once it has recovered."""
 
 from __future__ import annotations
 
@@ -36,11 +36,13 @@ _DEMO = Path(ops.demo.__file__).with_name("campaign.yaml")
 #: A Tuesday; the days that follow hold no holiday for twelve weeks.
 FIRST_DAY = datetime(2025, 3, 4, tzinfo=ZoneInfo("America/Denver"))
 #: Before its touches are due, so that its people are enrolled by then.
-_EARLY = timedelta(minutes=5)
-#: Real seconds: until a cohort is enrolled, its first touch is due, all is at rest afterwards, and without movement until
-#: time is set forward.
-_ENROL, _BEGIN, _REST, _STILL = 90.0, 10.0, 150.0, 1.2
+_EARLY = timedelta(minutes=20)
+#: Real seconds: until the fleet is up, a cohort is enrolled, its first touch is due, all is at rest afterwards, and
+#: without movement until time is set forward.
+_START, _ENROL, _BEGIN, _REST, _STILL = 60.0, 90.0, 10.0, 150.0, 1.2
 _STEP = timedelta(seconds=10)
+#: Real seconds of faults while people are told of and enrolled, and at most while they are written to.
+_EARLY_FAULTS, _LOAD = 8.0, 150.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,12 @@ class Campaign:
         self._busy: dict[str, int] = {}
         self._before = Totals()
 
+    def begin(self) -> None:
+        """Start every process, and wait until one leads and the web process answers."""
+        for name in self.fleet.slots:
+            self.fleet.start(name)
+        self._watch(_START, lambda: self._books.leads() and self.fleet.serves())
+
     def play(self, fault: Fault, wanted: int, newcomers: int) -> Day:
         """A day with up to `wanted` injections of a fault, and so many new people."""
         self.day += 1
@@ -103,16 +111,16 @@ class Campaign:
         """Inject while people are taken in and enrolled, then while they are written to."""
         telling = threading.Thread(target=self._publish, name="events", daemon=True)
         telling.start()
-        done = self._inject(fault, scene, wanted // 3, self._books.is_everybody_decided)
+        done = self._inject(fault, scene, wanted // 3, _EARLY_FAULTS, self._books.is_everybody_decided)
         # what lasts does not keep them from being enrolled today: most of the load is yet to come
         self._settle(_ENROL, self._books.is_everybody_decided, _opening(self.day) - timedelta(seconds=30))
         telling.join(60)
         self._times.jump(_opening(self.day) - self._times.clock.now())
         self._watch(_BEGIN, lambda: self._books.is_anybody_due(self._times.clock.now()))
         is_over = self._is_load_over
-        return done + self._inject(fault, scene, wanted - done, is_over)
+        return done + self._inject(fault, scene, wanted - done, _LOAD, is_over)
 
-    def _inject(self, fault: Fault, scene: Scene, wanted: int, is_over: Callable[[], bool]) -> int:
+    def _inject(self, fault: Fault, scene: Scene, wanted: int, seconds: float, is_over: Callable[[], bool]) -> int:
         """Up to so many injections while the load lasts; how many there were."""
         done: list[int] = []
         stop = threading.Event()
@@ -125,7 +133,7 @@ class Campaign:
 
         injecting = threading.Thread(target=work, name="faults", daemon=True)
         injecting.start()
-        self._watch(_REST, lambda: not injecting.is_alive() or is_over())
+        self._watch(seconds, lambda: not injecting.is_alive() or is_over())
         stop.set()
         while injecting.is_alive():
             self._look()
@@ -198,7 +206,7 @@ def campaign(directory: Path, seed: int) -> Iterator[Campaign]:
         ServiceError: a server is not installed here, or did not start.
     """
     with ExitStack() as closing:
-        services = closing.enter_context(Services(directory / "servers", durable=True))
+        services = closing.enter_context(Services(durable=True))
         services.start("postgres", "rabbitmq", "redis")
         services.amqp_url("faults")
         start = _opening(0) - timedelta(hours=1)
@@ -214,9 +222,9 @@ def campaign(directory: Path, seed: int) -> Iterator[Campaign]:
         closing.callback(ticking.join, 5)
         closing.callback(times.end)
         fleet = closing.enter_context(Fleet(directory, services, outside, times, seed))
-        for name in fleet.slots:
-            fleet.start(name)
-        yield Campaign(fleet, Books(engine, fleet.vault, outside, read_rules(None)), times, outside, seed)
+        played = Campaign(fleet, Books(engine, fleet.vault, outside, read_rules(None)), times, outside, seed)
+        played.begin()
+        yield played
 
 
 def _begin(engine: object, directory: Path, start: datetime) -> None:

@@ -142,6 +142,8 @@ def _at_a_point(kind: str, act: Act = Act.KILL) -> Inject:
         for _ in range(3):
             (_, place), name = dice.choice(sorted(each for each in PLACES.items() if each[0][0] == kind))
             process = dice.choice(runners(place))
+            if process in armed:
+                continue
             board.arm(slots[process], f"{name}.{dice.choice(('before', 'after'))}", dice.randint(1, 2), act)
             armed.add(process)
         _within(1.0, lambda: any(board.has_fired(slots[each]) for each in armed))
@@ -150,6 +152,15 @@ def _at_a_point(kind: str, act: Act = Act.KILL) -> Inject:
         return sum(scene.fleet.let_go(each) for each in armed)
 
     return inject
+
+
+def _at_a_flush(scene: Scene) -> int:
+    """The web process dies at a flush of the spool, which it needs only while the ledger is away from it."""
+    fleet, slot = scene.fleet, scene.fleet.slots["web"]
+    name = scene.dice.choice(sorted(name for (kind, _), name in PLACES.items() if kind == "flush"))
+    fleet.board.arm(slot, f"{name}.{scene.dice.choice(('before', 'after'))}")
+    _web_alone(scene)
+    return int(fleet.let_go("web"))
 
 
 def runners(place: str) -> tuple[str, ...]:
@@ -287,11 +298,11 @@ def _faults() -> Iterator[Fault]:
         ("sms-answer-lost", "a text is accepted, its answer lost", "sms", posts),
         ("smtp-answer-lost", "a mail is accepted, its answer lost", "smtp", mails),
         ("confirm-lost", "a publish is taken, its confirm lost", "rabbitmq.", publishes),
-        ("commit-answer-lost", "a commit is done, its answer lost", "postgres.", commits),
+        ("commit-answer-lost", "a commit is done, its answer lost", ("postgres.workers", "postgres.web"), commits),
         ("pacing-answer-lost", "Redis counts, its answer lost", "redis.", anything),
         ("webhook-answer-lost", "a webhook is taken, its answer lost", "web", posts),
     ):
-        inject = _through(proxies)(_lose(trigger), "lose_answer", 0)
+        inject = _through(*((proxies,) if isinstance(proxies, str) else proxies))(_lose(trigger), "lose_answer", 0)
         yield Fault(name, what, inject, is_short=name in ("sms-answer-lost", "commit-answer-lost", "confirm-lost"))
     yield Fault("provider-times-out", "a provider accepts and says nothing", provider(_mute, "mute", 3.5), share=0.5)
     for kind, what in (
@@ -300,7 +311,6 @@ def _faults() -> Iterator[Fault]:
         ("ack", "killed before or after an acknowledgement"),
         ("call", "killed before or after a provider's call"),
         ("pace", "killed before or after pacing"),
-        ("flush", "killed before or after a flush of the spool"),
     ):
         yield Fault(
             f"crash-{kind}",
@@ -309,6 +319,7 @@ def _faults() -> Iterator[Fault]:
             share=2.0 if kind in ("commit", "call") else 1.0,
             is_short=kind in ("commit", "call"),
         )
+    yield Fault("crash-flush", "killed before or after a flush of the spool", _at_a_flush, every=4.0, share=0.4)
     yield Fault("web-alone", "ledger and broker are away from the web process", _web_alone, every=4.0, is_short=True)
     yield Fault("stop-at-call", "stands still at a call for 2 s", _at_a_point("call", Act.STOP), share=0.4)
     yield Fault("stop-at-commit", "stands still at a commit for 2 s", _at_a_point("commit", Act.STOP), share=0.4)

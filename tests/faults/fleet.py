@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from http.client import OK, HTTPConnection, HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -60,7 +61,7 @@ class Ticking:
     skew: SharedClock
     error: timedelta = timedelta()
     _started: float = field(default_factory=time.monotonic)
-    _began: datetime = datetime.min
+    _began: datetime = field(init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stop: threading.Event = field(default_factory=threading.Event)
 
@@ -166,6 +167,14 @@ class Fleet:
         log = Path("/dev/full") if self.log_full else self.directory / "logs" / f"{name}.log"
         self.board.disarm(self.slots[name])
         self.pids[name] = self._nursery.start(COMMANDS[name], self.environ(name), log)
+
+    def serves(self) -> bool:
+        """Whether the web process answers."""
+        with suppress(OSError, HTTPException):
+            connection = HTTPConnection("127.0.0.1", self._ports["web"], timeout=2)
+            connection.request("GET", "/ready")
+            return connection.getresponse().status == OK
+        return False
 
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> int:
         """Send a process a signal; its process id. What ends it is expected to."""

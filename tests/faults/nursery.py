@@ -41,8 +41,10 @@ class Nursery:
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         assert self._process.stdin is not None
+        assert self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait(30)
+        self._process.stdout.close()
         self._log.close()
 
     def start(self, arguments: Sequence[str], environ: Mapping[str, str], log: Path) -> int:

@@ -1,4 +1,4 @@
-"""The outside: simulated providers that keep their own ledger, patients who answer, and the proxies before every server.
+"""The outside: simulated providers with a ledger of their own, patients who answer, and proxies before every server.
 
 It lives on one event loop in a thread of the harness, on the time of the fleet's clock, which goes as real time does.
 """

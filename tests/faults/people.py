@@ -16,7 +16,11 @@ from ops.simulator.news import STRUCTURED, News
 from ops.simulator.people import Person
 
 ORGANISATION = """\
-organisation: {key: northstar, name: Northstar Health, phone: +1 212 555 0199, postal_address: "100 Example Street, New York, NY 10001"}
+organisation:
+  key: northstar
+  name: Northstar Health
+  phone: +1 212 555 0199
+  postal_address: "100 Example Street, New York, NY 10001"
 sites:
   - {key: foothills, name: Foothills, zone: America/Denver, state: CO, lines: {primary_care: {}}}
   - {key: canyon, name: Canyon, zone: America/Denver, state: CO, lines: {primary_care: {}}}

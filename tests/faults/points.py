@@ -1,7 +1,7 @@
 """The points at which a process of the fleet can be made to die or to stand still: before and after whatever it does.
 
-Every commit, publish, acknowledgement, provider call, pacing call and flush to disk of the fleet's processes passes two.
-The registry names them; whatever passes none of them is written down as unregistered.
+Every commit, publish, acknowledgement, provider call, pacing call and flush to disk of the fleet's processes passes
+two. The registry names them; whatever passes none of them is written down as unregistered.
 """
 
 from __future__ import annotations

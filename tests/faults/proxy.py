@@ -15,8 +15,8 @@ _CHUNK = 65_536
 #: SO_LINGER of 0 s: closing sends a reset.
 _RESET = struct.pack("ii", 1, 0)
 
-#: Whether what a client just sent is the one whose answer is to be lost, given the bytes it sent since its last answer.
-Trigger = Callable[[bytes, int], bool]
+#: Whether what a client just sent is the one whose answer is to be lost.
+Trigger = Callable[[bytes], bool]
 
 
 class Way(StrEnum):
@@ -26,27 +26,27 @@ class Way(StrEnum):
     DOWN = "to the client"
 
 
-def publishes(chunk: bytes, _since: int) -> bool:
+def publishes(chunk: bytes) -> bool:
     """AMQP's basic.publish (class 60, method 40) in a frame of its own or behind others."""
     return b"\x00\x3c\x00\x28" in chunk
 
 
-def commits(chunk: bytes, since: int) -> bool:
-    """PostgreSQL's COMMIT of a transaction that sent more than a read does."""
-    return b"COMMIT\x00" in chunk and since > 200
+def commits(chunk: bytes) -> bool:
+    """PostgreSQL's COMMIT."""
+    return b"COMMIT" in chunk
 
 
-def posts(chunk: bytes, _since: int) -> bool:
+def posts(chunk: bytes) -> bool:
     """An HTTP request that changes something."""
     return chunk.startswith(b"POST ")
 
 
-def mails(chunk: bytes, _since: int) -> bool:
+def mails(chunk: bytes) -> bool:
     """A mail's text: under TLS only its length tells it from the commands before."""
     return len(chunk) > 1000
 
 
-def anything(_chunk: bytes, _since: int) -> bool:
+def anything(_chunk: bytes) -> bool:
     """Whatever comes next."""
     return True
 
@@ -147,7 +147,7 @@ class Proxy:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             if self.refuses:
-                raise ConnectionRefusedError  # noqa: TRY301 - as if the server had
+                raise ConnectionRefusedError
             upstream, server = await asyncio.open_connection(*self._target, limit=_CHUNK)
         except OSError:
             self.fired["refused"] += 1
@@ -180,7 +180,7 @@ class Proxy:
                 if not await self._pass_on(link, chunk, to, way):
                     return
         # a goodbye is passed on; what comes back may still be read
-        if not link.half_closed:
+        if way is Way.UP or not link.half_closed:
             with suppress(OSError, RuntimeError):
                 to.write_eof()
 
@@ -196,8 +196,6 @@ class Proxy:
         link.since[way] += len(chunk)
         if way is Way.UP:
             self._arm(link, chunk)
-        elif not link.half_closed:
-            link.since[Way.UP] = 0
         kept = self._until_cut(link, chunk, way)
         if way is Way.UP or not link.half_closed:
             to.write(kept)
@@ -210,7 +208,7 @@ class Proxy:
 
     def _arm(self, link: _Link, chunk: bytes) -> None:
         for trigger in self._loses:
-            if trigger(chunk, link.since[Way.UP]):
+            if trigger(chunk):
                 self._loses.remove(trigger)
                 link.loses_answer = True
                 return

@@ -86,10 +86,9 @@ def write_into(page: Path, days: Sequence[Day], seed: int, minutes: float, now: 
     if not (begin and end):
         raise ValueError(f"{page}: no table of faults is marked in it")
     rows = rows_of(days)
-    whole = int(sum(figures[0] for figures in rows.values()))
+    injections, messages = (int(sum(figures[nth] for figures in rows.values())) for nth in (0, 1))
     lines = [
-        f"{now:%Y-%m-%d}, seed {seed}: {whole:,} injections, {sum(int(f[1]) for f in rows.values()):,} messages accepted,"
-        f" {minutes:.0f} minutes.",
+        f"{now:%Y-%m-%d}, seed {seed}: {injections:,} injections, {messages:,} messages, {minutes:.0f} minutes.",
         "",
         "| fault | " + " | ".join(_COLUMNS) + " |",
         "|---|" + "---:|" * len(_COLUMNS),

@@ -1,4 +1,4 @@
-"""The fleet's command with crash points in it: `REACTIVATE_CRASH_AT=send.claim.after:3 python -m tests.faults.shim worker sms`.
+"""The fleet's command with crash points in it: `REACTIVATE_CRASH_AT=send.claim.after:3 python -m tests.faults.shim …`.
 
 The product itself knows nothing of them: the functions through which it commits, publishes, calls and flushes are
 wrapped here, before its command runs. `REACTIVATE_CRASH_AT=POINT[:NTH]` kills the process when it passes the point for
