@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http.client import OK, HTTPConnection, HTTPException
@@ -170,8 +170,10 @@ class Fleet:
 
     def serves(self) -> bool:
         """Whether the web process answers."""
-        with suppress(OSError, HTTPException):
-            connection = HTTPConnection("127.0.0.1", self._ports["web"], timeout=2)
+        with (
+            suppress(OSError, HTTPException),
+            closing(HTTPConnection("127.0.0.1", self._ports["web"], timeout=2)) as connection,
+        ):
             connection.request("GET", "/ready")
             return connection.getresponse().status == OK
         return False
