@@ -15,6 +15,7 @@ from datetime import timedelta
 from urllib.parse import quote, urlsplit
 
 from channels.kit import twilio_signature
+from channels.kit.answered_elsewhere import is_answered_elsewhere
 from channels.kit.contract import (
     LONGEST_TIMEOUT,
     ChannelSettingsError,
@@ -45,6 +46,11 @@ SETTINGS = (
     Setting("REACTIVATE_SMS_AUTH_TOKEN", "Token of the account; also signs its webhooks", secret=True),
     Setting("REACTIVATE_SMS_FROM", "Sending number; or give a messaging service"),
     Setting("REACTIVATE_SMS_MESSAGING_SERVICE_SID", "Messaging service that picks the sending number"),
+    Setting(
+        "REACTIVATE_SMS_PROVIDER_ANSWERS",
+        "`yes` where the provider answers STOP, START and HELP itself (Twilio's default opt-out handling): we do not",
+        "no",
+    ),
     Setting("REACTIVATE_SMS_RATE_PER_SECOND", "Segments per second of the sender (US long code: 1)", "1"),
     Setting("REACTIVATE_SMS_BURST", f"Segments at once, at least {LONGEST}, the longest message", str(LONGEST)),
     Setting("REACTIVATE_SMS_ACCOUNT_RATE_PER_SECOND", "Segments per second of the account; default: the sender's", ""),
@@ -116,6 +122,8 @@ class SmsConfig:
     sender_field: str
     """`From` or `MessagingServiceSid`."""
     sender: str
+    provider_answers: bool
+    """Whether the provider answers STOP, START and HELP itself."""
     public_url: str
     rate: float
     account_rate: float
@@ -183,6 +191,7 @@ class SmsChannel:
             auth_token=env.required("REACTIVATE_SMS_AUTH_TOKEN"),
             sender_field=sender_field,
             sender=sender,
+            provider_answers=env.choice("REACTIVATE_SMS_PROVIDER_ANSWERS", ("no", "yes")) == "yes",
             public_url=public_url.rstrip("/"),
             rate=rate,
             account_rate=account_rate,
@@ -226,11 +235,11 @@ class SmsChannel:
         """Whether the account's token signed the request."""
         return twilio_signature.is_valid(config.auth_token, request)
 
-    def parse(self, config: SmsConfig, kind: str, request: WebhookRequest) -> Sequence[InboundReply | InboundReceipt]:  # noqa: ARG002 - the contract's signature
+    def parse(self, config: SmsConfig, kind: str, request: WebhookRequest) -> Sequence[InboundReply | InboundReceipt]:
         """The one reply (`inbound`) or receipt (`status`) a verified request holds."""
         fields = dict(twilio_signature.form_fields(request.body) or ())
         if kind == "inbound":
-            return (_reply(fields),)
+            return (_reply(config, fields),)
         if kind == "status":
             return (_receipt(fields, request.url),)
         raise WebhookError("kind")
@@ -274,13 +283,16 @@ def _field(fields: Mapping[str, str], name: str, pattern: re.Pattern[str]) -> st
     return value
 
 
-def _reply(fields: Mapping[str, str]) -> InboundReply:
+def _reply(config: SmsConfig, fields: Mapping[str, str]) -> InboundReply:
     sender, text = fields.get("From", ""), fields.get("Body")
     if not sender:
         raise WebhookError("From")
     if text is None:
         raise WebhookError("Body")
-    return InboundReply(provider_id=_field(fields, "MessageSid", _SID), sender=sender, text=text)
+    # a messaging service may have numbers of several kinds: what counts is the one written to
+    is_answered = is_answered_elsewhere(fields, text, fields.get("To") or config.sender, config.provider_answers)
+    sid = _field(fields, "MessageSid", _SID)
+    return InboundReply(provider_id=sid, sender=sender, text=text, answered_by_network=is_answered)
 
 
 def _receipt(fields: Mapping[str, str], url: str) -> InboundReceipt:

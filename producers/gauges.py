@@ -33,6 +33,8 @@ def observe(engine: Engine, channels: Collection[str], now: datetime) -> None:
     metrics.outbox_age_seconds.set(seen.outbox.seconds)
     metrics.inbox.set(seen.inbox.count)
     metrics.inbox_age_seconds.set(seen.inbox.seconds)
+    metrics.emergencies.set(seen.urgent.count)
+    metrics.emergency_age_seconds.set(seen.urgent.seconds)
     metrics.uncertain.set(seen.uncertain)
     metrics.needs_person.set(seen.needs_person)
     metrics.quarantine_held.set(seen.quarantine_held)

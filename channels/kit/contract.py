@@ -114,6 +114,8 @@ class InboundReply:
     provider_id: str
     sender: str
     text: str
+    answered_by_network: bool = False
+    """The provider, or the carrier's network, answered it itself: a second answer would be one too many."""
 
 
 @dataclass(frozen=True, slots=True)

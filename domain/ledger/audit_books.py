@@ -22,6 +22,9 @@ from domain.rules.vocabulary import LIVE, AttemptState, EnrolmentState, TouchSta
 _RECEIPT_PATIENCE = timedelta(days=8)
 
 _REPLY_STATES = ("new", "handled", "human", "closed")
+#: Kinds of the history that put a suppression in force, and that lift one, of the same reason.
+_STOPS = ("suppressed", "held", "deceased")
+_LIFTS = ("restored", "released")
 _RESTING = (TouchState.REJECTED, TouchState.SUPPRESSED, TouchState.CANCELLED, TouchState.EXPIRED)
 
 
@@ -75,7 +78,7 @@ def suppression_disagrees(conn: Connection) -> Finding:
         reason = func.coalesce(stop.c.reason, "opt_out")
         last_word = ~exists().where(
             later.c[subject] == stop.c[subject],
-            later.c.kind == "restored",
+            later.c.kind.in_(_LIFTS),
             later.c.at > stop.c.at,
             func.coalesce(later.c.reason, "opt_out") == reason,
         )
@@ -84,12 +87,10 @@ def suppression_disagrees(conn: Connection) -> Finding:
             suppression.c.lifted_at.is_(None),
             suppression.c.reason == reason,
         )
-        forgotten = select(stop.c.id).where(
-            stop.c[subject].is_not(None), stop.c.kind == "suppressed", last_word, ~in_force
-        )
+        forgotten = select(stop.c.id).where(stop.c[subject].is_not(None), stop.c.kind.in_(_STOPS), last_word, ~in_force)
         told = exists().where(
             choice_event.c[subject] == suppression.c[subject],
-            choice_event.c.kind == "suppressed",
+            choice_event.c.kind.in_(_STOPS),
             func.coalesce(choice_event.c.reason, "opt_out") == suppression.c.reason,
         )
         untold = select(suppression.c.id).where(suppression.c[subject].is_not(None), ~told)

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Float, Null, Row, Select, and_, cast, exists, func, null, or_, select
 
+from domain.ledger import audit_answers
 from domain.ledger.attempts import attempt
 from domain.ledger.audit_terms import CapTerm, Declared, Terms, cap_terms, terms
 from domain.ledger.choice_history import choice_event, suppression
@@ -24,8 +25,12 @@ AnyRow = Row[*tuple[Any, ...]]
 
 #: A claim younger than this need not look again before the call (architecture: "opt-out wins").
 _BLIND = timedelta(seconds=1)
-#: One confirmation and the answer to HELP may follow an opt-out (47 CFR 64.1200(a)(12); CTIA short code rules).
-_ANSWERS_ALLOWED = ("opt_out_confirmation", "help")
+#: One confirmation and the answer to HELP may follow an opt-out (47 CFR 64.1200(a)(12); CTIA short code rules), and so
+#: may the text that tells of 911.
+_ANSWERS_ALLOWED = ("opt_out_confirmation", "help", "emergency")
+
+#: Reasons of suppressions that hold outreach for a person, and let answers through.
+_HOLDS = ("reported_deceased", "complaint", "unclear_whose")
 
 #: The reason of choices that name none.
 _OPTED_OUT = "opt_out"
@@ -49,9 +54,12 @@ def sent_after_opt_out(conn: Connection) -> Finding:
         found |= _too_late(conn, _after_choice(subject, "revoked", "granted"))
         found |= _too_late(conn, _after_suppression(subject))
     found |= _too_late(conn, _after_reply())
+    found |= _too_late(conn, _after_hold())
+    found |= _too_late(conn, _after_detaching())
     return finding(
         "sent_after_opt_out",
-        "No provider call starts after an opt-out is committed that its claim could see.",
+        "No provider call starts after an opt-out is committed that its claim could see, nor outreach to whom a reply "
+        "put on hold or at a number that it told is not theirs.",
         [listed("attempt", "called after an opt-out", found)],
     )
 
@@ -129,9 +137,11 @@ def over_cap(conn: Connection, declared: Declared) -> Finding:
         where = f" in {term.state}" if term.state else ""
         hours = int(term.window.total_seconds() // 3600)
         tallies.append(listed("attempt", f"more than {term.back} to one {whose} in {hours} h{where}", wrong))
+    tallies += [audit_answers.too_many(conn), audit_answers.answered_twice(conn)]
     return finding(
         "over_cap",
-        "Nobody, and no number or address, gets more than one outreach in 24 hours or three in 7 days.",
+        "Nobody, and no number or address, gets more than one outreach in 24 hours or three in 7 days; no message gets "
+        "more than one automatic answer, no number more than five in a day or three in a row.",
         tallies,
     )
 
@@ -191,7 +201,33 @@ def _after_suppression(subject: str) -> Select[Any]:
         _calls(stopped).join(suppression, suppression.c[subject] == _meant_for[subject]),
         stopped,
         suppression.c.channel,
-    ).where(or_(suppression.c.lifted_at.is_(None), suppression.c.lifted_at > _called))
+    ).where(
+        suppression.c.reason.not_in(_HOLDS), or_(suppression.c.lifted_at.is_(None), suppression.c.lifted_at > _called)
+    )
+
+
+def _after_hold() -> Select[Any]:
+    """Outreach to a patient after a reply put them on hold, unless a person had ended that by then."""
+    held, freed = choice_event.alias("held"), choice_event.alias("freed")
+    is_free = exists().where(
+        freed.c.patient_id == held.c.patient_id,
+        freed.c.kind == "released",
+        freed.c.reason == held.c.reason,
+        freed.c.recorded_at >= held.c.recorded_at,
+        freed.c.recorded_at <= _called,
+    )
+    return _calls_since(
+        _calls(held.c.recorded_at).join(held, held.c.patient_id == _meant_for["patient_id"]), held.c.recorded_at, null()
+    ).where(held.c.kind == "held", _unasked, ~is_free)
+
+
+def _after_detaching() -> Select[Any]:
+    """Outreach to a patient at a number that a reply told is not theirs."""
+    apart = choice_event.alias("apart")
+    both = and_(*(apart.c[subject] == meant for subject, meant in _meant_for.items()))
+    return _calls_since(_calls(apart.c.recorded_at).join(apart, both), apart.c.recorded_at, null()).where(
+        apart.c.kind == "detached", _unasked
+    )
 
 
 def _after_reply() -> Select[Any]:

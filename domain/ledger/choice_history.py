@@ -32,7 +32,9 @@ from sqlalchemy import (
 from domain.ledger.columns import Id, Instant, id_column, metadata, ref
 from domain.ledger.patients import patient_contact
 
-#: Append-only. `kind`: granted | revoked | suppressed | restored | bad_address | confidential | confidential_end.
+#: Append-only. `kind`: granted | revoked | suppressed | restored | bad_address | confidential | confidential_end, and
+#: what a reply did beside a choice: held | released (`reason`: a Hold), detached (a patient from a contact point), left
+#: (the campaign), deceased.
 choice_event = Table(
     "choice_event",
     metadata,
@@ -41,7 +43,7 @@ choice_event = Table(
     ref("contact_point_id", "contact_point", nullable=True),
     ref("patient_id", "patient", nullable=True),
     Column("kind", String(16), nullable=False),
-    #: Of the suppression it put in force, or lifted; null = opting out.
+    #: Of the suppression it put in force, or lifted; null = opting out, or none.
     Column("reason", String(32)),
     Column("channel", String(16)),
     Column("purpose", String(32)),
@@ -70,17 +72,20 @@ suppression = Table(
     Column("since", Instant, nullable=False),
     Column("lifted_at", Instant),
 )
-_in_force = suppression.c.lifted_at.is_(None)
+#: Not lifted; as the partial indexes have it.
+IN_FORCE: Final = suppression.c.lifted_at.is_(None)
 Index(
     "ix_suppression_contact_point_id",
     suppression.c.contact_point_id,
-    sqlite_where=_in_force,
-    postgresql_where=_in_force,
+    sqlite_where=IN_FORCE,
+    postgresql_where=IN_FORCE,
 )
-Index("ix_suppression_patient_id", suppression.c.patient_id, sqlite_where=_in_force, postgresql_where=_in_force)
+Index("ix_suppression_patient_id", suppression.c.patient_id, sqlite_where=IN_FORCE, postgresql_where=IN_FORCE)
 
 #: The patient said so, by whatever route; START lifts it.
 OPTED_OUT: Final = "opt_out"
+#: A person confirmed it: it stays, whatever a source of records says later.
+CONFIRMED_DEATH: Final = "deceased"
 
 #: Staff were told, or decided, that nobody is to contact the patient; no START lifts it.
 DO_NOT_CONTACT: Final = "do_not_contact"
@@ -109,7 +114,7 @@ class Note:
 
 def _stopped(subject: ColumnElement[bool]) -> Select[Any]:
     return select(suppression.c.contact_point_id, suppression.c.patient_id, suppression.c.since).where(
-        _in_force,
+        IN_FORCE,
         subject,
         suppression.c.reason == bindparam("reason", type_=String),
         suppression.c.channel.is_(None),
@@ -146,7 +151,7 @@ _OUT_ELSEWHERE: Final = (
         patient_contact.c.contact_point_id != _POINT,
         patient_contact.c.detached_at.is_(None),
         suppression.c.reason == OPTED_OUT,
-        _in_force,
+        IN_FORCE,
     )
 )
 _STARTED: Final = (
@@ -252,7 +257,7 @@ def lift(conn: Connection, subjects: Sequence[Subject], reason: str, at: datetim
         conn.execute(
             update(suppression)
             .where(
-                _in_force,
+                IN_FORCE,
                 suppression.c[column] == number,
                 suppression.c.reason == reason,
                 suppression.c.channel.is_(None),

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Select, String, and_, bindparam, func, or_, select
 
-from domain.ledger import pauses
+from domain.ledger import holds, pauses
 from domain.ledger.appointments import care
 from domain.ledger.attempts import MAY_HAVE_REACHED, attempt
 from domain.ledger.campaigns import campaign
@@ -140,6 +140,8 @@ _HOUSEMATES = (
 )
 _SUPPRESSED = select(suppression.c.contact_point_id, suppression.c.patient_id).where(
     suppression.c.lifted_at.is_(None),
+    # these wait for a person instead
+    suppression.c.reason.not_in(holds.REASONS),
     or_(suppression.c.channel.is_(None), suppression.c.channel == _CHANNEL),
     or_(suppression.c.contact_point_id.in_(_POINTS), suppression.c.patient_id.in_(_PATIENTS)),
 )
@@ -251,6 +253,7 @@ def read_facts(
     sent_patient = _by_key(conn.execute(_RECENT_OF_PATIENTS, {"patients": patients, "since": since}))
     sent_point = _by_key(conn.execute(_RECENT_OF_POINTS, {"points": points, "since": since}))
     ahead = {row[0]: row[1] for row in conn.execute(_AHEAD, {"patients": patients, "now": now})}
+    held = holds.held(conn, patients)
     is_paused = channel in pauses.paused(conn)
     facts: dict[int, Facts] = {}
     for row in rows:
@@ -271,6 +274,7 @@ def read_facts(
             reachable=point is not None,
             suppressed_contact=point_id in stopped_points,
             suppressed_patient=row.patient_id in stopped_patients,
+            held=held.get(row.patient_id),
             consent_revoked=point_id in refused,
             channel_paused=is_paused,
             campaign_paused=row.campaign_paused_at is not None,

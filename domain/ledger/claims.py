@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, insert, update
 
+from domain.ledger import holds
 from domain.ledger.attempts import attempt
 from domain.ledger.claim_facts import (
     LEASE,
@@ -114,8 +115,8 @@ def claim(
 def still_suppressed(conn: Connection, claimed: Sequence[Claimed]) -> set[int]:
     """Touch ids among an aged claim that an opt-out committed since then must stop; a revoked consent is one, too.
 
-    So is a death, and a merge: what the patient chooses from then on is the survivor's. Outreach also stops where the
-    contact point is not the patient's any more, or they asked for another one.
+    So is a death, and a merge: what the patient chooses from then on is the survivor's. Outreach also stops where a
+    person has to look first, and where the contact point is not the patient's any more, or they asked for another one.
     """
     touches_of = {each.touch_id: each for each in claimed if not may_answer_suppressed(each.kind, each.answer)}
     points = sorted({each.contact_point_id for each in touches_of.values()})
@@ -124,13 +125,18 @@ def still_suppressed(conn: Connection, claimed: Sequence[Claimed]) -> set[int]:
     stopped_points, stopped_patients = suppressed(conn, points, patients, channel)
     stopped_points |= revoked(conn, points, channel)
     stopped_patients |= departed(conn, patients)
+    held = holds.held(conn, patients)
     may_use = usable(conn, patients, points)
+
+    def outreach_stops(each: Claimed) -> bool:
+        return each.patient_id in held or (each.patient_id, each.contact_point_id) not in may_use
+
     return {
         id_
         for id_, each in touches_of.items()
         if each.contact_point_id in stopped_points
         or each.patient_id in stopped_patients
-        or (each.kind != TouchKind.ANSWER and (each.patient_id, each.contact_point_id) not in may_use)
+        or (each.kind != TouchKind.ANSWER and outreach_stops(each))
     }
 
 

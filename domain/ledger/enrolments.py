@@ -79,6 +79,12 @@ def stop_for_opt_out(conn: Connection, patient_ids: Collection[int], now: dateti
         _end(conn, _END_ALL_OF, ids, EnrolmentState.OPTED_OUT, "opted_out", now)
 
 
+def leave(conn: Connection, patient_ids: Collection[int], now: datetime) -> None:
+    """End the live enrolments of patients who want no more of their campaign; no other campaign is refused by that."""
+    for ids in chunks(sorted(patient_ids)):
+        _end(conn, _END_ALL_OF, ids, EnrolmentState.LEFT, "left_campaign", now)
+
+
 def end(conn: Connection, enrolment_ids: Collection[int], state: EnrolmentState, reason: str, now: datetime) -> None:
     """End live enrolments, for one reason, and revoke what was planned for them."""
     for ids in chunks(sorted(enrolment_ids)):

@@ -33,11 +33,16 @@ _CHOICES = {
     "revoked": "revoked consent for",
     "granted": "gave consent for",
     "bad_address": "found not to work:",
-    "confidential": "asked to be reached here and nowhere else:",
-    "confidential_end": "no longer asked for alone:",
+    "confidential": "asked to be reached at contact point {point} and nowhere else",
+    "confidential_end": "no longer asked for contact point {point} alone",
+    "detached": "detached from contact point {point}: the number is not theirs",
+    "left": "left the campaign",
+    "held": "held until a person has looked: {why}",
+    "released": "no longer held by this: {why}",
+    "deceased": "confirmed as deceased",
 }
-#: What concerns a contact point, whatever the channel.
-_OF_THE_POINT = ("bad_address", "confidential", "confidential_end")
+#: Those that are of a channel.
+_OF_CHANNELS = ("suppressed", "restored", "revoked", "granted")
 #: What happened to a touch -> how to tell it; `{why}` is the sentence of its reason.
 _EVENTS = {
     "planned": "planned again: {why}",
@@ -283,26 +288,39 @@ def _event(row: AnyRow) -> str:
 
 def _choices(conn: Connection, patient_id: int, points: Mapping[int, AnyRow]) -> Iterator[Entry]:
     rows = conn.execute(
-        select(choice_event).where(_concerns(choice_event, patient_id, points)).order_by(choice_event.c.id)
+        select(choice_event, reply.c.rule)
+        .outerjoin(reply, reply.c.id == choice_event.c.reply_id)
+        # what concerns a housemate at the same number is theirs
+        .where(
+            _concerns(choice_event, patient_id, points),
+            func.coalesce(choice_event.c.patient_id, patient_id) == patient_id,
+        )
+        .order_by(choice_event.c.id)
     )
     for row in rows:
-        what = _CHOICES.get(row.kind, row.kind)
-        if row.kind not in _OF_THE_POINT:
+        why = sentence(row.reason) if row.kind in ("held", "released") else row.reason
+        what = _CHOICES.get(row.kind, row.kind).format(point=row.contact_point_id, why=why)
+        if row.kind in _OF_CHANNELS:
             what = f"{what} {row.channel or 'every channel'}{f' ({row.reason})' if row.reason else ''}"
-        subject = "patient" if row.contact_point_id is None else f"contact point {row.contact_point_id}"
-        yield Entry(row.at, subject, f"{what} (told by {row.source})".replace(": (", " ("))
+        told_by = row.source if row.reply_id is None else f"{row.source} {row.reply_id}"
+        if row.source == "person":
+            told_by = f"a person, about reply {row.reply_id}"
+        rule = f", rule {row.rule}" if row.rule and row.source == "reply" else ""
+        subject = "patient" if row.patient_id is not None else f"contact point {row.contact_point_id}"
+        yield Entry(row.at, subject, f"{what} (told by {told_by}{rule})".replace(": (", " ("))
 
 
 def _replies(conn: Connection, points: Mapping[int, AnyRow]) -> Iterator[Entry]:
     rows: Sequence[AnyRow] = conn.execute(
-        select(reply.c.id, reply.c.received_at, reply.c.channel, reply.c.intent, reply.c.state)
+        select(reply.c.id, reply.c.received_at, reply.c.channel, reply.c.intent, reply.c.state, reply.c.rule)
         .where(reply.c.contact_point_id.in_(list(points)))
         .order_by(reply.c.id)
     ).all()
     for row in rows:
         understood = row.intent or "not understood yet"
+        rule = f" (rule {row.rule})" if row.rule else ""
         waiting = "; waits for a person" if row.state == "human" else ""
-        yield Entry(row.received_at, f"reply {row.id} ({row.channel})", f"{understood}{waiting}")
+        yield Entry(row.received_at, f"reply {row.id} ({row.channel})", f"{understood}{rule}{waiting}")
 
 
 def _ahead(conn: Connection, patient_id: int) -> Iterator[Entry]:

@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, func, select
 from domain.ledger.attempts import IS_UNCERTAIN, attempt
 from domain.ledger.columns import Instant
 from domain.ledger.enrolments import enrolment
-from domain.ledger.inbound import receipt, reply
+from domain.ledger.inbound import IS_HUMAN, IS_URGENT, receipt, reply
 from domain.ledger.lapses import lapse
 from domain.ledger.outbox import outbox
 from domain.ledger.outcomes import outcome
@@ -36,6 +36,8 @@ class Gauges:
     """Planned touches whose instant has come, by channel; a channel with none is absent."""
     outbox: Waiting
     inbox: Waiting
+    urgent: Waiting
+    """Of the inbox: the emergencies."""
     backlog: Mapping[str, Waiting]
     """Rows no worker has handled: `reply`, `receipt`, `lapse`."""
     uncertain: int
@@ -50,6 +52,7 @@ def read(conn: Connection, now: datetime) -> Gauges:
         due=_due(conn, now),
         outbox=_waiting(conn, outbox.c.created_at, outbox.c.published_at.is_(None), now),
         inbox=_waiting(conn, reply.c.received_at, reply.c.state == "human", now),
+        urgent=_waiting(conn, reply.c.received_at, IS_HUMAN & IS_URGENT, now),
         backlog={
             "reply": _waiting(conn, reply.c.received_at, reply.c.state == "new", now),
             "receipt": _waiting(conn, receipt.c.received_at, receipt.c.applied_at.is_(None), now),

@@ -3,55 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
-from domain.ledger import choices, outbox, touches
-from domain.ledger.attempts import MAY_HAVE_REACHED, attempt
-from domain.ledger.columns import Id, Instant
+from domain.ledger import answering, choices, effects, outbox
+from domain.ledger.columns import Id
 from domain.ledger.inbound import reply
 from domain.ledger.patients import patient, patient_contact
-from domain.ledger.touches import touch
 from domain.rules.replies.intent import Understood
 from domain.rules.vocabulary import Effect, Intent
 
-#: Automatic answers to one contact point within a day; two machines texting each other stop there.
-ANSWERS_PER_DAY: Final = 5
-_CONFIRMATION: Final = "opt_out_confirmation"
-_ANSWERS: Final = {
-    Intent.HELP: "help",
-    Intent.BOOK: "booking_link",
-    Intent.RESCHEDULE: "booking_link",
-    Intent.CANCEL: "booking_link",
-}
-
-#: What is done here; every other effect is a person's to see to, by the intent the inbox shows.
-_APPLIED: Final = frozenset({Effect.OPT_OUT, Effect.OPT_IN, Effect.BOOK, Effect.NONE})
+#: What goes to a person, beside what the effects themselves leave open.
+_FOR_A_PERSON: Final = frozenset({Effect.HUMAN, Effect.URGENT})
 _NOBODYS_WISH: Final = frozenset({Intent.REACTION, Intent.AUTO_REPLY})
 
 _REPLY: Final = bindparam("reply", type_=Id)
-_POINT: Final = bindparam("point", type_=Id)
 
-_LAST_WRITTEN: Final = (
-    select(attempt.c.patient_id, func.max(attempt.c.claimed_at).label("at"))
-    .where(attempt.c.contact_point_id == _POINT, MAY_HAVE_REACHED)
-    .group_by(attempt.c.patient_id)
-    .subquery()
-)
-_WRITTEN_TO: Final = (
-    select(patient_contact.c.patient_id)
-    .outerjoin(_LAST_WRITTEN, _LAST_WRITTEN.c.patient_id == patient_contact.c.patient_id)
-    .where(patient_contact.c.contact_point_id == _POINT, patient_contact.c.detached_at.is_(None))
-    .order_by(_LAST_WRITTEN.c.at.desc().nulls_last(), patient_contact.c.rank, patient_contact.c.patient_id)
-    .limit(1)
-)
-_ANSWERED: Final = (
-    select(func.count())
-    .select_from(reply.join(touch, touch.c.reply_id == reply.c.id))
-    .where(reply.c.contact_point_id == _POINT, reply.c.handled_at > bindparam("since", type_=Instant))
-)
 _SETTLE: Final = (
     update(reply)
     .where(reply.c.id == _REPLY)
@@ -84,10 +53,12 @@ def heed(
     found: Understood,
     at: datetime,
     now: datetime,
+    *,
+    answered_by_network: bool = False,
 ) -> int | None:
     """Let what was understood of a reply of `at` take effect; returns the touch that answers it, if one does.
 
-    The contact point is locked. What has more effects than a choice or a booking goes to a person, too.
+    The contact point is locked. What a person has to read, or to decide, goes to one.
     """
     if found.intent in _NOBODYS_WISH:
         _settle(conn, reply_id, "handled", found.intent, found, now)
@@ -96,28 +67,31 @@ def heed(
         # nobody to suppress or to answer: a person finds out who wrote
         hand_over(conn, reply_id, found.intent, found, now)
         return None
-    answer = _choose(conn, reply_id, organisation_id, contact_point_id, found, at, now)
-    is_silenced = (
-        answer is not None and _answers_since(conn, contact_point_id, now - timedelta(days=1)) >= ANSWERS_PER_DAY
-    )
-    if not _APPLIED.issuperset(found.effects):
+    is_news = _choose(conn, reply_id, organisation_id, contact_point_id, found, at, now)
+    # before a wrong number is detached: the answer speaks to whom we had written to
+    reached = effects.Reached(conn, contact_point_id, at)
+    is_open = effects.apply(conn, reply_id, organisation_id, contact_point_id, reached, found, at, now)
+    answer = answering.due(found, is_news=is_news)
+    answer_id, is_withheld = None, False
+    if answer is not None:
+        answer_id, is_withheld = answering.give(
+            conn,
+            answer,
+            asked_at=at,
+            now=now,
+            answered_by_network=answered_by_network,
+            reply_id=reply_id,
+            organisation_id=organisation_id,
+            contact_point_id=contact_point_id,
+            channel=channel,
+            patient_id=reached.first,
+        )
+    is_new_silence = is_withheld and not answering.is_told(conn, contact_point_id, found.intent)
+    if is_open or is_new_silence or _FOR_A_PERSON.intersection(found.effects):
         hand_over(conn, reply_id, found.intent, found, now)
     else:
-        state = "human" if is_silenced and found.intent in _ANSWERS else "handled"
-        _settle(conn, reply_id, state, found.intent, found, now)
-    if answer is None or is_silenced:
-        return None
-    return touches.plan_answer(
-        conn,
-        reply_id=reply_id,
-        organisation_id=organisation_id,
-        contact_point_id=contact_point_id,
-        channel=channel,
-        answer=answer,
-        # the five minutes in which an opt-out may be confirmed run from the patient's message
-        now=at if answer == _CONFIRMATION else now,
-        patient_id=_written_to(conn, contact_point_id),
-    )
+        _settle(conn, reply_id, "handled", found.intent, found, now)
+    return answer_id
 
 
 def hand_over(conn: Connection, reply_id: int, intent: Intent, found: Understood | None, now: datetime) -> None:
@@ -135,11 +109,6 @@ def patients_of(conn: Connection, contact_point_ids: Collection[int | None]) -> 
     return found
 
 
-def _written_to(conn: Connection, contact_point_id: int) -> int | None:
-    """The patient the answer speaks to: whom we wrote to last at this contact point, else whoever comes first there."""
-    return conn.scalar(_WRITTEN_TO, {"point": contact_point_id})
-
-
 def _choose(
     conn: Connection,
     reply_id: int,
@@ -148,12 +117,12 @@ def _choose(
     found: Understood,
     at: datetime,
     now: datetime,
-) -> str | None:
-    """Record what the patient chose at `at`; returns which answer is due."""
+) -> bool:
+    """Record what the patient chose at `at`, if anything; whether it was not in force before."""
     if not {Effect.OPT_OUT, Effect.OPT_IN} & set(found.effects):
-        return _ANSWERS.get(found.intent) if _APPLIED.issuperset(found.effects) else None
+        return False
     choose = choices.opt_out if Effect.OPT_OUT in found.effects else choices.opt_in
-    is_news = choose(
+    return choose(
         conn,
         organisation_id=organisation_id,
         contact_point_id=contact_point_id,
@@ -162,15 +131,6 @@ def _choose(
         now=now,
         reply_id=reply_id,
     )
-    if not is_news:
-        # said before, or taken back since: to confirm it would tell the patient what is not so
-        return None
-    # an emergency is not answered with a word about messages: whom it concerns is at the inbox
-    return {Intent.OPT_OUT: _CONFIRMATION, Intent.OPT_IN: "opt_in_confirmation"}.get(found.intent)
-
-
-def _answers_since(conn: Connection, contact_point_id: int, since: datetime) -> int:
-    return int(conn.execute(_ANSWERED, {"point": contact_point_id, "since": since}).scalar_one())
 
 
 def _settle(

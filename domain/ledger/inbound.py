@@ -7,6 +7,7 @@ from typing import Final
 from sqlalchemy import Column, Index, LargeBinary, String, Table, UniqueConstraint, literal
 
 from domain.ledger.columns import Instant, id_column, metadata, ref
+from domain.rules.vocabulary import Intent
 
 reply = Table(
     "reply",
@@ -59,3 +60,5 @@ Index("ix_receipt_unapplied", receipt.c.received_at, sqlite_where=_unapplied, po
 #: As the partial indexes have it: spelt out in the statement, so that SQLite can use them too.
 IS_NEW: Final = reply.c.state == literal("new", literal_execute=True)
 IS_HUMAN: Final = reply.c.state == literal("human", literal_execute=True)
+#: Somebody may be in danger. No intent but a machine's doing takes precedence, so no emergency has another.
+IS_URGENT: Final = reply.c.intent == Intent.EMERGENCY.value

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, case, select
 
 from domain.ledger.attempts import attempt
 from domain.ledger.heeding import patients_of
-from domain.ledger.inbound import IS_HUMAN, reply
+from domain.ledger.inbound import IS_HUMAN, IS_URGENT, reply
 from domain.ledger.patients import patient
 from domain.ledger.replies import open_body
 from domain.ledger.vault import Vault
+from domain.rules.vocabulary import Intent
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Waiting:
     patients: tuple[str, ...]
     """Public references of the patients reached at that contact point."""
     intent: str | None
+    urgent: bool = False
+    """Somebody may be in danger: it comes before everything else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +47,11 @@ class Opened:
 
 
 def inbox(conn: Connection, limit: int = 100) -> list[Waiting]:
-    """What waits for a person, longest wait first."""
+    """What waits for a person: emergencies first, then the longest wait."""
     replies = conn.execute(
         select(reply.c.id, reply.c.received_at, reply.c.channel, reply.c.contact_point_id, reply.c.intent)
         .where(IS_HUMAN)
-        .order_by(reply.c.received_at, reply.c.id)
+        .order_by(case((IS_URGENT, 0), else_=1), reply.c.received_at, reply.c.id)
         .limit(limit)
     ).all()
     known = patients_of(conn, {row.contact_point_id for row in replies})
@@ -60,13 +63,21 @@ def inbox(conn: Connection, limit: int = 100) -> list[Waiting]:
         .limit(limit)
     ).all()
     found = [
-        Waiting("reply", row.id, row.received_at, row.channel, known.get(row.contact_point_id, ()), row.intent)
+        Waiting(
+            "reply",
+            row.id,
+            row.received_at,
+            row.channel,
+            known.get(row.contact_point_id, ()),
+            row.intent,
+            row.intent == Intent.EMERGENCY,
+        )
         for row in replies
     ]
     found += [
         Waiting("attempt", row.id, row.claimed_at, row.channel, (row.ref,) if row.ref else (), None) for row in attempts
     ]
-    return sorted(found, key=lambda each: (each.since, each.kind, each.id))[:limit]
+    return sorted(found, key=lambda each: (not each.urgent, each.since, each.kind, each.id))[:limit]
 
 
 def is_waiting_attempt(conn: Connection, attempt_id: int) -> bool:
@@ -89,9 +100,3 @@ def open_reply(conn: Connection, vault: Vault, reply_id: int) -> Opened | None:
     known = patients_of(conn, [row.contact_point_id]).get(row.contact_point_id, ())
     text = open_body(vault, row.body)
     return Opened(row.id, row.received_at, row.channel, row.state, row.intent, row.language, known, text)
-
-
-def close(conn: Connection, reply_id: int, now: datetime) -> bool:
-    """A person dealt with this reply; whether it was waiting for one."""
-    closed = update(reply).where(reply.c.id == reply_id, reply.c.state == "human")
-    return conn.execute(closed.values(state="closed", handled_at=now)).rowcount > 0

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, and_, delete, exists, func, insert, literal, or_, select, update
+from sqlalchemy import Connection, and_, case, delete, exists, func, insert, literal, or_, select, update
 
-from domain.ledger import confidential, store
+from domain.ledger import confidential, holds, store
 from domain.ledger.appointments import appointment, care, care_gap
 from domain.ledger.attempts import attempt
-from domain.ledger.choice_history import OPTED_OUT, choice_event, suppression
+from domain.ledger.choice_history import CONFIRMED_DEATH, OPTED_OUT, choice_event, suppression
 from domain.ledger.columns import Id, Instant
 from domain.ledger.patients import patient, patient_contact, registration
 
@@ -75,6 +75,11 @@ def _copy_suppressions(conn: Connection, gone: int, survivor: int, now: datetime
     )
     in_force = and_(theirs.c.patient_id == gone, theirs.c.lifted_at.is_(None))
     to = literal(survivor, Id).label("patient_id")
+    kind = case(
+        (theirs.c.reason.in_(holds.REASONS), "held"),
+        (theirs.c.reason == CONFIRMED_DEATH, CONFIRMED_DEATH),
+        else_="suppressed",
+    )
     # also where the survivor has the like: their later choice must not be overtaken by what overtakes the survivor's
     conn.execute(
         insert(choice_event).from_select(
@@ -82,7 +87,7 @@ def _copy_suppressions(conn: Connection, gone: int, survivor: int, now: datetime
             select(
                 theirs.c.organisation_id,
                 to,
-                literal("suppressed"),
+                kind,
                 func.nullif(theirs.c.reason, OPTED_OUT),
                 theirs.c.channel,
                 literal("merge"),

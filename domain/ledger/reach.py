@@ -7,11 +7,15 @@ from collections.abc import Collection, Mapping
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, select
 
+from domain.ledger import holds
 from domain.ledger.choice_history import suppression
 from domain.ledger.patients import MAY_BE_USED, contact_point, patient_contact
 from domain.ledger.store import chunks
 
-_in_force = suppression.c.lifted_at.is_(None) & suppression.c.channel.is_(None)
+# whom a person has to look at first is reached later, not never
+_in_force = and_(
+    suppression.c.lifted_at.is_(None), suppression.c.channel.is_(None), suppression.c.reason.not_in(holds.REASONS)
+)
 
 
 def reachable_channels(

@@ -19,6 +19,8 @@ from domain.rules.replies.intent import Understood, understand
 from domain.rules.vocabulary import Effect, Intent
 
 _BODY: Final = "reply.body"
+#: What waits for no worker, in whatever words it is said.
+_AT_ONCE: Final = frozenset({Effect.OPT_OUT, Effect.URGENT})
 _KNOWN: Final = select(reply.c.id).where(
     reply.c.channel == bindparam("channel", type_=String), reply.c.provider_id == bindparam("provider_id", type_=String)
 )
@@ -45,7 +47,7 @@ class Taken:
     """None: it had been stored before, and nothing changed."""
     channel: str
     intent: Intent | None = None
-    """None: neither a keyword nor an opt-out; the replies worker follows up."""
+    """None: neither a keyword, an opt-out nor an emergency; the replies worker follows up."""
     answer_id: int | None = None
     """The touch that answers it, if there is one."""
 
@@ -62,19 +64,21 @@ def take(
     now: datetime,
     received_at: datetime | None = None,
     organisation_id: int | None = None,
+    answered_by_network: bool = False,
 ) -> Taken:
-    """Store a reply, and let a keyword, or an opt-out in whatever words, take effect in this very transaction.
+    """Store a reply, and let a keyword, or an opt-out or emergency in whatever words, take effect in this transaction.
 
     `channel` + `provider_id` identify a message: a repeat changes nothing. A stranger's message is kept too, and a
     stranger can opt out (the number may be imported tomorrow). `system` is the channel's ContactSystem;
     `organisation_id` is left out where the provider does not tell whose message it is. `received_at` (default: now) is
-    earlier for a message that waited outside the ledger: the patient chose then.
+    earlier for a message that waited outside the ledger: the patient chose then. `answered_by_network`: the provider
+    has answered this STOP, START or HELP itself, so that we must not.
     """
     received_at = now if received_at is None else received_at
     if _is_stored(conn, channel, provider_id):
         return Taken(None, channel)
     found = understand(text)
-    is_due = found.is_keyword or Effect.OPT_OUT in found.effects
+    is_due = found.is_keyword or not _AT_ONCE.isdisjoint(found.effects)
     known_as = senders.known_as(system, sender)
     organisation_id, contact_point_id = senders.find(conn, vault, known_as, organisation_id)
     if is_due:
@@ -97,7 +101,17 @@ def take(
     )
     if reply_id is None or not is_due:
         return Taken(reply_id, channel)
-    answer_id = heed(conn, reply_id, organisation_id, contact_point_id, channel, found, received_at, now)
+    answer_id = heed(
+        conn,
+        reply_id,
+        organisation_id,
+        contact_point_id,
+        channel,
+        found,
+        received_at,
+        now,
+        answered_by_network=answered_by_network,
+    )
     return Taken(reply_id, channel, found.intent, answer_id)
 
 
@@ -145,8 +159,8 @@ def _is_stored(conn: Connection, channel: str, provider_id: str) -> bool:
 
 
 def _may_ask(found: Understood) -> bool:
-    """Whether a number nobody knows may ask for it: to be left alone, and who we are. The rest is for a person."""
-    return Effect.OPT_OUT in found.effects or found.intent is Intent.HELP
+    """Whether a number nobody knows may ask for it: to be left alone, who we are, where help is to be had at once."""
+    return found.intent is Intent.HELP or not _AT_ONCE.isdisjoint(found.effects)
 
 
 def _reread(vault: Vault, row: Row[*tuple[Any, ...]]) -> Understood | None:

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from domain.ledger.columns import Instant, id_column, metadata, ref
 from domain.ledger.store import chunks
 from domain.rules.cadence import Planned
-from domain.rules.guard import RULES, held_by
+from domain.rules.guard import EMERGENCY, RULES, held_by
 from domain.rules.vocabulary import TouchKind, TouchState
 
 #: Of light reminders: they come after all outreach. Lower is more urgent, 0 are answers.
@@ -125,6 +125,8 @@ _NEXT_DUE = select(touch.c.due_at).where(IS_PLANNED).order_by(touch.c.due_at).li
 
 #: An answer is worth sending for five minutes: the presumption of 47 CFR 64.1200(a)(12) for confirmations.
 ANSWER_WORTH = timedelta(minutes=5)
+#: Where to turn in an emergency is worth telling for longer.
+_WORTH = {EMERGENCY: timedelta(hours=1)}
 
 
 def plan_many(conn: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -151,35 +153,27 @@ def _planned_columns(planned: Planned) -> dict[str, Any]:
     }
 
 
-def plan_answer(
-    conn: Connection,
-    *,
-    reply_id: int,
-    organisation_id: int,
-    contact_point_id: int,
-    channel: str,
-    answer: str,
-    now: datetime,
-    patient_id: int | None = None,
-) -> int:
-    """Plan the one automatic answer to a reply, due at once; its id. Answers go before all outreach."""
-    touch_id: int = conn.scalars(
-        insert(touch)
-        .values(
-            organisation_id=organisation_id,
-            patient_id=patient_id,
-            reply_id=reply_id,
-            kind=TouchKind.ANSWER.value,
-            answer=answer,
-            channel=channel,
-            contact_point_id=contact_point_id,
-            state=TouchState.PLANNED.value,
-            priority=0,
-            due_at=now,
-            expires_at=now + ANSWER_WORTH,
-        )
-        .returning(touch.c.id)
-    ).one()
+def plan_answer(conn: Connection, *, now: datetime, asked_at: datetime | None = None, **answer: Any) -> int:
+    """Plan the one automatic answer to a reply, due at once; its id. Answers go before all outreach.
+
+    Args:
+        asked_at: whence its worth runs (default: now).
+        answer: `reply_id`, `organisation_id`, `contact_point_id`, `channel`, `answer`, where known `patient_id`.
+    """
+    worth = _WORTH.get(answer["answer"], ANSWER_WORTH)
+    return _add_answer(conn, answer, state=TouchState.PLANNED.value, due_at=now, expires_at=(asked_at or now) + worth)
+
+
+def withhold_answer(conn: Connection, *, reason: str, rule: str, now: datetime, **answer: Any) -> None:
+    """Write down that a reply gets no automatic answer, and why; see `plan_answer`."""
+    state = TouchState.SUPPRESSED.value
+    id_ = _add_answer(conn, answer, state=state, reason=reason, due_at=now, expires_at=now, ended_at=now)
+    tell(conn, [{"touch_id": id_, "what": state, "reason": reason, "rule": rule}], now)
+
+
+def _add_answer(conn: Connection, answer: Mapping[str, Any], **values: Any) -> int:
+    row = {**answer, "kind": TouchKind.ANSWER.value, "priority": 0, **values}
+    touch_id: int = conn.scalars(insert(touch).values(row).returning(touch.c.id)).one()
     return touch_id
 
 

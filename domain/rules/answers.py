@@ -1,4 +1,4 @@
-"""Automatic answers to a patient's own message: fixed texts without marketing, in the patient's language."""
+"""Automatic answers to a patient's own message: fixed texts, without marketing, in the patient's language."""
 
 from __future__ import annotations
 
@@ -11,21 +11,31 @@ _TEXTS = {
         "en": "{organisation}: you are unsubscribed and will get no more messages from us. Reply START to undo.",
         "es": "{organisation}: su baja queda registrada y ya no le enviaremos mensajes. Para deshacerla: START.",
         "fr": "{organisation} : désabonnement effectué, vous ne recevrez plus de messages. START pour revenir.",
+        "pt": "{organisation}: cadastro cancelado, sem novas mensagens. Responda START para voltar.",
     },
     "opt_in_confirmation": {
         "en": "{organisation}: you will get our messages again. Reply STOP to end, HELP for help.",
         "es": "{organisation}: de nuevo le enviaremos mensajes. Responda STOP para terminar, AYUDA para ayuda.",
         "fr": "{organisation} : vous recevrez à nouveau nos messages. ARRET pour terminer, AIDE pour de l'aide.",
+        "pt": "{organisation}: nossas mensagens voltam a chegar. Responda PARAR para encerrar, AJUDA para ajuda.",
     },
     "help": {
         "en": "{organisation}: for help call {phone}. Reply STOP to end messages. Msg and data rates may apply.",
         "es": "{organisation}: para ayuda llame al {phone}. Responda STOP para dejar de recibir mensajes.",
         "fr": "{organisation} : pour de l'aide, appelez le {phone}. Répondez ARRET pour ne plus recevoir de messages.",
+        "pt": "{organisation}: para ajuda, ligue para {phone}. Responda PARAR para encerrar as mensagens.",
     },
     "booking_link": {
         "en": "{organisation}: thank you! Choose a time here: {link} or call {phone}. Reply STOP to end.",
         "es": "{organisation}: ¡gracias! Elija una hora en {link} o llame al {phone}. Responda STOP para terminar.",
         "fr": "{organisation} : merci ! Choisissez une heure sur {link} ou appelez le {phone}. ARRET pour terminer.",
+        "pt": "{organisation}: obrigado! Escolha quando vir em {link} ou ligue para {phone}. PARAR para encerrar.",
+    },
+    "emergency": {
+        "en": "{organisation}: in an emergency call 911 now. In a crisis call or text 988. Do not wait for us here.",
+        "es": "{organisation}: en una emergencia llame ya al 911. En una crisis llame o escriba al 988. No nos espere.",
+        "fr": "{organisation} : en cas d'urgence appelez le 911, en cas de crise le 988. N'attendez pas notre réponse.",
+        "pt": "{organisation}: em perigo, ligue agora para o 911. Em crise, ligue para o 988. Nem espere por resposta.",
     },
 }
 

@@ -11,10 +11,14 @@ from domain.rules.caps import Block, blocked_until
 from domain.rules.quiet_hours import closing, next_allowed
 from domain.rules.reasons import WAITS
 from domain.rules.rulebook import InForce
-from domain.rules.vocabulary import Decision, Never, Send, TouchKind, Wait
+from domain.rules.vocabulary import Decision, Hold, Never, Send, TouchKind, Wait
 
-#: Answers that a person who opted out may still get: the one confirmation, and help (rules of 10DLC carriers).
-ALLOWED_WHEN_SUPPRESSED = frozenset({"opt_out_confirmation", "help"})
+#: The fixed text that tells where help is to be had at once. Nothing about messages outweighs it.
+EMERGENCY = "emergency"
+
+#: Answers that a person who opted out may still get: the one confirmation, help (rules of 10DLC carriers), and where to
+#: turn in an emergency.
+ALLOWED_WHEN_SUPPRESSED = frozenset({"opt_out_confirmation", "help", EMERGENCY})
 
 #: Reason of a decision -> the row of the rules it goes by; hours and caps name their own.
 RULES = {
@@ -33,6 +37,8 @@ RULES = {
     "template_unreleased": "house.released",
     "template_recalled": "house.recalled",
     "answer": "hours.answers",
+    EMERGENCY: "hours.emergency",
+    **{why.value: "house.held" for why in Hold},
 }
 
 #: A provider holds a text at most ten hours (Twilio); an answer is worthless sooner.
@@ -46,6 +52,8 @@ _ASK_FOR_TEXT = timedelta(hours=4)
 
 #: How often a touch of a paused campaign asks again; resuming wakes it.
 _ASK_FOR_CAMPAIGN = timedelta(hours=4)
+#: How often a touch to a patient whom a person has to look at first asks again.
+_ASK_FOR_PERSON = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +73,8 @@ class Facts:
     """There is a contact point of this channel that works."""
     suppressed_contact: bool = False
     suppressed_patient: bool = False
+    held: str | None = None
+    """Why a person has to look before the patient gets any outreach (a Hold)."""
     consent_revoked: bool = False
     channel_paused: bool = False
     campaign_paused: bool = False
@@ -94,7 +104,8 @@ def decide(facts: Facts, now: datetime) -> Decision:
     if refusal is not None:
         return Never(refusal, waited_for=facts.waited_for if refusal == "expired" else None, rule=RULES[refusal])
     if facts.kind == TouchKind.ANSWER:
-        return Send(valid_until=now + _ANSWER_VALID, rule=RULES["answer"])
+        rule = RULES[EMERGENCY if facts.answer == EMERGENCY else "answer"]
+        return Send(valid_until=now + _ANSWER_VALID, rule=rule)
     decision = _hours_and_caps(facts, now)
     if isinstance(decision, Wait) and decision.until >= facts.expires_at:
         return Never("expired", waited_for=decision.why, rule=decision.rule)
@@ -122,10 +133,12 @@ def with_sent(facts: Facts, *, to_patient: Sequence[datetime], to_contact: Seque
 
 def _refusal(facts: Facts, now: datetime) -> str | None:
     exempt = may_answer_suppressed(facts.kind, facts.answer)
+    # whoever wrote is alive, whatever became of the patient their number is known by
+    is_emergency = facts.kind == TouchKind.ANSWER and facts.answer == EMERGENCY
     checks = (
         (now >= facts.expires_at, "expired"),
-        (facts.deceased, "deceased"),
-        (facts.merged, "merged"),
+        (facts.deceased and not is_emergency, "deceased"),
+        (facts.merged and not is_emergency, "merged"),
         (not facts.live, "enrolment_ended"),
         (not facts.reachable, "unreachable"),
         (facts.suppressed_contact and not exempt, "suppressed_contact"),
@@ -161,6 +174,8 @@ def _blocks(facts: Facts, now: datetime) -> Iterator[Block]:
     silent_until = facts.blackout.ends(now, facts.zones) if facts.blackout else None
     if silent_until is not None:
         yield Block(silent_until, "blackout", RULES["blackout"])
+    if facts.held is not None:
+        yield Block(now + _ASK_FOR_PERSON, facts.held, RULES[facts.held])
     if facts.text_held is not None:
         yield Block(now + _ASK_FOR_TEXT, facts.text_held, RULES[facts.text_held])
     if facts.appointment_ahead is not None and facts.appointment_ahead >= now:

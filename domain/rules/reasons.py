@@ -24,6 +24,9 @@ WAITS: Mapping[str, str] = {
     "booked": "an appointment is ahead",
     "template_unreleased": "its text had not been released by two people",
     "template_recalled": "its text had been recalled",
+    "reported_deceased": "somebody replied that the patient has died, which a person has to confirm or to lift",
+    "complaint": "somebody complained in a reply, which a person has to look at first",
+    "unclear_whose": "a reply concerns one of several patients with this number, and a person has to say which",
 }
 
 #: Reason id (rule id, error class or ending) -> what to tell. Written to follow "not sent:" or "ended:".
@@ -43,12 +46,16 @@ REASONS: Mapping[str, str] = {
     "expired": "it came too late to be worth sending",
     "no_common_hour": "the places where this person may be share no hour in which contact is allowed",
     "enrolment_ended": "the patient's enrolment had ended",
+    "answers_in_a_row": "three automatic answers in a row were enough: the other side may be a machine",
+    "answers_a_day": "this number or address had been answered automatically as often as a day allows",
+    "answered_by_network": "the provider or the network had answered it already",
     "holdout": "the patient is in the holdout, which is left alone so that the effect can be measured",
     "attempts_exhausted": "every attempt we allow was used up",
     "recalled": "the campaign was recalled",
     "superseded": "a newer version of the campaign took over",
     # endings of an enrolment
     "opted_out": "the patient opted out",
+    "left_campaign": "the patient replied that they need, or want, no more of it",
     "returned": "the patient came back for a visit",
     "graduated": "nobody answered the whole cadence; a light reminder follows now and then",
     "finished": "the cadence and its reminders are over",

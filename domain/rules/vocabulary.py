@@ -74,11 +74,23 @@ class EnrolmentState(StrEnum):
     FINISHED = "finished"
     OPTED_OUT = "opted_out"
     REACTIVATED = "reactivated"
+    LEFT = "left"
+    """The patient wants no more of this campaign; the next one may ask again."""
     INELIGIBLE = "ineligible"
 
 
 #: States in which an enrolment may still plan touches; at most one such per patient and campaign.
 LIVE = frozenset({EnrolmentState.WAITING, EnrolmentState.GRADUATED})
+
+
+class Hold(StrEnum):
+    """Why outreach to a patient waits until a person has looked; the gravest first."""
+
+    REPORTED_DEATH = "reported_deceased"
+    """Somebody wrote that the patient, or a housemate with the same number, has died."""
+    COMPLAINT = "complaint"
+    UNCLEAR = "unclear_whose"
+    """A reply from a number of several patients concerns one of them, and nobody knows which."""
 
 
 class TouchState(StrEnum):

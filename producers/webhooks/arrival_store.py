@@ -86,6 +86,7 @@ class ArrivalStore:
                 text=arrival.text,
                 received_at=arrival.at,
                 now=self._clock.now(),
+                answered_by_network=arrival.answered_by_network,
             ),
         )
         if taken.reply_id is not None:

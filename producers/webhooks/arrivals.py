@@ -30,6 +30,8 @@ class ReplyArrival:
     text: str = field(repr=False)
     at: datetime
     """When we received it (UTC)."""
+    answered_by_network: bool = False
+    """See `InboundReply`."""
     kind: str = field(default=_REPLY, init=False)
 
 

@@ -122,6 +122,7 @@ def _reply(channel: Channel, reply: InboundReply, at: datetime) -> ReplyArrival:
         sender=reply.sender,
         text=reply.text,
         at=at,
+        answered_by_network=reply.answered_by_network,
     )
 
 

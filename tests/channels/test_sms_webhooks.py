@@ -24,14 +24,14 @@ SID = "SM00000000000000000000000000000042"
 STATUS_URL = "https://outreach.example.org/webhooks/sms/status?ref=abcdefghijklmnopqrstuvwx27"
 
 
-def config(token: str = TOKEN) -> SmsConfig:
+def config(token: str = TOKEN, **more: str) -> SmsConfig:
     environ = {
         "REACTIVATE_SMS_URL": "https://api.example.com",
         "REACTIVATE_SMS_ACCOUNT_SID": "AC1",
         "REACTIVATE_SMS_AUTH_TOKEN": token,
         "REACTIVATE_SMS_FROM": "+12125550100",
     }
-    found = CHANNEL.configure(environ, "https://outreach.example.org")
+    found = CHANNEL.configure(environ | more, "https://outreach.example.org")
     assert found is not None
     return found
 
@@ -132,6 +132,30 @@ def test_a_reply_is_read() -> None:
     assert CHANNEL.parse(config(), "inbound", request) == (
         InboundReply(provider_id=SID, sender="+12125550123", text="Sí, ¡gracias! 👍 & +"),
     )
+
+
+@pytest.mark.parametrize(
+    ("fields", "settings", "is_answered"),
+    [
+        ({"Body": "STOP"}, {}, False),
+        ({"Body": "STOP", "OptOutType": "STOP"}, {}, True),
+        ({"Body": " Stop. "}, {"REACTIVATE_SMS_PROVIDER_ANSWERS": "yes"}, True),
+        ({"Body": "please stop texting me"}, {"REACTIVATE_SMS_PROVIDER_ANSWERS": "yes"}, False),
+        ({"Body": "STOP", "To": "+18885550100"}, {}, True),
+        ({"Body": "UNSTOP", "To": "+18335550100"}, {}, True),
+        ({"Body": "HELP", "To": "+18885550100"}, {}, False),
+        ({"Body": "STOP", "To": "+13035550100"}, {}, False),
+    ],
+)
+def test_what_the_provider_or_a_toll_free_network_answered_is_told(
+    fields: dict[str, str], settings: dict[str, str], is_answered: bool
+) -> None:
+    request = signed({"MessageSid": SID, "From": "+12125550123", **fields})
+
+    (reply,) = CHANNEL.parse(config(**settings), "inbound", request)
+
+    assert isinstance(reply, InboundReply)
+    assert reply.answered_by_network is is_answered
 
 
 def test_an_empty_reply_is_a_reply() -> None:

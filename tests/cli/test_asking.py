@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,9 +15,10 @@ from household import row
 
 from domain.ledger import quarantine
 from domain.ledger.attempts import attempt
+from domain.ledger.choice_history import suppression
 from domain.ledger.store import open_ledger
 from domain.ledger.vault import Vault
-from tests.measuring.books import NOON, VAULT, Books, Person
+from tests.measuring.books import DAY, NOON, VAULT, Books, Person
 
 Run = Callable[..., Result]
 
@@ -137,6 +139,56 @@ def test_a_reply_is_shown_closed_once_and_then_waits_no_more(run: Run, books: An
     assert SECRET in shown.output
     assert (closed.exit_code, again.exit_code) == (0, 2)
     assert [each["kind"] for each in parsed(run("inbox", "list", "--json"))] == ["attempt"]
+
+
+def test_an_emergency_is_marked_and_told_with_its_age(run: Run, books: Any) -> None:
+    def two(books: Books) -> int:
+        books.reply(books.person(), "question", "human", at=LONG_AGO)
+        return books.reply(books.person(), "emergency", "human", at=LONG_AGO + DAY)
+
+    urgent = books(two)
+
+    first, second = run("inbox").output.splitlines()
+
+    assert first.startswith(f"URGENT reply {urgent}  since 2024-03-06 17:00Z")
+    assert re.search(r" for \d+ h \d\d min$", first)
+    assert not second.startswith("URGENT")
+
+
+def reported(books: Books) -> tuple[int, str, str]:
+    """A reply that reports the death of one of two people who share a phone, and their references."""
+    who, mate = books.person(), books.person()
+    came = books.reply(who, "deceased", "human", at=LONG_AGO)
+    for each in (who, mate):
+        held = {"patient_id": each.id, "reply_id": came, "reason": "reported_deceased"}
+        books.choice("held", LONG_AGO, **held)
+        common = {"organisation_id": books.org, "reason": "reported_deceased", "since": LONG_AGO}
+        books.add(suppression, **common, patient_id=each.id)
+    return came, who.ref, mate.ref
+
+
+def test_a_reported_death_is_confirmed_for_whom_a_person_names(run: Run, books: Any) -> None:
+    came, ref, mate = books(reported)
+
+    closed, unnamed = run("inbox", "close", str(came)), run("inbox", "deceased", str(came))
+    confirmed, again = (run("inbox", "deceased", str(came), ref) for _ in range(2))
+
+    assert [each.exit_code for each in (closed, unnamed, confirmed, again)] == [2, 2, 0, 2]
+    assert f"`reactivate inbox lift {came}`" in closed.stderr
+    assert f"name who has died, of {ref}, {mate}" in unnamed.stderr
+    assert confirmed.output == f"reply {came} is closed; deceased: {ref}\n"
+    assert "does not wait" in again.stderr
+    assert "deceased: never contacted" in run("explain", ref).output
+    assert "suppressed" not in run("explain", mate).output
+
+
+def test_a_false_report_of_a_death_is_lifted(run: Run, books: Any) -> None:
+    came, ref, mate = books(reported)
+
+    lifted = run("inbox", "lift", str(came))
+
+    assert lifted.output == f"reply {came} is closed; not held for a death any more: {ref}, {mate}\n"
+    assert run("audit").exit_code == 0
 
 
 def test_an_uncertain_send_is_settled_once(run: Run, books: Any, ledger_file: Path) -> None:

@@ -62,7 +62,7 @@ def test_a_kind_and_a_state_narrow_the_list_and_say_what_comes_of_it(run: Run) -
     lines = told(run("rules", "--kind", "hours", "--state", "Rhode Island"))
 
     ids = [line.split(" ")[0] for line in lines if line.startswith("hours.")]
-    assert ids == ["hours.us", "hours.default", "hours.holidays", "hours.answers", "hours.us-ri"]
+    assert ids == ["hours.us", "hours.default", "hours.holidays", "hours.answers", "hours.emergency", "hours.us-ri"]
     assert "hours in force in RI: Mon-Fri 09:00-18:00, Sat 10:00-17:00, Sun 12:00-17:00" in lines
 
 

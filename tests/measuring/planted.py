@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import delete
 
-from domain.ledger.choice_history import choice_event
+from domain.ledger.choice_history import choice_event, suppression
 from domain.ledger.inbound import receipt
-from tests.measuring.books import DAY, NOON, Books
+from tests.measuring.books import DAY, NOON, Books, Person
 
 #: When the audit looks.
 NOW = NOON + 30 * DAY
-SECOND = timedelta(seconds=1)
+SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 
 
 def an_orderly_campaign(books: Books) -> None:
@@ -265,6 +265,46 @@ def called_where_the_patient_no_longer_wants_to_be_reached(books: Books) -> None
     books.sent(who, books.enrol(who))
 
 
+def _answered(books: Books, who: Person, at: datetime) -> None:
+    came = books.reply(who, "help", at=at)
+    touch_id = books.touch(who, None, kind="answer", answer="help", state="accepted", reply_id=came, ended_at=at)
+    books.attempt(who, touch_id, at, kind="answer")
+
+
+def a_fourth_answer_in_a_row(books: Books) -> None:
+    who = books.person()
+    for hour in (0, 1, 2, 22):
+        _answered(books, who, NOON + hour * HOUR)
+
+
+def a_sixth_answer_in_a_day(books: Books) -> None:
+    who = books.person()
+    for hour in range(6):
+        books.reply(who, "question", "closed", at=NOON + hour * HOUR)
+        _answered(books, who, NOON + hour * HOUR + 61 * SECOND)
+
+
+def outreach_to_whom_a_reply_put_on_hold(books: Books) -> None:
+    who = books.person()
+    _hold(books, who, NOON - DAY)
+    books.sent(who, books.enrol(who))
+
+
+def outreach_at_a_number_that_is_not_theirs(books: Books) -> None:
+    who = books.person()
+    books.choice("detached", NOON - DAY, patient_id=who.id, contact_point_id=who.phone)
+    books.sent(who, books.enrol(who))
+
+
+def a_hold_in_the_history_that_is_not_in_force(books: Books) -> None:
+    books.choice("held", NOON - DAY, patient_id=books.person().id, reason="complaint")
+
+
+def _hold(books: Books, who: Person, at: datetime) -> None:
+    books.choice("held", at, patient_id=who.id, reason="complaint")
+    books.add(suppression, organisation_id=books.org, reason="complaint", since=at, patient_id=who.id)
+
+
 PLANTED: list[tuple[Callable[[Books], None], str]] = [
     (called_elsewhere_than_the_patient_asked, "confidential_ignored"),
     (called_where_the_patient_no_longer_wants_to_be_reached, "confidential_ignored"),
@@ -276,6 +316,8 @@ PLANTED: list[tuple[Callable[[Books], None], str]] = [
     (refused_by_the_provider_after_a_stop, "sent_after_opt_out"),
     (a_booking_link_answered_after_a_stop, "sent_after_opt_out"),
     (sent_against_a_revoked_consent, "sent_after_opt_out"),
+    (outreach_to_whom_a_reply_put_on_hold, "sent_after_opt_out"),
+    (outreach_at_a_number_that_is_not_theirs, "sent_after_opt_out"),
     (two_accepted_attempts_of_a_touch, "accepted_twice"),
     (a_blind_resend_after_an_uncertain_attempt, "accepted_twice"),
     (a_call_at_half_past_eight_in_the_morning, "outside_hours"),
@@ -287,6 +329,8 @@ PLANTED: list[tuple[Callable[[Books], None], str]] = [
     (a_second_call_within_24_hours, "over_cap"),
     (a_fourth_call_within_7_days, "over_cap"),
     (two_people_called_on_one_phone_in_a_day, "over_cap"),
+    (a_fourth_answer_in_a_row, "over_cap"),
+    (a_sixth_answer_in_a_day, "over_cap"),
     (a_template_that_names_a_specialty, "phi_in_outreach"),
     (a_template_with_a_name_in_it, "phi_in_outreach"),
     (a_live_enrolment_with_nothing_ahead, "unaccounted"),
@@ -305,4 +349,5 @@ PLANTED: list[tuple[Callable[[Books], None], str]] = [
     (a_stop_lifted_by_a_start_made_before_it, "suppression_disagrees"),
     (a_stop_by_reply_that_is_in_no_history, "suppression_disagrees"),
     (a_stop_in_force_without_a_history, "suppression_disagrees"),
+    (a_hold_in_the_history_that_is_not_in_force, "suppression_disagrees"),
 ]

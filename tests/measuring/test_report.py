@@ -180,6 +180,8 @@ def test_gauges_tell_what_waits_and_since_when(books: Books) -> None:
         uncertain = books.touch(who, number, state="uncertain", ended_at=NOON)
         books.attempt(who, uncertain, NOON + 40 * DAY, state="uncertain", needs_person=needs_person)
     books.reply(who, "other", state="human", at=NOON - timedelta(hours=2))
+    books.reply(who, "emergency", state="human", at=NOON - timedelta(minutes=20))
+    books.reply(who, "emergency", state="closed", at=NOON - timedelta(hours=3))
     books.reply(who, None, state="new", at=NOON - timedelta(seconds=5))
     books.add(receipt, channel="sms", provider_ref="SM1", status="sent", received_at=NOON - timedelta(seconds=7))
     books.lapse(who, service_line="dental", decided_at=None, detected_at=NOON - timedelta(seconds=11))
@@ -191,7 +193,8 @@ def test_gauges_tell_what_waits_and_since_when(books: Books) -> None:
     assert seen == gauges.Gauges(
         due={"sms": gauges.Waiting(2, 90.0)},
         outbox=gauges.Waiting(1, 3.0),
-        inbox=gauges.Waiting(1, 7200.0),
+        inbox=gauges.Waiting(2, 7200.0),
+        urgent=gauges.Waiting(1, 1200.0),
         backlog={
             "reply": gauges.Waiting(1, 5.0),
             "receipt": gauges.Waiting(1, 7.0),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -34,15 +33,10 @@ class Lines:
 
 
 @pytest.fixture
-def lines() -> Iterator[Lines]:
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
+def lines() -> Lines:
     found = Lines()
     logs.configure("INFO", json=True, stream=found.stream)
-    yield found
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    structlog.reset_defaults()
+    return found
 
 
 def test_a_line_is_one_json_object_with_its_ids_and_the_time(lines: Lines) -> None:

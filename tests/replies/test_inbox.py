@@ -7,7 +7,7 @@ from datetime import timedelta
 from household import NOW, PHONE, Household, row, send
 from sqlalchemy import Engine
 
-from domain.ledger import inbox, replies
+from domain.ledger import inbox, replies, verdicts
 from domain.ledger.inbound import reply
 from domain.ledger.vault import Vault
 
@@ -39,6 +39,27 @@ def test_it_lists_replies_and_unsettled_sends_longest_wait_first(
     assert "parking" not in repr(listed)
 
 
+def test_emergencies_come_first_however_long_others_wait_and_within_any_limit(
+    ledger: Engine, vault: Vault, household: Household
+) -> None:
+    asked = _asked(ledger, vault, "is parking free?")
+    with ledger.begin() as conn:
+        taken = replies.take(
+            conn,
+            vault,
+            channel="sms",
+            system="phone",
+            provider_id="SM2",
+            sender=PHONE,
+            text="I have chest pain",
+            now=NOW + timedelta(hours=1),
+        )
+        listed, first = inbox.inbox(conn), inbox.inbox(conn, limit=1)
+
+    assert [(each.id, each.urgent) for each in listed] == [(taken.reply_id, True), (asked, False)]
+    assert [each.id for each in first] == [taken.reply_id]
+
+
 def test_one_reply_opens_with_its_text_which_no_log_line_repeats(
     ledger: Engine, vault: Vault, household: Household
 ) -> None:
@@ -60,7 +81,11 @@ def test_a_closed_reply_leaves_the_inbox_and_cannot_be_closed_again(
     asked = _asked(ledger, vault, "is parking free?")
 
     with ledger.begin() as conn:
-        was_waiting = [inbox.close(conn, asked, NOW), inbox.close(conn, asked, NOW), inbox.close(conn, 999, NOW)]
+        was_waiting = [
+            verdicts.close(conn, asked, NOW),
+            verdicts.close(conn, asked, NOW),
+            verdicts.close(conn, 999, NOW),
+        ]
         left = inbox.inbox(conn)
 
     assert was_waiting == [True, False, False]

@@ -179,7 +179,7 @@ def broken_tables(directory: Path, table: str, before: str, after: str) -> str:
 @pytest.mark.parametrize(
     ("table", "before", "after", "told"),
     [
-        ("hours.yaml", "jurisdiction: us-fl", "jurisdiction: us-xx", "rows[6].jurisdiction: expected us, or us- and"),
+        ("hours.yaml", "jurisdiction: us-fl", "jurisdiction: us-xx", "rows[7].jurisdiction: expected us, or us- and"),
         ("hours.yaml", "08:00-21:00", "08:00-21:60", "rows[0].limit.week.mon-sun: expected hours"),
         ("hours.yaml", "id: hours.us-fl", "id: hours.us-al", "rows: hours.us-al: repeated"),
         ("hours.yaml", "id: hours.us-fl", "id: caps.us-fl", "rows: caps.us-fl: an id in this table begins with hours."),

@@ -83,7 +83,7 @@ def test_a_value_is_never_read_as_a_template(values: dict[str, str]) -> None:
     assert render("{organisation}|{link}", values) == f"{values['organisation']}|{values['link']}"
 
 
-@pytest.mark.parametrize("language", ["en", "es", "fr"])
+@pytest.mark.parametrize("language", ["en", "es", "fr", "pt"])
 @pytest.mark.parametrize("answer", sorted(ANSWERS))
 def test_every_answer_names_the_organisation_and_uses_no_variable_but_the_listed(answer: str, language: str) -> None:
     assert list(variables(answer_template(answer, language, "sms"))) == []
@@ -94,9 +94,10 @@ def test_every_variable_has_a_type_and_says_nothing_about_a_patient() -> None:
     assert not any("patient" in each.says for each in VARIABLES.values())
 
 
-@pytest.mark.parametrize("language", ["en", "es", "fr"])
+@pytest.mark.parametrize("language", ["en", "es", "fr", "pt"])
 @pytest.mark.parametrize(
-    ("answer", "most"), [("opt_out_confirmation", 1), ("opt_in_confirmation", 1), ("help", 1), ("booking_link", 2)]
+    ("answer", "most"),
+    [("opt_out_confirmation", 1), ("opt_in_confirmation", 1), ("help", 1), ("booking_link", 2), ("emergency", 1)],
 )
 def test_an_answer_fits_one_segment_or_two_with_a_link_however_long_the_organisations_name(
     answer: str, most: int, language: str
@@ -110,10 +111,10 @@ def test_an_answer_fits_one_segment_or_two_with_a_link_however_long_the_organisa
 
 
 def test_the_segments_of_every_answer_are_counted() -> None:
-    assert {"opt_out_confirmation", "opt_in_confirmation", "help", "booking_link"} == ANSWERS
+    assert {"opt_out_confirmation", "opt_in_confirmation", "help", "booking_link", "emergency"} == ANSWERS
 
 
-@pytest.mark.parametrize("language", ["en", "es", "fr"])
+@pytest.mark.parametrize("language", ["en", "es", "fr", "pt"])
 def test_an_answer_with_a_link_fits_one_segment_at_an_organisation_with_a_short_name(language: str) -> None:
     text = render(answer_template("booking_link", language, "sms").body, VALUES | {"link": VALUES["link"][:-6]})
 
@@ -123,6 +124,14 @@ def test_an_answer_with_a_link_fits_one_segment_at_an_organisation_with_a_short_
 @pytest.mark.parametrize(("language", "used"), [("es", "baja"), ("fr", "désabonnement"), ("de", "unsubscribed")])
 def test_an_answer_is_in_the_patients_language_or_else_in_english(language: str, used: str) -> None:
     assert used in answer_template("opt_out_confirmation", language, "sms").body
+
+
+@pytest.mark.parametrize("language", ["en", "es", "fr", "pt"])
+def test_the_emergency_text_names_both_numbers_in_every_language(language: str) -> None:
+    text = answer_template("emergency", language, "sms").body
+
+    assert "911" in text
+    assert "988" in text
 
 
 def test_an_answer_by_mail_has_a_subject_and_one_by_text_none() -> None:

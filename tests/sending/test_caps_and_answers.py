@@ -143,7 +143,7 @@ def answer(practice: Practice, who: Person, name: str, now: datetime) -> int:
         )
 
 
-@pytest.mark.parametrize("name", ["opt_in_confirmation", "help", "booking_link", "opt_out_confirmation"])
+@pytest.mark.parametrize("name", ["opt_in_confirmation", "help", "booking_link", "opt_out_confirmation", "emergency"])
 def test_an_answer_goes_at_night_past_every_cap_and_pause_and_counts_against_none(
     ledger: Engine, practice: Practice, desk: Desk, provider: Provider, clock: StoppedClock, name: str
 ) -> None:
@@ -167,7 +167,13 @@ def test_an_answer_goes_at_night_past_every_cap_and_pause_and_counts_against_non
 
 @pytest.mark.parametrize(
     ("name", "goes"),
-    [("opt_out_confirmation", True), ("help", True), ("booking_link", False), ("opt_in_confirmation", False)],
+    [
+        ("opt_out_confirmation", True),
+        ("help", True),
+        ("emergency", True),
+        ("booking_link", False),
+        ("opt_in_confirmation", False),
+    ],
 )
 def test_whoever_opted_out_still_gets_the_confirmation_and_help_and_nothing_else(
     ledger: Engine, practice: Practice, desk: Desk, provider: Provider, name: str, goes: bool

@@ -49,6 +49,15 @@ def test_stop_is_in_force_before_it_is_answered(ledger: Engine, web: Web) -> Non
     assert web.jobs == [send_answers("sms", (planned["id"],))]
 
 
+def test_a_stop_that_the_provider_answered_is_in_force_and_not_answered_again(ledger: Engine, web: Web) -> None:
+    sid = "SM" + "a" * 32
+    web.provider("inbound", {"MessageSid": sid, "From": "+13035550101", "Body": "STOP", "OptOutType": "STOP"})
+
+    assert len(rows(ledger, suppression, lifted_at=None)) == 3
+    (answer,) = rows(ledger, touch, kind="answer")
+    assert (answer["state"], answer["reason"]) == ("suppressed", "answered_by_network")
+
+
 def test_the_time_from_arrival_to_commit_of_an_opt_out_is_measured(ledger: Engine, web: Web) -> None:
     web.inbound("STOP")
     web.inbound("hello", sid="SM" + "c" * 32)
