@@ -26,8 +26,9 @@ from ops.simulator.news import News
 from producers.campaigns import start_campaign
 from producers.importing.organisation_file import read_organisation
 from producers.rule_files import read_rules
+from tests.faults.acts import Scene
 from tests.faults.books import Books, Totals
-from tests.faults.catalogue import Fault, Scene
+from tests.faults.catalogue import Fault
 from tests.faults.fleet import Fleet, Ticking
 from tests.faults.outside import Outside
 from tests.faults.people import CAMPAIGN, ORGANISATION, Population, news_of, publish

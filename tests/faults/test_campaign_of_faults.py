@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from ops.services.process import ServiceError, free_port
+from tests.faults.acts import Scene, runners
 from tests.faults.campaign import Campaign, campaign, shares
-from tests.faults.catalogue import FAULTS, Fault, Scene, runners
+from tests.faults.catalogue import FAULTS, Fault
 from tests.faults.points import PLACES, POINTS
 
 ROOT = Path(__file__).parents[2]
