@@ -12,6 +12,7 @@ from tests.faults.acts import (
     clocks_apart,
     cut,
     delay,
+    end_and_start,
     kill,
     log_disk_full,
     lose,
@@ -94,11 +95,9 @@ def _faults() -> Iterator[Fault]:
     yield Fault("restart-in-order", "SIGTERM, a rolling restart", restart_in_order, is_short=True)
     yield Fault("rabbitmq-wiped", "every queue and exchange is gone", wipe_rabbitmq, every=3.0, share=0.2)
     yield Fault("redis-wiped", "every pacing cell is gone", wipe_redis, is_short=True)
-    for server, share in (("rabbitmq", 0.08), ("redis", 0.5), ("postgres", 0.2)):
-        yield Fault(f"{server}-killed", "killed and started", end_and_start(server, kill=True), every=2.0, share=share)
-        yield Fault(
-            f"{server}-restarted", "stopped and started", end_and_start(server, kill=False), every=2.0, share=share
-        )
+    for name, share in (("rabbitmq", 0.08), ("redis", 0.5), ("postgres", 0.2)):
+        yield Fault(f"{name}-killed", "killed and started", end_and_start(name, kill=True), every=2.0, share=share)
+        yield Fault(f"{name}-restarted", "stopped and started", end_and_start(name, kill=False), every=2.0, share=share)
 
 
 FAULTS: Sequence[Fault] = tuple(_faults())
