@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +34,8 @@ class Nursery:
             stderr=self._log,
         )
         self._codes: dict[int, int] = {}
+        # the thread of the faults asks as well as the one that watches
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -60,9 +63,10 @@ class Nursery:
     def _ask(self, question: dict[str, object]) -> dict[str, dict[str, int]]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(question).encode() + b"\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
+        with self._lock:
+            self._process.stdin.write(json.dumps(question).encode() + b"\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"the nursery ended; see {self._log.name}")
         answer: dict[str, dict[str, int]] = json.loads(line)
