@@ -137,8 +137,9 @@ class Books:
         self.details = []
         with reading(self._engine, patient=True) as conn:
             findings = {each.promise: each for each in audit(conn, now, self._rules.declared)}
-            states = dict(conn.execute(select(attempt.c.token, attempt.c.state)).tuples().all())
-            channels = dict(conn.execute(select(attempt.c.token, attempt.c.channel)).tuples().all())
+            attempts = conn.execute(select(attempt.c.token, attempt.c.state, attempt.c.channel)).all()
+        states = {row.token: row.state for row in attempts}
+        channels = {row.token: row.channel for row in attempts}
         counts = {name: max(each.count, judged["promises"].get(name, 0)) for name, each in findings.items()}
         self.details += [f"ledger: {each.promise}: {each.samples}" for each in findings.values() if each.count]
         self.details += [f"witness: {name}: {count}" for name, count in judged["promises"].items() if count]

@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -126,19 +127,20 @@ class Campaign:
         done: list[int] = []
         stop = threading.Event()
 
-        def work() -> None:
+        def work() -> int:
             while sum(done) < wanted and not stop.is_set():
                 began = time.monotonic()
                 done.append(fault.inject(scene))
                 stop.wait(max(0.02, fault.every - (time.monotonic() - began)))
+            return sum(done)
 
-        injecting = threading.Thread(target=work, name="faults", daemon=True)
-        injecting.start()
-        self._watch(seconds, lambda: not injecting.is_alive() or is_over())
-        stop.set()
-        while injecting.is_alive():
-            self._look()
-        return sum(done)
+        with ThreadPoolExecutor(1, "faults") as pool:
+            injecting = pool.submit(work)
+            self._watch(seconds, lambda: injecting.done() or is_over())
+            stop.set()
+            while not injecting.done():
+                self._look()
+            return injecting.result()
 
     def _is_load_over(self) -> bool:
         return not self._books.is_anybody_due(self._times.clock.now())

@@ -49,6 +49,7 @@ PLACES: dict[tuple[str, str], str] = {
     ("pace", "workers.turns.Turns.take"): "send.pace",
     ("flush", "producers.webhooks.spool_file.SpoolFile._begin"): "spool.begin",
     ("flush", "producers.webhooks.spool_file.SpoolFile.append"): "spool.append",
+    ("flush", "producers.webhooks.spool_file._sync_directory"): "spool.directory",
 }
 
 POINTS = tuple(f"{name}.{when}" for name in sorted(set(PLACES.values())) for when in ("before", "after"))
