@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -106,6 +107,7 @@ class Outside:
         self.ports: dict[str, int] = {}
         self.asked_to_stop: dict[str, float] = {}
         """Contact -> when the web process answered its opt-out (monotonic)."""
+        self._arrived: Counter[tuple[str, date]] = Counter()
         self.lag = 0.0
         """The longest that this loop was late, in seconds."""
         self.certificate = directory / CERTIFICATE
@@ -222,12 +224,20 @@ class Outside:
             self._agree(number, Kind.REPLY, partial(self._write, number, words))
 
     def _words(self, number: str) -> str | None:
+        """What they write, if anything; the first of a day say each of the words once."""
+        if (nth := self._nth_today("text")) < len(_WORDS):
+            return _WORDS[nth][0]
         drawn = self.draws.fraction("words", number, self.now().date())
         for words, share in _WORDS:
             drawn -= share
             if drawn < 0:
                 return words
         return None
+
+    def _nth_today(self, what: str) -> int:
+        key = (what, self.now().date())
+        self._arrived[key] += 1
+        return self._arrived[key] - 1
 
     def _write(self, number: str, words: str) -> None:
         stops = "stop" in words.lower()
@@ -236,8 +246,10 @@ class Outside:
         self.sms.text_from_patient(number, words, begins=_nothing, answered=answered)
 
     def _mail_arrived(self, mail: Mail) -> None:
+        if mail.unsubscribe_url is None or self.witness.just_wrote(mail.to, self.now()):
+            return
         drawn = self.draws.happens(_UNSUBSCRIBES, "unsubscribes", mail.to, self.now().date())
-        if mail.unsubscribe_url is None or not drawn:
+        if self._nth_today("mail") > 0 and not drawn:
             return
         call = Call(
             "unsubscribe",
