@@ -20,8 +20,9 @@ demo: $(VENV)/.runtime ## Tell twelve simulated months of a campaign, without an
 fleet-demo: $(VENV)/.runtime ## The same on private RabbitMQ, Redis and PostgreSQL, a process for each job
 	@$(BIN)/reactivate demo --fleet $(ARGS)
 
-test: $(VENV)/.dev ## Run every test, on private servers (ARGS="tests/services -k redis")
-	$(BIN)/pytest $(ARGS)
+# A worker that dies ends the run and is told with its test: its successor would begin with the same one.
+test: $(VENV)/.dev ## Run every test on all cores, on private servers (ARGS="tests/services -k redis"; -n 0: in one process)
+	$(BIN)/pytest -n auto --dist loadscope --max-worker-restart 0 $(ARGS)
 
 faults: $(VENV)/.dev ## Kill, cut and wipe a real fleet's processes and servers, and judge it (ARGS="--injections 200 --seed 7")
 	@$(BIN)/python -m tests.faults $(ARGS)

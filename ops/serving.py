@@ -78,9 +78,12 @@ def _web_parts(parts: Parts) -> WebParts:
         jobs=parts.enqueue,
         take_event=assembly.intake(parts).take_posted,
         spool_directory=settings.home / "spool",
+        # a second of a story may be a day: nobody would be heard in time
+        is_heard=settings.clock == "system",
         store_seconds=STORE_SECONDS if settings.clock == "system" else _PATIENT_STORE,
         events_token=settings.events_token,
         expected_revision=migrations.newest(),
+        rules=parts.rules,
         # without a broker to spare, a hint has nothing to wait for
         linger=0.0 if settings.is_embedded else LINGER,
     )

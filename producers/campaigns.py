@@ -20,6 +20,7 @@ from domain.rules.rulebook import Rulebook
 from domain.rules.vocabulary import Role
 from producers.campaign_file import CampaignFile, read_campaign
 from producers.lexicon import lexicon
+from producers.names import revealing
 
 
 class CampaignError(Exception):
@@ -40,10 +41,12 @@ def start_campaign(
 
     Raises:
         FileProblems: the file is not right; nothing was changed.
-        CampaignError: no such organisation, or several and none named; or a text of it is not released.
+        CampaignError: no such organisation, or several and none named; its name tells about care; or a text of it is
+            not released.
     """
     with engine.begin() as conn:
         key, organisation_id = found(conn, organisation_key)
+        check_name(conn, organisation_id)
         read = read_campaign(path, rules, key)
         definition = read.file.definition()
         checksum = hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()
@@ -89,6 +92,17 @@ def found(conn: Connection, key: str | None) -> tuple[str, int]:
         known = ", ".join(sorted(there)) or "none yet: import an organisation first"
         raise CampaignError(f"name the organisation of the campaign with --organisation (there are: {known})")
     return key, int(there[key])
+
+
+def check_name(conn: Connection, organisation_id: int) -> None:
+    """Let no text go out under a name that tells about care.
+
+    Raises:
+        CampaignError: the organisation has such a name in the ledger.
+    """
+    name = conn.execute(select(organisation.c.name).where(organisation.c.id == organisation_id)).scalar_one()
+    if why := revealing(name):
+        raise CampaignError(f"the organisation's name: {why}, and import it again")
 
 
 def release_all(conn: Connection, versions: Sequence[int], people: Mapping[Role, str], now: datetime) -> None:

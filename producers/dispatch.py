@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine
 from channels.kit.contract import Channel
 from domain import jobs
 from domain.jobs import Job
-from domain.ledger import dispatching, pauses
+from domain.ledger import dispatching, listeners, pauses
 from domain.rules import ramp
 from domain.rules.fairness import DeficitRoundRobin
 from ops.runtime import metrics
@@ -68,7 +68,8 @@ class Dispatcher:
         channel, config = self.channels[name]
         with self.engine.begin() as conn:
             answers = dispatching.take_answers(conn, name, now)
-            budget = 0 if self._is_paused(conn, name, now) else self._budget(channel, config)
+            is_silent = self._is_paused(conn, name, now) or listeners.may_keep_choices(conn)
+            budget = 0 if is_silent else self._budget(channel, config)
             budget -= dispatching.in_flight(conn, name, now) if budget else 0
             budget = self._ramped(name, budget, self._rate(channel, config), now)
             touches = []

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable
 from datetime import datetime
 
 from sqlalchemy import Engine
 
-from domain.ledger import gauges, reconciling, store
+from domain.ledger import gauges, listeners, reconciling, store
 from domain.ledger.audit import audit
 from domain.ledger.audit_books import conservation_gap
 from domain.ledger.audit_terms import Declared
 from domain.ledger.findings import Finding
+from domain.ledger.listeners import Standing
 from ops.runtime import metrics
 
 
@@ -20,6 +22,7 @@ def observe(engine: Engine, channels: Collection[str], now: datetime) -> None:
     with store.reading(engine) as conn:
         seen = gauges.read(conn, now)
         differences = reconciling.last(conn)
+        heard = Counter(each.standing for each in listeners.look(conn))
     for channel in channels:
         due = seen.due.get(channel, gauges.Waiting())
         metrics.due_touches.labels(channel).set(due.count)
@@ -29,13 +32,16 @@ def observe(engine: Engine, channels: Collection[str], now: datetime) -> None:
         metrics.backlog_age_seconds.labels(row).set(waiting.seconds)
     for (source, kind), count in differences.items():
         metrics.opt_out_differences.labels(source, kind).set(count)
+    for standing in Standing:
+        metrics.listeners.labels(standing.value).set(heard[standing])
     metrics.outbox.set(seen.outbox.count)
     metrics.outbox_age_seconds.set(seen.outbox.seconds)
     metrics.inbox.set(seen.inbox.count)
     metrics.inbox_age_seconds.set(seen.inbox.seconds)
     metrics.emergencies.set(seen.urgent.count)
     metrics.emergency_age_seconds.set(seen.urgent.seconds)
-    metrics.uncertain.set(seen.uncertain)
+    metrics.uncertain.set(seen.uncertain.count)
+    metrics.uncertain_age_seconds.set(seen.uncertain.seconds)
     metrics.needs_person.set(seen.needs_person)
     metrics.quarantine_held.set(seen.quarantine_held)
 

@@ -22,7 +22,7 @@ from pydantic import (
 )
 
 from domain.rules import guard
-from domain.rules.limits import Amount, AtMost, Holidays, Limit, Week, Words, Years
+from domain.rules.limits import Amount, AtMost, Covers, Holidays, Limit, Scope, Week, Words, Years
 from domain.rules.places import state_code
 from domain.rules.quiet_days import DayRule, QuietDays, day_rule
 from domain.rules.quiet_hours import END_OF_DAY
@@ -34,7 +34,7 @@ TABLES = Path(guard.__file__).parent / "tables"
 
 #: Beside limits in words, what a kind of row may say.
 _LIMITS: Mapping[Kind, tuple[type, ...]] = {
-    Kind.OPTING_OUT: (),
+    Kind.OPTING_OUT: (Scope,),
     Kind.HOURS: (Week, Holidays),
     Kind.CAPS: (AtMost,),
     Kind.INCENTIVES: (Amount,),
@@ -79,6 +79,17 @@ def _day(text: object) -> DayRule:
     return day_rule(str(text))
 
 
+def _scope(text: object) -> Covers:
+    try:
+        return Covers(str(text))
+    except ValueError:
+        raise ValueError(
+            f"expected one of {', '.join(Covers)}; anything narrower, such as a channel, a campaign or a site, is "
+            "refused: whoever says STOP gets neither calls nor texts any more, whichever it was said to and whatever "
+            "it was about (47 CFR 64.1200(a)(10) and (a)(12))"
+        ) from None
+
+
 def _checked_on(text: object) -> object:
     return None if text == "recalled" else text
 
@@ -99,6 +110,7 @@ class LimitEntry(_Part):
     hours: Annotated[int, Field(ge=1, le=28 * 24)] | None = None
     dollars: Annotated[int, Field(ge=0)] | None = None
     years: Annotated[int, Field(ge=0, le=100)] | None = None
+    scope: Annotated[Covers, BeforeValidator(_scope)] | None = None
     words: _Text | None = None
 
     @field_validator("week")
@@ -118,7 +130,7 @@ class LimitEntry(_Part):
 
     @model_validator(mode="after")
     def _is_one(self) -> LimitEntry:
-        forms = ("week", "quiet_days", "at_most", "dollars", "years", "words")
+        forms = ("week", "quiet_days", "at_most", "dollars", "years", "scope", "words")
         if sum(getattr(self, name) is not None for name in forms) != 1:
             raise ValueError(f"expected exactly one of {', '.join(forms)}")
         if (self.at_most is None) != (self.hours is None):
@@ -135,6 +147,8 @@ class LimitEntry(_Part):
             return AtMost(self.at_most, timedelta(hours=self.hours))
         if self.dollars is not None:
             return Amount(self.dollars)
+        if self.scope is not None:
+            return Scope(self.scope)
         return Years(self.years) if self.years is not None else Words(self.words or "")
 
 

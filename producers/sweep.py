@@ -17,6 +17,7 @@ from domain.ledger import (
     campaigns,
     enrolling,
     finishes,
+    listeners,
     receipts,
     reconciling,
     replies,
@@ -55,6 +56,7 @@ class Sweep:
     def run(self, now: datetime) -> int:
         """One round; how many rows it moved (repeated hints move none)."""
         with metrics.sweep_seconds.time():
+            transact(self.engine, listeners.note_silence)
             self._hint_again(now)
             return self._mend(now)
 

@@ -18,6 +18,7 @@ from domain.ledger.lapses import lapse
 from domain.ledger.organisations import organisation, site
 from domain.ledger.patients import patient, patient_contact
 from domain.ledger.store import reading
+from domain.ledger.texts import template, template_event, template_version
 from domain.ledger.touches import touch
 from domain.ledger.vault import Vault
 
@@ -166,11 +167,34 @@ def send(
         "state": state,
         "claimed_at": NOW,
         "lease_until": NOW + timedelta(minutes=1),
+        "template_id": None if values.get("kind") == "answer" else released_text(conn, household),
     }
     number = add(conn, attempt, **(made | values))
     touch_state = "planned" if state in {"throttled", "retry", "released"} else state
     conn.execute(touch.update().where(touch.c.id == touch_id).values(state=touch_state))
     return number, token
+
+
+def released_text(conn: Connection, household: Household) -> int:
+    """A text that two people released long ago; of no campaign."""
+    known = conn.scalar(select(template.c.id).order_by(template.c.id).limit(1))
+    if known is not None:
+        return known
+    long_ago = NOW - timedelta(days=400)
+    version = add(
+        conn,
+        template_version,
+        organisation_id=household.organisation,
+        key="hello",
+        version=1,
+        checksum="c",
+        recorded_at=long_ago,
+        released_at=long_ago,
+    )
+    decided = {"template_version_id": version, "at": long_ago, "what": "released", "checksum": "c"}
+    add(conn, template_event, **decided, role="marketing", who="Maya Ortiz")
+    add(conn, template_event, **decided, role="clinical", who="Sam Reed")
+    return add(conn, template, template_version_id=version, channel="sms", language="en", body="{organisation}: hello.")
 
 
 def meet(conn: Connection, vault: Vault, clinic: int, system: str, value: str) -> int:

@@ -61,7 +61,7 @@ def read(transport: str, origin: str, headers: Mapping[str, Any], content_type: 
         key = (
             EventKey(envelope.source, envelope.id)
             if envelope is not None
-            else EventKey(origin[:200], "sha256:" + hashlib.sha256(body).hexdigest())
+            else EventKey(_printable(origin)[:200], "sha256:" + hashlib.sha256(body).hexdigest())
         )
         kind = envelope.type if envelope is not None else "unknown"
         return Item(transport, origin, headers, content_type, body, key, kind, problem=problem.reason)
@@ -70,6 +70,11 @@ def read(transport: str, origin: str, headers: Mapping[str, Any], content_type: 
         problem_text = "type: one that only this system sends"
         return Item(transport, origin, headers, content_type, body, key, event.kind.name, problem=problem_text)
     return Item(transport, origin, headers, content_type, body, key, event.kind.name, event=event)
+
+
+def _printable(origin: str) -> str:
+    """The origin as every store takes it in a key: a routing key may hold any bytes."""
+    return "".join(each if each.isprintable() else "\ufffd" for each in origin)
 
 
 def parts(items: Sequence[Item]) -> list[list[Item]]:

@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 
 from channels.kit.contract import Channel, Outcome, OutcomeKind, Outgoing, Sender, SideEffect
 from domain import jobs
-from domain.ledger import claims, finishes, halts, pauses
+from domain.ledger import claims, finishes, halts, listeners, pauses
 from domain.ledger.claims import Claim, Claimed
 from domain.ledger.dispatching import HINT
 from domain.ledger.finishes import Finish
@@ -175,20 +175,25 @@ class SendWorker:
     def _recheck(self, wave: Sequence[Message]) -> tuple[list[Message], list[Finish]]:
         """What of an aged wave may still go. The rest goes back, due now: the next claim finds its reason again."""
         with reading(self._engine) as conn:
+            # first: what was kept is committed before it is said that nothing is
+            are_kept = listeners.may_keep_choices(conn)
             stopped = claims.still_suppressed(conn, [each.claimed for each in wave])
             recalled = claims.texts_held(conn, [each.claimed for each in wave]) - stopped
             halts_of = halts.held(conn, [each.claimed.touch_id for each in wave])
             is_paused = self._channel.name in pauses.paused(conn)
         now = self._clock.now()
+        waits = {each.claimed.touch_id for each in wave if are_kept and not each.may_follow_an_opt_out} - stopped
         opted_out = [each.claimed for each in wave if each.claimed.touch_id in stopped]
-        unsaid = [each.claimed for each in wave if each.claimed.touch_id in recalled]
-        rest = [each for each in wave if each.claimed.touch_id not in stopped | recalled | halts_of]
-        of_paused = [each.claimed for each in wave if each.claimed.touch_id in halts_of - stopped - recalled]
+        waiting = [each.claimed for each in wave if each.claimed.touch_id in waits]
+        unsaid = [each.claimed for each in wave if each.claimed.touch_id in recalled - waits]
+        rest = [each for each in wave if each.claimed.touch_id not in stopped | waits | recalled | halts_of]
+        of_paused = [each.claimed for each in wave if each.claimed.touch_id in halts_of - stopped - waits - recalled]
         # as at the claim, answers go whether or not the channel is paused
         kept = [each for each in rest if each.is_answer or not is_paused]
         halted = [each.claimed for each in rest if is_paused and not each.is_answer]
         back = (
             (opted_out, "opted_out"),
+            (waiting, "choices_kept"),
             (unsaid, "template_recalled"),
             (of_paused, "campaign_paused"),
             (halted, "channel_paused"),

@@ -10,6 +10,7 @@ from typing import Any
 from channels.kit.contract import Channel, Outgoing
 from domain.ledger.claims import Claimed
 from domain.ledger.finishes import Finish
+from domain.rules.guard import may_answer_suppressed
 from domain.rules.vocabulary import AttemptState, TouchKind
 from ops.runtime import metrics
 from ops.runtime.pacing import Ask, Cell, Pacer
@@ -37,6 +38,11 @@ class Message:
     @property
     def is_answer(self) -> bool:
         return self.claimed.kind == TouchKind.ANSWER
+
+    @property
+    def may_follow_an_opt_out(self) -> bool:
+        """Whether it is one of the few answers that a person who opted out may still get."""
+        return may_answer_suppressed(self.claimed.kind, self.claimed.answer)
 
 
 class Turns:

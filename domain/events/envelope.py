@@ -32,7 +32,7 @@ _OPTIONAL = ("datacontenttype", "dataschema", "subject", "time")
 _NAME = re.compile(r"[a-z0-9]{1,64}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+\s*(;.*)?", re.ASCII)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 class EventProblem(Exception):  # noqa: N818 - it becomes a problem document, not a crash
@@ -178,6 +178,8 @@ def _extensions(attributes: Mapping[str, Any]) -> Iterator[tuple[str, str | int 
             continue
         if not isinstance(value, str | int | bool):
             raise EventProblem("an extension attribute is neither text, a whole number nor a boolean")
+        if isinstance(value, str) and _CONTROL.search(value):
+            raise EventProblem("an extension attribute has control characters")
         yield name, value
 
 

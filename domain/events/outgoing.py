@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from domain.rules.vocabulary import Arm, Segment, ServiceLine
+from domain.rules.vocabulary import Arm, ContactSystem, Segment, ServiceLine
 
 
 class _Telling(BaseModel):
@@ -52,6 +52,9 @@ class PatientOptedOut(_Telling):
     patient: str
     source: str
     at: AwareDatetime
+    medium: ContactSystem | None = Field(
+        default=None, description="Only calls and texts (phone), or only mail (email); absent: everything."
+    )
 
 
 class ReplyEscalated(_Telling):

@@ -16,8 +16,9 @@ from domain.ledger import touches
 from domain.ledger.attempts import MAY_HAVE_REACHED, attempt
 from domain.ledger.columns import Id, Instant
 from domain.ledger.inbound import reply
+from domain.ledger.opt_out_scope import Reach
 from domain.ledger.touches import touch
-from domain.rules.guard import EMERGENCY
+from domain.rules.guard import ASKING_FOR_SCOPE, CONFIRMATION, CONFIRMATIONS, EMERGENCY, LIMITED_CONFIRMATION
 from domain.rules.replies.intent import Understood
 from domain.rules.vocabulary import Effect, Intent, TouchKind, TouchState
 
@@ -27,7 +28,7 @@ ANSWERS_PER_DAY: Final = 5
 ANSWERS_IN_A_ROW: Final = 3
 WINDOW: Final = timedelta(days=1)
 
-CONFIRMATION: Final = "opt_out_confirmation"
+_CONFIRMS: Final = {Reach.EVERYTHING_AND_ASK: ASKING_FOR_SCOPE, Reach.CALLS_AND_TEXTS: LIMITED_CONFIRMATION}
 _ANSWERS: Final = {
     Intent.HELP: "help",
     Intent.BOOK: "booking_link",
@@ -42,7 +43,7 @@ _HARMLESS: Final = {
     Intent.CANCEL: frozenset({Effect.NONE}),
 }
 #: What providers answer by themselves, where they do.
-_OF_NETWORKS: Final = frozenset({CONFIRMATION, "opt_in_confirmation", "help"})
+_OF_NETWORKS: Final = frozenset({*CONFIRMATIONS, "opt_in_confirmation", "help"})
 
 _POINT: Final = bindparam("point", type_=Id)
 _SINCE: Final = bindparam("since", type_=Instant)
@@ -73,13 +74,18 @@ _TOLD: Final = select(
 )
 
 
-def due(found: Understood, *, is_news: bool) -> str | None:
-    """The answer that what was understood deserves, if any. `is_news`: the choice it makes was not in force before."""
+def due(found: Understood, *, is_news: bool, reach: Reach = Reach.EVERYTHING) -> str | None:
+    """The answer that what was understood deserves, if any.
+
+    Args:
+        is_news: the choice it makes was not in force before.
+        reach: how far an opt-out reaches.
+    """
     if Effect.URGENT in found.effects:
         return EMERGENCY
     if Effect.OPT_OUT in found.effects or Effect.OPT_IN in found.effects:
         # said before, or taken back since: to confirm it would tell the patient what is not so
-        confirmations = {Intent.OPT_OUT: CONFIRMATION, Intent.OPT_IN: "opt_in_confirmation"}
+        confirmations = {Intent.OPT_OUT: _CONFIRMS.get(reach, CONFIRMATION), Intent.OPT_IN: "opt_in_confirmation"}
         return confirmations.get(found.intent) if is_news else None
     is_answered = _HARMLESS.get(found.intent, frozenset()).issuperset(found.effects)
     return _ANSWERS[found.intent] if is_answered else None
@@ -101,7 +107,7 @@ def give(
         touches.withhold_answer(conn, reason=ceiling, rule="house.answers", now=now, answer=answer, **to)
         return None, True
     # the five minutes in which an opt-out may be confirmed run from the patient's message
-    since = asked_at if answer == CONFIRMATION else now
+    since = asked_at if answer in CONFIRMATIONS else now
     return touches.plan_answer(conn, now=now, asked_at=since, answer=answer, **to), False
 
 

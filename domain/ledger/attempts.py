@@ -28,6 +28,8 @@ attempt = Table(
     Column("zones", String(2000), nullable=False, default=""),
     #: For the audit: the states whose rules were judged; null = none is known.
     Column("states", String(400)),
+    #: The text it says; null for an answer. For the audit: it was to be released when this was claimed.
+    ref("template_id", "template", nullable=True),
     #: A person must look: nobody could tell whether it was accepted.
     Column("needs_person", Boolean, nullable=False, default=False),
 )

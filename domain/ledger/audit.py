@@ -11,7 +11,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from domain.ledger import audit_books, audit_calls, audit_sends
+from domain.ledger import audit_books, audit_calls, audit_sends, audit_stops, audit_texts
 from domain.ledger.audit_terms import Declared
 from domain.ledger.findings import Finding
 
@@ -23,6 +23,7 @@ PROMISES = (
     "outside_hours",
     "over_cap",
     "phi_in_outreach",
+    "sent_unreleased",
     "unaccounted",
     "without_reason",
     "holdout_contacted",
@@ -36,12 +37,13 @@ def audit(conn: Connection, now: datetime, declared: Declared | None = None) -> 
     Each check is one statement, so the fleet may work on meanwhile.
     """
     return [
-        audit_calls.sent_after_opt_out(conn),
-        audit_calls.confidential_ignored(conn),
+        audit_stops.sent_after_opt_out(conn, declared or {}),
+        audit_stops.confidential_ignored(conn),
         audit_sends.accepted_twice(conn),
         audit_calls.outside_hours(conn, declared or {}),
         audit_calls.over_cap(conn, declared or {}),
         audit_sends.phi_in_outreach(conn),
+        audit_texts.sent_unreleased(conn),
         audit_books.unaccounted(conn, now),
         audit_books.without_reason(conn),
         audit_sends.holdout_contacted(conn),

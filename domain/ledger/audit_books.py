@@ -81,11 +81,13 @@ def suppression_disagrees(conn: Connection) -> Finding:
             later.c.kind.in_(_LIFTS),
             later.c.at > stop.c.at,
             func.coalesce(later.c.reason, "opt_out") == reason,
+            or_(later.c.channel.is_(None), later.c.channel == stop.c.channel),
         )
         in_force = exists().where(
             suppression.c[subject] == stop.c[subject],
             suppression.c.lifted_at.is_(None),
             suppression.c.reason == reason,
+            or_(suppression.c.channel.is_(None), suppression.c.channel == stop.c.channel),
         )
         forgotten = select(stop.c.id).where(stop.c[subject].is_not(None), stop.c.kind.in_(_STOPS), last_word, ~in_force)
         told = exists().where(

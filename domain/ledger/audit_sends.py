@@ -8,6 +8,7 @@ from domain.ledger.attempts import attempt
 from domain.ledger.campaigns import campaign, campaign_template
 from domain.ledger.enrolments import enrolment
 from domain.ledger.findings import Finding, finding, listed, tally
+from domain.ledger.organisations import organisation
 from domain.ledger.texts import template, template_version
 from domain.ledger.touches import touch
 from domain.rules.neutral_text import phi_in
@@ -45,7 +46,7 @@ def holdout_contacted(conn: Connection) -> Finding:
 
 
 def phi_in_outreach(conn: Connection) -> Finding:
-    """Templates, released or of campaigns that run or were used, that say more than that the organisation exists.
+    """Names and templates, released or of campaigns that run or were used, that say more than that somebody exists.
 
     Messages are rendered from templates and nothing else, and no variable holds anything about a patient.
     """
@@ -59,9 +60,13 @@ def phi_in_outreach(conn: Connection) -> Finding:
         .join(template_version, template_version.c.id == template.c.template_version_id)
         .where(or_(template_version.c.released_at.is_not(None), template_version.c.id.in_(in_use)))
     )
+    named = [row.id for row in conn.execute(select(organisation.c.id, organisation.c.name)) if phi_in(row.name)]
     wrong = [row.id for row in rows if phi_in(f"{row.subject or ''}\n{row.body}")]
     return finding(
         "phi_in_outreach",
         "Outreach names the organisation and nothing about care: no condition, specialty, clinician, test or date.",
-        [listed("template", "tells more than that the organisation exists", wrong)],
+        [
+            listed("template", "tells more than that the organisation exists", wrong),
+            listed("organisation", "has a name that tells about care", named),
+        ],
     )

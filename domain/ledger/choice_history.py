@@ -12,12 +12,9 @@ from typing import Any, Final
 
 from sqlalchemy import (
     Column,
-    ColumnElement,
     Connection,
     Index,
     LargeBinary,
-    Row,
-    Select,
     String,
     Table,
     bindparam,
@@ -25,12 +22,10 @@ from sqlalchemy import (
     func,
     insert,
     select,
-    union_all,
     update,
 )
 
 from domain.ledger.columns import Id, Instant, id_column, metadata, ref
-from domain.ledger.patients import patient_contact
 
 #: Append-only. `kind`: granted | revoked | suppressed | restored | bad_address | confidential | confidential_end, and
 #: what a reply did beside a choice: held | released (`reason`: a Hold), detached (a patient from a contact point), left
@@ -58,7 +53,8 @@ choice_event = Table(
 Index("ix_choice_event_contact_point_id", choice_event.c.contact_point_id)
 Index("ix_choice_event_patient_id", choice_event.c.patient_id)
 
-#: Current state: a row in force stops every send it covers. `channel` null = every channel that reaches the subject.
+#: Current state: a row in force stops every send it covers. `channel` null = every channel that reaches the subject; a
+#: contact system (`phone`, `email`) = every channel that reaches contact points of that system.
 suppression = Table(
     "suppression",
     metadata,
@@ -97,7 +93,6 @@ WHY: Final = "choice_event.why"
 Subject = tuple[str, int]
 
 _POINT: Final = bindparam("point", type_=Id)
-_PATIENTS: Final = bindparam("patients", type_=Id, expanding=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,59 +107,6 @@ class Note:
         return {"noted_by": self.by, "why": self.why}
 
 
-def _stopped(subject: ColumnElement[bool]) -> Select[Any]:
-    return select(suppression.c.contact_point_id, suppression.c.patient_id, suppression.c.since).where(
-        IN_FORCE,
-        subject,
-        suppression.c.reason == bindparam("reason", type_=String),
-        suppression.c.channel.is_(None),
-    )
-
-
-# one index step for each side; with `or` between them both stores read every suppression there is
-_STOPPED: Final = union_all(
-    _stopped(suppression.c.contact_point_id == _POINT), _stopped(suppression.c.patient_id.in_(_PATIENTS))
-)
-
-
-def _last_chosen(subject: ColumnElement[bool]) -> Select[Any]:
-    return (
-        select(
-            choice_event.c.contact_point_id,
-            choice_event.c.patient_id,
-            choice_event.c.kind,
-            func.max(choice_event.c.at).label("at"),
-        )
-        .where(subject, choice_event.c.kind.in_(("suppressed", "restored")), choice_event.c.reason.is_(None))
-        .group_by(choice_event.c.contact_point_id, choice_event.c.patient_id, choice_event.c.kind)
-    )
-
-
-_LAST_CHOSEN: Final = union_all(
-    _last_chosen(choice_event.c.contact_point_id == _POINT), _last_chosen(choice_event.c.patient_id.in_(_PATIENTS))
-)
-_OUT_ELSEWHERE: Final = (
-    select(patient_contact.c.patient_id)
-    .join(suppression, suppression.c.contact_point_id == patient_contact.c.contact_point_id)
-    .where(
-        patient_contact.c.patient_id.in_(_PATIENTS),
-        patient_contact.c.contact_point_id != _POINT,
-        patient_contact.c.detached_at.is_(None),
-        suppression.c.reason == OPTED_OUT,
-        IN_FORCE,
-    )
-)
-_STARTED: Final = (
-    select(patient_contact.c.patient_id, func.max(choice_event.c.at))
-    .join(choice_event, choice_event.c.contact_point_id == patient_contact.c.contact_point_id)
-    .where(
-        patient_contact.c.patient_id.in_(_PATIENTS),
-        patient_contact.c.detached_at.is_(None),
-        choice_event.c.kind == "restored",
-        choice_event.c.reason.is_(None),
-    )
-    .group_by(patient_contact.c.patient_id)
-)
 _IS_KNOWN: Final = select(
     exists().where(
         choice_event.c.contact_point_id == _POINT,
@@ -184,32 +126,6 @@ def is_known(conn: Connection, contact_point_id: int, source: str, at: datetime,
     return bool(conn.scalar(_IS_KNOWN, values))
 
 
-def last_starts(conn: Connection, patient_ids: Sequence[int]) -> dict[int, datetime]:
-    """When each patient last said START at any contact point that is theirs; those who never did miss."""
-    return {row[0]: row[1] for row in conn.execute(_STARTED, {"patients": patient_ids})}
-
-
-def last_words(
-    conn: Connection, contact_point_id: int, patient_ids: Sequence[int]
-) -> dict[tuple[Subject, str], datetime]:
-    """When each of these subjects last opted out (`suppressed`), and in (`restored`), by the dates of the choices."""
-    rows = conn.execute(_LAST_CHOSEN, {"point": contact_point_id, "patients": patient_ids})
-    return {(_subject(row), row.kind): row.at for row in rows}
-
-
-def suppressed_since(
-    conn: Connection, contact_point_id: int, patient_ids: Sequence[int], reason: str
-) -> dict[Subject, datetime]:
-    """Since when these subjects have a suppression for this reason in force, on every channel; the others miss."""
-    rows = conn.execute(_STOPPED, {"point": contact_point_id, "patients": patient_ids, "reason": reason})
-    return {_subject(row): row.since for row in rows}
-
-
-def opted_out_elsewhere(conn: Connection, contact_point_id: int, patient_ids: Sequence[int]) -> set[int]:
-    """Which of these patients have an opt-out in force at another contact point of theirs."""
-    return set(conn.scalars(_OUT_ELSEWHERE, {"point": contact_point_id, "patients": patient_ids}))
-
-
 def remember(
     conn: Connection,
     organisation_id: int,
@@ -221,6 +137,7 @@ def remember(
     now: datetime,
     reason: str = OPTED_OUT,
     note: Note | None = None,
+    channel: str | None = None,
 ) -> None:
     """Append a choice made at `at` and written at `now`, once for each subject."""
     if not subjects:
@@ -229,6 +146,7 @@ def remember(
         "organisation_id": organisation_id,
         "kind": kind,
         "reason": None if reason == OPTED_OUT else reason,
+        "channel": channel,
         "source": source,
         "reply_id": reply_id,
         **(note.columns() if note else {}),
@@ -242,17 +160,24 @@ def remember(
     )
 
 
-def suppress(conn: Connection, organisation_id: int, subjects: Sequence[Subject], reason: str, since: datetime) -> None:
-    """Put a suppression on every channel in force for each subject; call it for those that have none."""
+def suppress(
+    conn: Connection,
+    organisation_id: int,
+    subjects: Sequence[Subject],
+    reason: str,
+    since: datetime,
+    channel: str | None = None,
+) -> None:
+    """Put a suppression in force for each subject, by default on every channel; call it for those that have none."""
     if not subjects:
         return
-    fixed = {"organisation_id": organisation_id, "reason": reason, "since": since}
+    fixed = {"organisation_id": organisation_id, "channel": channel, "reason": reason, "since": since}
     rows = [{"contact_point_id": None, "patient_id": None, column: number} | fixed for column, number in subjects]
     conn.execute(_SUPPRESS, rows)
 
 
-def lift(conn: Connection, subjects: Sequence[Subject], reason: str, at: datetime) -> None:
-    """Put an end, as of `at`, to the suppressions on every channel in force for these subjects and this reason."""
+def lift(conn: Connection, subjects: Sequence[Subject], reason: str, at: datetime, channel: str | None = None) -> None:
+    """Put an end, as of `at`, to the suppressions of this reach in force for these subjects and this reason."""
     for column, number in subjects:
         conn.execute(
             update(suppression)
@@ -260,13 +185,7 @@ def lift(conn: Connection, subjects: Sequence[Subject], reason: str, at: datetim
                 IN_FORCE,
                 suppression.c[column] == number,
                 suppression.c.reason == reason,
-                suppression.c.channel.is_(None),
+                suppression.c.channel.is_not_distinct_from(channel),
             )
             .values(lifted_at=at)
         )
-
-
-def _subject(row: Row[*tuple[Any, ...]]) -> Subject:
-    if row.contact_point_id is None:
-        return "patient_id", row.patient_id
-    return "contact_point_id", row.contact_point_id

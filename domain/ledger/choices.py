@@ -6,29 +6,28 @@ and a START at the same instant, the STOP.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, String, bindparam, exists, or_, select, update
 
 from domain.ledger import enrolments, outbox
 from domain.ledger.choice_history import (
+    IN_FORCE,
     OPTED_OUT,
     Note,
     Subject,
     is_known,
-    last_starts,
-    last_words,
     lift,
-    opted_out_elsewhere,
     remember,
     suppress,
-    suppressed_since,
+    suppression,
 )
 from domain.ledger.columns import Id
-from domain.ledger.patients import contact_point, patient, patient_contact
+from domain.ledger.last_words import last_starts, last_words, opted_out_elsewhere, suppressed_since
+from domain.ledger.patients import MAY_BE_USED, contact_point, patient, patient_contact
 
 _POINTS: Final = bindparam("points", type_=Id, expanding=True)
 _PATIENTS: Final = bindparam("patients", type_=Id, expanding=True)
@@ -41,6 +40,25 @@ _ATTACHED: Final = (
 _LOCK_PATIENTS: Final = select(patient.c.id).where(patient.c.id.in_(_PATIENTS)).order_by(patient.c.id).with_for_update()
 _LOCK_POINTS: Final = (
     select(contact_point.c.id).where(contact_point.c.id.in_(_POINTS)).order_by(contact_point.c.id).with_for_update()
+)
+_SYSTEM: Final = select(contact_point.c.system).where(contact_point.c.id == bindparam("point", type_=Id))
+_other = contact_point.alias("other")
+#: Patients whom a contact point of another system still reaches.
+_REACHED_OTHERWISE: Final = (
+    select(patient_contact.c.patient_id)
+    .join(_other, _other.c.id == patient_contact.c.contact_point_id)
+    .where(
+        patient_contact.c.patient_id.in_(_PATIENTS),
+        MAY_BE_USED,
+        _other.c.quality != "bad",
+        _other.c.system != bindparam("medium", type_=String),
+        ~exists().where(IN_FORCE, suppression.c.contact_point_id == _other.c.id, suppression.c.channel.is_(None)),
+        ~exists().where(
+            IN_FORCE,
+            suppression.c.patient_id == patient_contact.c.patient_id,
+            or_(suppression.c.channel.is_(None), suppression.c.channel == _other.c.system),
+        ),
+    )
 )
 _REFS: Final = select(patient.c.ref).where(patient.c.id.in_(_PATIENTS)).order_by(patient.c.id)
 
@@ -82,6 +100,7 @@ def opt_out(
     reason: str = OPTED_OUT,
     reply_id: int | None = None,
     note: Note | None = None,
+    is_limited: bool = False,
 ) -> bool:
     """Stop everything to this contact point and to every patient attached to it, on every channel, at once.
 
@@ -92,6 +111,8 @@ def opt_out(
     Args:
         source: who told us: `reply`, `one_click`, `provider`, `staff`, an event's source.
         at: when the patient chose; `now`: when we write it.
+        is_limited: the patients are stopped at every contact point of this one's system (calls and texts; mail), and
+            may be reached by the other. Enrolments of those who cannot be end.
 
     Returns:
         Whether the contact point was free until now.
@@ -100,19 +121,23 @@ def opt_out(
     point = ("contact_point_id", contact_point_id)
     # each reply is a choice of its own; whatever else says the same of the same instant, repeats itself
     is_told_again = reply_id is None and is_known(conn, contact_point_id, source, at, reason)
+    medium = _system_of(conn, contact_point_id) if is_limited else None
     restored = last_words(conn, contact_point_id, ()).get((point, "restored"))
     if reason == OPTED_OUT and restored is not None and at < restored:
         told = [] if is_told_again else [point]
-        remember(conn, organisation_id, told, "suppressed", source, reply_id, at, now, note=note)
+        remember(conn, organisation_id, told, "suppressed", source, reply_id, at, now, note=note, channel=medium)
         return False
     wanted = [point, *(("patient_id", patient_id) for patient_id in subjects.patient_ids)]
-    stopped = suppressed_since(conn, contact_point_id, subjects.patient_ids, reason)
+    stopped = suppressed_since(conn, contact_point_id, subjects.patient_ids, reason, medium)
     fresh = [subject for subject in wanted if subject not in stopped]
     told = fresh if is_told_again else wanted
-    remember(conn, organisation_id, told, "suppressed", source, reply_id, at, now, reason, note)
-    suppress(conn, organisation_id, fresh, reason, at)
-    enrolments.stop_for_opt_out(conn, subjects.patient_ids, now)
-    tell_opted_out(conn, [number for column, number in fresh if column == "patient_id"], source, at, now)
+    remember(conn, organisation_id, told, "suppressed", source, reply_id, at, now, reason, note, medium)
+    newly_out = [subject for subject in fresh if subject != point]
+    suppress(conn, organisation_id, [point] if point in fresh else [], reason, at)
+    suppress(conn, organisation_id, newly_out, reason, at, medium)
+    ended = set(subjects.patient_ids) - (_reached_otherwise(conn, subjects.patient_ids, medium) if medium else set())
+    enrolments.stop_for_opt_out(conn, ended, now)
+    tell_opted_out(conn, [number for _, number in newly_out], source, at, now, medium)
     return point in fresh
 
 
@@ -132,32 +157,60 @@ def opt_in(
     A patient who also opted out at another contact point stays suppressed, and no other reason (deceased, do not
     contact, …) is lifted: those words were not theirs to take back here. Nor is an opt-out chosen at `at` or after, by
     a message that overtook this one; the START is kept all the same, for one that comes late. For a patient the latest
-    START counts that they made at any contact point of theirs.
+    START counts that they made at any contact point of theirs. Opt-outs from everything, and those limited to calls and
+    texts, or to mail, are judged apart, as if nothing else had been said.
 
     Returns:
         Whether the START is the patient's last word at this contact point.
     """
     subjects = lock(conn, [contact_point_id])[contact_point_id]
     point = ("contact_point_id", contact_point_id)
-    stopped = suppressed_since(conn, contact_point_id, subjects.patient_ids, OPTED_OUT)
-    words = last_words(conn, contact_point_id, subjects.patient_ids)
-    starts = last_starts(conn, subjects.patient_ids)
-
-    def is_last_word(subject: Subject, start: datetime) -> bool:
-        stops = [each for each in (stopped.get(subject), words.get((subject, "suppressed"))) if each is not None]
-        return all(stop < max(start, words.get((subject, "restored"), start)) for stop in stops)
-
+    since = suppressed_since(conn, contact_point_id, (), OPTED_OUT).get(point)
     remember(conn, organisation_id, [point], "restored", source, reply_id, at, now, note=note)
-    if not is_last_word(point, at):
-        return False
-    lift(conn, [point], OPTED_OUT, at)
-    still_out = opted_out_elsewhere(conn, contact_point_id, subjects.patient_ids)
-    for patient_id in subjects.patient_ids:
-        subject, start = ("patient_id", patient_id), max(at, starts.get(patient_id, at))
-        if patient_id not in still_out and subject in stopped and is_last_word(subject, start):
-            remember(conn, organisation_id, [subject], "restored", source, reply_id, start, now, note=note)
-            lift(conn, [subject], OPTED_OUT, start)
-    return True
+    mediums = (None, _system_of(conn, contact_point_id))
+    words = {medium: last_words(conn, contact_point_id, subjects.patient_ids, medium) for medium in mediums}
+    is_free = all(_is_last_word(words[medium], since, point, at) for medium in mediums)
+    if is_free:
+        lift(conn, [point], OPTED_OUT, at)
+    for medium in mediums:
+        if not _is_last_word(words[medium], None, point, at):
+            continue
+        for patient_id, start in _freed(conn, subjects, words[medium], at, medium).items():
+            who: list[Subject] = [("patient_id", patient_id)]
+            remember(conn, organisation_id, who, "restored", source, reply_id, start, now, note=note, channel=medium)
+            lift(conn, who, OPTED_OUT, start, medium)
+    return is_free
+
+
+def _freed(
+    conn: Connection,
+    subjects: Subjects,
+    words: Mapping[tuple[Subject, str], datetime],
+    at: datetime,
+    medium: str | None,
+) -> dict[int, datetime]:
+    """The patients whom a START of `at` frees from opt-outs of one reach, and since when."""
+    point, patient_ids = subjects.contact_point_id, subjects.patient_ids
+    stopped = suppressed_since(conn, point, patient_ids, OPTED_OUT, medium)
+    starts = last_starts(conn, patient_ids, medium)
+    still_out = opted_out_elsewhere(conn, point, patient_ids, medium)
+    found = {
+        patient_id: max(at, starts.get(patient_id, at)) for patient_id in patient_ids if patient_id not in still_out
+    }
+    return {
+        patient_id: start
+        for patient_id, start in found.items()
+        if (since := stopped.get(("patient_id", patient_id))) is not None
+        and _is_last_word(words, since, ("patient_id", patient_id), start)
+    }
+
+
+def _is_last_word(
+    words: Mapping[tuple[Subject, str], datetime], since: datetime | None, subject: Subject, start: datetime
+) -> bool:
+    """Whether a START is later than every stop of this subject; `since`: when what is in force began."""
+    stops = [each for each in (since, words.get((subject, "suppressed"))) if each is not None]
+    return all(stop < max(start, words.get((subject, "restored"), start)) for stop in stops)
 
 
 def mark_bad(conn: Connection, contact_point_id: int, source: str, now: datetime) -> None:
@@ -174,11 +227,22 @@ def mark_bad(conn: Connection, contact_point_id: int, source: str, now: datetime
         remember(conn, organisation_id, subject, "bad_address", source, None, now, now)
 
 
-def tell_opted_out(conn: Connection, patient_ids: Sequence[int], source: str, at: datetime, now: datetime) -> None:
-    """Tell the organisation's other systems, by reference, who opted out."""
+def tell_opted_out(
+    conn: Connection, patient_ids: Sequence[int], source: str, at: datetime, now: datetime, medium: str | None = None
+) -> None:
+    """Tell the organisation's other systems, by reference, who opted out, and of which contact system alone."""
     refs = conn.scalars(_REFS, {"patients": patient_ids}).all()
-    told = [{"patient": reference, "source": source, "at": at.isoformat()} for reference in refs]
+    limit = {"medium": medium} if medium else {}
+    told = [{"patient": reference, "source": source, "at": at.isoformat(), **limit} for reference in refs]
     outbox.add_many(conn, "patient.opted_out", told, now)
+
+
+def _system_of(conn: Connection, contact_point_id: int) -> str:
+    return str(conn.execute(_SYSTEM, {"point": contact_point_id}).scalar_one())
+
+
+def _reached_otherwise(conn: Connection, patient_ids: Sequence[int], medium: str) -> set[int]:
+    return set(conn.scalars(_REACHED_OTHERWISE, {"patients": patient_ids, "medium": medium}))
 
 
 def _attached(conn: Connection, contact_point_ids: Collection[int]) -> dict[int, list[int]]:

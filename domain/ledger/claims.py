@@ -14,18 +14,9 @@ from sqlalchemy import Connection, bindparam, insert, update
 
 from domain.ledger import holds
 from domain.ledger.attempts import attempt
-from domain.ledger.claim_facts import (
-    LEASE,
-    AnyRow,
-    Contacts,
-    departed,
-    lock_and_read,
-    read_contacts,
-    read_facts,
-    revoked,
-    suppressed,
-    usable,
-)
+from domain.ledger.claim_facts import LEASE, Contacts, read_contacts, read_facts
+from domain.ledger.claim_rows import AnyRow, lock_and_read
+from domain.ledger.claim_stops import departed, revoked, suppressed, usable
 from domain.ledger.claim_texts import Usable, held, read_texts
 from domain.ledger.columns import Id
 from domain.ledger.touches import IS_PLANNED, tell, touch
@@ -227,6 +218,7 @@ def _write(conn: Connection, result: Claim, facts: Mapping[int, Facts], now: dat
                     "kind": each.kind,
                     "patient_id": each.patient_id,
                     "contact_point_id": each.contact_point_id,
+                    "template_id": each.template_id,
                     "state": AttemptState.SENDING.value,
                     "claimed_at": now,
                     "lease_until": now + LEASE,

@@ -91,7 +91,7 @@ def apply(
     if Effect.WRONG_NUMBER in found.effects:
         gone = reached.everybody if is_claimed else concerned
         is_unclear = bool(reached.everybody) and not gone
-        _detach(conn, organisation_id, contact_point_id, gone, reply_id, at, now)
+        detach(conn, organisation_id, contact_point_id, gone, reply_id, at, now)
     if Effect.LEAVE_CAMPAIGN in found.effects:
         is_unclear = is_unclear or (bool(reached.everybody) and not concerned)
         _leave(conn, organisation_id, concerned, reply_id, at, now)
@@ -101,7 +101,7 @@ def apply(
     return bool(whys)
 
 
-def _detach(
+def detach(
     conn: Connection,
     organisation_id: int,
     contact_point_id: int,
@@ -109,12 +109,17 @@ def _detach(
     reply_id: int,
     at: datetime,
     now: datetime,
+    source: str = "reply",
 ) -> None:
-    """These patients are not reached there any more; the next claim finds what is planned another way, or ends it."""
+    """These patients are not reached there any more; the next claim finds what is planned another way, or ends it.
+
+    They and the contact point are locked. `source`: who says so, the `reply` itself or a `person` who read it.
+    """
     if not patient_ids:
         return
     conn.execute(_DETACH, {"point": contact_point_id, "patients": patient_ids, "now": now})
-    _remember(conn, organisation_id, patient_ids, "detached", reply_id, at, now, contact_point_id=contact_point_id)
+    where = contact_point_id
+    _remember(conn, organisation_id, patient_ids, "detached", reply_id, at, now, contact_point_id=where, source=source)
 
 
 def _leave(
@@ -136,12 +141,13 @@ def _remember(
     now: datetime,
     *,
     contact_point_id: int | None = None,
+    source: str = "reply",
 ) -> None:
     fixed = {
         "organisation_id": organisation_id,
         "contact_point_id": contact_point_id,
         "kind": kind,
-        "source": "reply",
+        "source": source,
         "reply_id": reply_id,
         "at": at,
         "recorded_at": now,

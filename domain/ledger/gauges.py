@@ -40,7 +40,8 @@ class Gauges:
     """Of the inbox: the emergencies."""
     backlog: Mapping[str, Waiting]
     """Rows no worker has handled: `reply`, `receipt`, `lapse`."""
-    uncertain: int
+    uncertain: Waiting
+    """Attempts of which nobody knows whether the provider took them, since the oldest was claimed."""
     needs_person: int
     quarantine_held: int
 
@@ -58,7 +59,7 @@ def read(conn: Connection, now: datetime) -> Gauges:
             "receipt": _waiting(conn, receipt.c.received_at, receipt.c.applied_at.is_(None), now),
             "lapse": _waiting(conn, lapse.c.detected_at, lapse.c.decided_at.is_(None), now),
         },
-        uncertain=_count(conn, attempt, uncertain),
+        uncertain=_waiting(conn, attempt.c.claimed_at, uncertain, now),
         needs_person=_count(conn, attempt, uncertain & attempt.c.needs_person),
         quarantine_held=_count(conn, quarantine, quarantine.c.state == "held"),
     )

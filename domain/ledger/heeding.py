@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from domain.ledger import answering, choices, effects, outbox
+from domain.ledger import answering, choices, effects, opt_out_scope, outbox
 from domain.ledger.columns import Id
 from domain.ledger.inbound import reply
+from domain.ledger.opt_out_scope import Reach
 from domain.ledger.patients import patient, patient_contact
 from domain.rules.replies.intent import Understood
+from domain.rules.rulebook import Rulebook
 from domain.rules.vocabulary import Effect, Intent
 
 #: What goes to a person, beside what the effects themselves leave open.
@@ -54,11 +56,13 @@ def heed(
     at: datetime,
     now: datetime,
     *,
+    rules: Rulebook | None = None,
     answered_by_network: bool = False,
 ) -> int | None:
     """Let what was understood of a reply of `at` take effect; returns the touch that answers it, if one does.
 
-    The contact point is locked. What a person has to read, or to decide, goes to one.
+    The contact point is locked. What a person has to read, or to decide, goes to one. `rules` say how far an opt-out in
+    an agreed word reaches; without them, to everything.
     """
     if found.intent in _NOBODYS_WISH:
         _settle(conn, reply_id, "handled", found.intent, found, now)
@@ -67,11 +71,12 @@ def heed(
         # nobody to suppress or to answer: a person finds out who wrote
         hand_over(conn, reply_id, found.intent, found, now)
         return None
-    is_news = _choose(conn, reply_id, organisation_id, contact_point_id, found, at, now)
+    reach = opt_out_scope.reach_of(conn, rules, contact_point_id, found, at)
+    is_news = _choose(conn, reply_id, organisation_id, contact_point_id, found, reach, at, now)
     # before a wrong number is detached: the answer speaks to whom we had written to
     reached = effects.Reached(conn, contact_point_id, at)
     is_open = effects.apply(conn, reply_id, organisation_id, contact_point_id, reached, found, at, now)
-    answer = answering.due(found, is_news=is_news)
+    answer = answering.due(found, is_news=is_news, reach=reach)
     answer_id, is_withheld = None, False
     if answer is not None:
         answer_id, is_withheld = answering.give(
@@ -115,22 +120,28 @@ def _choose(
     organisation_id: int,
     contact_point_id: int,
     found: Understood,
+    reach: Reach,
     at: datetime,
     now: datetime,
 ) -> bool:
     """Record what the patient chose at `at`, if anything; whether it was not in force before."""
     if not {Effect.OPT_OUT, Effect.OPT_IN} & set(found.effects):
         return False
-    choose = choices.opt_out if Effect.OPT_OUT in found.effects else choices.opt_in
-    return choose(
-        conn,
-        organisation_id=organisation_id,
-        contact_point_id=contact_point_id,
-        source="reply",
-        at=at,
-        now=now,
-        reply_id=reply_id,
-    )
+    said: dict[str, Any] = {
+        "organisation_id": organisation_id,
+        "contact_point_id": contact_point_id,
+        "source": "reply",
+        "at": at,
+        "now": now,
+        "reply_id": reply_id,
+    }
+    if Effect.OPT_OUT not in found.effects:
+        return choices.opt_in(conn, **said)
+    if reach is Reach.CLARIFIED:
+        # what was said before is taken back, and of both at one instant the stop stands; it was confirmed already
+        choices.opt_in(conn, **said)
+    is_limited = reach in (Reach.CALLS_AND_TEXTS, Reach.CLARIFIED)
+    return choices.opt_out(conn, **said, is_limited=is_limited) and reach is not Reach.CLARIFIED
 
 
 def _settle(

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import Connection, and_, case, delete, exists, func, insert, literal, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, case, delete, exists, func, insert, literal, or_, select, update
 
-from domain.ledger import confidential, holds, store
+from domain.ledger import confidential, enrolments, holds, store
 from domain.ledger.appointments import appointment, care, care_gap
 from domain.ledger.attempts import attempt
-from domain.ledger.choice_history import CONFIRMED_DEATH, OPTED_OUT, choice_event, suppression
+from domain.ledger.choice_history import CONFIRMED_DEATH, IN_FORCE, OPTED_OUT, choice_event, suppression
 from domain.ledger.columns import Id, Instant
 from domain.ledger.patients import patient, patient_contact, registration
+
+_WANTS_NOTHING: Final = select(
+    exists().where(
+        suppression.c.patient_id == bindparam("patient", type_=Id),
+        suppression.c.reason == OPTED_OUT,
+        suppression.c.channel.is_(None),
+        IN_FORCE,
+    )
+)
 
 
 def merge(conn: Connection, gone: int, survivor: int, now: datetime) -> None:
@@ -26,6 +36,8 @@ def merge(conn: Connection, gone: int, survivor: int, now: datetime) -> None:
     confidential.carry_over(conn, gone, survivor, now)
     _move_contacts(conn, gone, survivor)
     _copy_suppressions(conn, gone, survivor, now)
+    if conn.scalar(_WANTS_NOTHING, {"patient": survivor}):
+        enrolments.stop_for_opt_out(conn, [survivor], now)
     # caps count a person's calls: whom the gone record was called for yesterday must not be called today
     conn.execute(update(attempt).where(attempt.c.patient_id == gone).values(patient_id=survivor))
     _join(conn, gone, survivor)

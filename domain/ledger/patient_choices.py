@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, String, bindparam, exists, func, select
+from sqlalchemy import Connection, Row, String, bindparam, exists, func, or_, select
 
 from domain.ledger import choices, enrolments, patients
 from domain.ledger.choice_history import (
@@ -13,28 +13,26 @@ from domain.ledger.choice_history import (
     Note,
     Subject,
     choice_event,
-    last_starts,
     lift,
     remember,
     suppress,
     suppression,
 )
 from domain.ledger.columns import Id
+from domain.ledger.last_words import last_starts
 from domain.ledger.patients import patient_contact
 
 _SOURCE: Final = "staff"
 _PATIENT: Final = bindparam("patient", type_=Id)
 _REASON: Final = bindparam("reason", type_=String)
 
-_SINCE: Final = select(func.max(suppression.c.since)).where(
-    suppression.c.patient_id == _PATIENT,
-    suppression.c.reason == _REASON,
-    suppression.c.channel.is_(None),
-    suppression.c.lifted_at.is_(None),
+_STOPPED: Final = select(suppression.c.channel, suppression.c.since).where(
+    suppression.c.patient_id == _PATIENT, suppression.c.reason == _REASON, suppression.c.lifted_at.is_(None)
 )
 _LAST: Final = select(func.max(choice_event.c.at)).where(
     choice_event.c.patient_id == _PATIENT,
     choice_event.c.kind == bindparam("kind", type_=String),
+    or_(choice_event.c.kind == "suppressed", choice_event.c.channel.is_(None)),
     func.coalesce(choice_event.c.reason, OPTED_OUT) == _REASON,
 )
 _OUT_AT_A_NUMBER: Final = select(
@@ -61,10 +59,11 @@ def stop(conn: Connection, patient_id: int, reason: str, note: Note, at: datetim
     """
     who = patients.standing(conn, patient_id)
     subject: Subject = ("patient_id", who.id)
-    since = conn.scalar(_SINCE, {"patient": who.id, "reason": reason})
+    stopped = _stopped(conn, who.id, reason)
     remember(conn, who.organisation_id, [subject], "suppressed", _SOURCE, None, at, now, reason, note)
     taken_back = _last_word_to_go_on(conn, who, reason)
-    if since is not None or (taken_back is not None and at < taken_back):
+    # who is stopped on calls and texts alone is not stopped yet
+    if None in stopped or (taken_back is not None and at < taken_back):
         return False
     suppress(conn, who.organisation_id, [subject], reason, at)
     enrolments.stop_for_opt_out(conn, [who.id], now)
@@ -83,16 +82,23 @@ def go_on(conn: Connection, patient_id: int, reason: str, note: Note, at: dateti
     """
     who = patients.standing(conn, patient_id)
     subject: Subject = ("patient_id", who.id)
-    since = conn.scalar(_SINCE, {"patient": who.id, "reason": reason})
+    stopped = _stopped(conn, who.id, reason)
     chosen = conn.scalar(_LAST, {"patient": who.id, "reason": reason, "kind": "suppressed"})
     is_out_elsewhere = reason == OPTED_OUT and bool(conn.scalar(_OUT_AT_A_NUMBER, {"patient": who.id}))
-    is_overtaken = any(stopped >= at for stopped in (since, chosen) if stopped is not None)
+    is_overtaken = any(stop >= at for stop in (*stopped.values(), chosen) if stop is not None)
     if not is_out_elsewhere:
         remember(conn, who.organisation_id, [subject], "restored", _SOURCE, None, at, now, reason, note)
-    if since is not None and not is_out_elsewhere and not is_overtaken:
-        lift(conn, [subject], reason, at)
-        since = None
-    return since is None and not is_out_elsewhere
+    if is_out_elsewhere or (stopped and is_overtaken):
+        return False
+    for channel in stopped:
+        lift(conn, [subject], reason, at, channel)
+    return True
+
+
+def _stopped(conn: Connection, patient_id: int, reason: str) -> dict[str | None, datetime]:
+    """Channel (None = every one) -> since when the patient is stopped on it for this reason."""
+    rows = conn.execute(_STOPPED.order_by(suppression.c.since), {"patient": patient_id, "reason": reason})
+    return {row.channel: row.since for row in rows}
 
 
 def _last_word_to_go_on(conn: Connection, who: Row[Any], reason: str) -> datetime | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-import orjson
 from sqlalchemy import Column, Connection, Index, LargeBinary, Row, String, Table, insert, select, update
 
 from domain.ledger.columns import Instant, id_column, metadata
@@ -32,6 +33,11 @@ quarantine = Table(
 )
 _held = quarantine.c.state == "held"
 Index("ix_quarantine_held", quarantine.c.id, sqlite_where=_held, postgresql_where=_held)
+
+#: Levels of a header's tables that are kept.
+_DEEPEST = 32
+#: Characters that not every store takes in a text.
+_NOT_STORED = re.compile(r"[\x00\ud800-\udfff]")
 
 _BODY, _HEADERS = "quarantine.body", "quarantine.headers"
 
@@ -61,12 +67,12 @@ def hold(
     content_type: str = "",
 ) -> int:
     """Keep a message that could not be taken in, encrypted, with the reason (without the offending value)."""
-    transport = orjson.dumps({"content_type": content_type, "headers": dict(headers)}, default=_plain)
+    transport = json.dumps({"content_type": content_type, "headers": _plain(headers)}).encode("ascii")
     return int(
         conn.execute(
             insert(quarantine)
             .values(
-                source=source[:200],
+                source=_NOT_STORED.sub("\ufffd", source)[:200],
                 body=vault.seal(body, _BODY),
                 headers=vault.seal(transport, _HEADERS),
                 reason=reason[:500],
@@ -95,7 +101,7 @@ def open_held(conn: Connection, vault: Vault, number: int) -> Held | None:
     ).one_or_none()
     if row is None:
         return None
-    transport = orjson.loads(vault.open_bytes(row.headers, _HEADERS))
+    transport = json.loads(vault.open_bytes(row.headers, _HEADERS))
     return Held(
         id=row.id,
         source=row.source,
@@ -122,5 +128,22 @@ def give_reason(conn: Connection, number: int, reason: str) -> None:
     conn.execute(update(quarantine).where(quarantine.c.id == number).values(reason=reason[:500]))
 
 
-def _plain(value: object) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+def _plain(value: object, depth: int = 0) -> Any:
+    """A header as JSON has it, whatever a transport made of it: a message must be kept the more is wrong with it."""
+    match value:
+        case None | bool() | str() | float():
+            return value
+        case int() if abs(value) < 2**63:
+            return value
+        case bytes():
+            return value.decode(errors="replace")
+        case Mapping() if depth < _DEEPEST:
+            return {str(_plain(name, _DEEPEST)): _plain(each, depth + 1) for name, each in value.items()}
+        case list() | tuple() if depth < _DEEPEST:
+            return [_plain(each, depth + 1) for each in value]
+        case Mapping() | list() | tuple():
+            return "nested deeper than is kept"
+        case int():
+            return hex(value)
+        case _:
+            return str(value)

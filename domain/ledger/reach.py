@@ -13,8 +13,13 @@ from domain.ledger.patients import MAY_BE_USED, contact_point, patient_contact
 from domain.ledger.store import chunks
 
 # whom a person has to look at first is reached later, not never
-_in_force = and_(
-    suppression.c.lifted_at.is_(None), suppression.c.channel.is_(None), suppression.c.reason.not_in(holds.REASONS)
+_stops = and_(suppression.c.lifted_at.is_(None), suppression.c.reason.not_in(holds.REASONS))
+_in_force = and_(_stops, suppression.c.channel.is_(None))
+#: The patient is stopped at every contact point of this system.
+_is_out_of = exists().where(
+    _stops,
+    suppression.c.patient_id == patient_contact.c.patient_id,
+    suppression.c.channel == contact_point.c.system,
 )
 
 
@@ -36,6 +41,7 @@ def reachable_channels(
                 MAY_BE_USED,
                 contact_point.c.quality != "bad",
                 suppression.c.id.is_(None),
+                ~_is_out_of.correlate(patient_contact, contact_point),
             )
         )
         for row in rows:
@@ -55,6 +61,7 @@ def is_reachable(patient_id: ColumnElement[int]) -> ColumnElement[bool]:
             contact_point.c.quality != "bad",
             contact_point.c.system.in_(bindparam("reached", expanding=True)),
             ~exists().where(_in_force, suppression.c.contact_point_id == contact_point.c.id),
+            ~_is_out_of.correlate(patient_contact, contact_point),
         )
     )
     stopped = select(suppression.c.id).where(_in_force, suppression.c.patient_id == patient_id)

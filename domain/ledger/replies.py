@@ -16,6 +16,7 @@ from domain.ledger.heeding import hand_over, heed
 from domain.ledger.inbound import IS_NEW, reply
 from domain.ledger.vault import Vault, VaultError
 from domain.rules.replies.intent import Understood, understand
+from domain.rules.rulebook import Rulebook
 from domain.rules.vocabulary import Effect, Intent
 
 _BODY: Final = "reply.body"
@@ -65,6 +66,7 @@ def take(
     received_at: datetime | None = None,
     organisation_id: int | None = None,
     answered_by_network: bool = False,
+    rules: Rulebook | None = None,
 ) -> Taken:
     """Store a reply, and let a keyword, or an opt-out or emergency in whatever words, take effect in this transaction.
 
@@ -72,7 +74,7 @@ def take(
     stranger can opt out (the number may be imported tomorrow). `system` is the channel's ContactSystem;
     `organisation_id` is left out where the provider does not tell whose message it is. `received_at` (default: now) is
     earlier for a message that waited outside the ledger: the patient chose then. `answered_by_network`: the provider
-    has answered this STOP, START or HELP itself, so that we must not.
+    has answered this STOP, START or HELP itself, so that we must not. `rules`: see `heed`.
     """
     received_at = now if received_at is None else received_at
     if _is_stored(conn, channel, provider_id):
@@ -110,6 +112,7 @@ def take(
         found,
         received_at,
         now,
+        rules=rules,
         answered_by_network=answered_by_network,
     )
     return Taken(reply_id, channel, found.intent, answer_id)
@@ -123,7 +126,8 @@ def _storing(dialect: str) -> Any:
 def read(conn: Connection, vault: Vault, reply_ids: Collection[int], now: datetime) -> list[Taken]:
     """Understand stored replies nobody handled yet; what no rule knows goes to a person and is told outside.
 
-    However long a reply waited, the patient chose when it was received.
+    However long a reply waited, the patient chose when it was received. Agreed words were heeded when they were stored:
+    an opt-out that is read here was said in free words, and ends everything.
     """
     unread = {"ids": sorted(reply_ids)}
     points = {row.contact_point_id for row in conn.execute(_UNREAD, unread) if row.contact_point_id is not None}

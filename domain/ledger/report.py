@@ -24,6 +24,7 @@ from domain.ledger.organisations import site
 from domain.ledger.outcomes import outcome
 from domain.ledger.patients import patient
 from domain.ledger.touches import touch, touch_event
+from domain.ledger.uncertainty import uncertainty
 from domain.rules.experiment import Share, lift, median_days
 from domain.rules.vocabulary import Arm, AttemptState, Delivery, TouchKind, TouchState
 
@@ -52,6 +53,7 @@ def report(conn: Connection, now: datetime, declared: Declared | None = None) ->
         "accepted": _accepted(conn),
         "not_sent": _not_sent(conn),
         "waits": _waits(conn),
+        "uncertain": uncertainty(conn, now),
         "replies": _replies(conn),
         "opt_outs": _opt_outs(conn),
         **_effect(units),

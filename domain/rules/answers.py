@@ -13,6 +13,18 @@ _TEXTS = {
         "fr": "{organisation} : désabonnement effectué, vous ne recevrez plus de messages. START pour revenir.",
         "pt": "{organisation}: cadastro cancelado, sem novas mensagens. Responda START para voltar.",
     },
+    "opt_out_confirmation_asking": {
+        "en": "{organisation}: you are unsubscribed from everything. Meant only texts: STOP TEXTS. START to undo.",
+        "es": "{organisation}: su baja es de todo. Si era solo de textos: STOP TEXTS. Para deshacerla: START.",
+        "fr": "{organisation} : désabonnement total. Pour les textos seuls : STOP TEXTS. START pour revenir.",
+        "pt": "{organisation}: cancelamos tudo. Se era apenas de textos: STOP TEXTS. START para voltar.",
+    },
+    "opt_out_confirmation_limited": {
+        "en": "{organisation}: you will get no more calls or texts from us. STOP ALL ends mail, too. START to undo.",
+        "es": "{organisation}: ya no le llamaremos ni enviaremos textos. STOP ALL: tampoco correo. START para volver.",
+        "fr": "{organisation} : plus d'appels ni de textos de notre part. STOP ALL : plus de mail. START pour revenir.",
+        "pt": "{organisation}: sem chamadas nem textos. STOP ALL encerra o e-mail. START para voltar.",
+    },
     "opt_in_confirmation": {
         "en": "{organisation}: you will get our messages again. Reply STOP to end, HELP for help.",
         "es": "{organisation}: de nuevo le enviaremos mensajes. Responda STOP para terminar, AYUDA para ayuda.",

@@ -16,9 +16,16 @@ from domain.rules.vocabulary import Decision, Hold, Never, Send, TouchKind, Wait
 #: The fixed text that tells where help is to be had at once. Nothing about messages outweighs it.
 EMERGENCY = "emergency"
 
+#: The one confirmation of an opt-out: from everything; the same, with the question whether less was meant; and of one
+#: that leaves mail alone.
+CONFIRMATION = "opt_out_confirmation"
+ASKING_FOR_SCOPE = "opt_out_confirmation_asking"
+LIMITED_CONFIRMATION = "opt_out_confirmation_limited"
+CONFIRMATIONS = frozenset({CONFIRMATION, ASKING_FOR_SCOPE, LIMITED_CONFIRMATION})
+
 #: Answers that a person who opted out may still get: the one confirmation, help (rules of 10DLC carriers), and where to
 #: turn in an emergency.
-ALLOWED_WHEN_SUPPRESSED = frozenset({"opt_out_confirmation", "help", EMERGENCY})
+ALLOWED_WHEN_SUPPRESSED = frozenset({*CONFIRMATIONS, "help", EMERGENCY})
 
 #: Reason of a decision -> the row of the rules it goes by; hours and caps name their own.
 RULES = {
@@ -32,6 +39,7 @@ RULES = {
     "no_consent": "opting_out.revocation",
     "channel_paused": "house.paused",
     "campaign_paused": "house.campaign",
+    "choices_kept": "house.kept",
     "blackout": "house.blackout",
     "booked": "house.booked",
     "template_unreleased": "house.released",
@@ -55,6 +63,9 @@ _ASK_FOR_CAMPAIGN = timedelta(hours=4)
 #: How often a touch to a patient whom a person has to look at first asks again.
 _ASK_FOR_PERSON = timedelta(hours=1)
 
+#: How often a touch asks again that waits for choices which may still be on a web process's disk.
+ASK_FOR_CHOICES = timedelta(seconds=5)
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -77,6 +88,8 @@ class Facts:
     """Why a person has to look before the patient gets any outreach (a Hold)."""
     consent_revoked: bool = False
     channel_paused: bool = False
+    choices_kept: bool = False
+    """What patients chose while the ledger was away may wait elsewhere, unknown to it."""
     campaign_paused: bool = False
     blackout: Blackout = NO_BLACKOUT
     """The dates on which its campaign is silent."""
@@ -104,6 +117,8 @@ def decide(facts: Facts, now: datetime) -> Decision:
     if refusal is not None:
         return Never(refusal, waited_for=facts.waited_for if refusal == "expired" else None, rule=RULES[refusal])
     if facts.kind == TouchKind.ANSWER:
+        if facts.choices_kept and not may_answer_suppressed(facts.kind, facts.answer):
+            return Wait(until=now + ASK_FOR_CHOICES, why="choices_kept", rule=RULES["choices_kept"])
         rule = RULES[EMERGENCY if facts.answer == EMERGENCY else "answer"]
         return Send(valid_until=now + _ANSWER_VALID, rule=rule)
     decision = _hours_and_caps(facts, now)
@@ -167,6 +182,8 @@ def _hours_and_caps(facts: Facts, now: datetime) -> Decision:
 
 
 def _blocks(facts: Facts, now: datetime) -> Iterator[Block]:
+    if facts.choices_kept:
+        yield Block(now + ASK_FOR_CHOICES, "choices_kept", RULES["choices_kept"])
     if facts.channel_paused:
         yield Block(now + timedelta(minutes=15), "channel_paused", RULES["channel_paused"])
     if facts.campaign_paused:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import time, timedelta
+from enum import StrEnum
 
 from domain.rules.quiet_days import QuietDays
 from domain.rules.quiet_hours import END_OF_DAY
@@ -93,6 +94,31 @@ class Years:
         return f"{self.years} years"
 
 
+class Covers(StrEnum):
+    """What an agreed word such as STOP, alone in a message, puts an end to."""
+
+    EVERYTHING = "everything"
+    ASK = "ask"
+    """Everything; the confirmation asks whether less was meant, and no answer means everything."""
+    CALLS_AND_TEXTS = "calls_and_texts"
+    """Of somebody who texts it, calls and texts at whichever number; mail goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """How far an opt-out reaches that names no scope."""
+
+    covers: Covers
+
+    def __str__(self) -> str:
+        """`everything`."""
+        return self.covers.value
+
+    def allows_more_than(self, other: Scope) -> bool:
+        """Whether something may be sent that the other stops; to ask stops everything until there is an answer."""
+        return self.covers is Covers.CALLS_AND_TEXTS and other.covers is not Covers.CALLS_AND_TEXTS
+
+
 @dataclass(frozen=True, slots=True)
 class Words:
     """What is said in words and built in: nothing here is weaker or stronger than another."""
@@ -104,7 +130,7 @@ class Words:
         return self.text
 
 
-Limit = Week | Holidays | AtMost | Amount | Years | Words
+Limit = Week | Holidays | AtMost | Amount | Years | Scope | Words
 
 
 def is_looser(one: Limit, other: Limit) -> bool:
@@ -115,6 +141,8 @@ def is_looser(one: Limit, other: Limit) -> bool:
         case Holidays(), Holidays():
             return one.allows_more_than(other)
         case AtMost(), AtMost():
+            return one.allows_more_than(other)
+        case Scope(), Scope():
             return one.allows_more_than(other)
         case Amount(), Amount():
             return one.dollars > other.dollars

@@ -16,6 +16,7 @@ WAITS: Mapping[str, str] = {
     "pacing": "the sending limits of the provider or the site were used up for the moment",
     "channel_paused": "the channel is paused",
     "campaign_paused": "the campaign is paused",
+    "choices_kept": "an opt-out may have been on its way to us that the ledger did not know yet",
     "blackout": "the campaign is silent on that day",
     "throttled": "the provider asked us to slow down",
     "provider_retry": "the provider could not take it then, and it surely was not sent",

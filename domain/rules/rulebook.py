@@ -8,11 +8,14 @@ from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 
 from domain.rules.caps import Cap
-from domain.rules.limits import AtMost, Holidays, Limit, Week, is_looser
+from domain.rules.limits import AtMost, Covers, Holidays, Limit, Scope, Week, is_looser
 from domain.rules.quiet_hours import END_OF_DAY, Hours, next_allowed
 
 #: The jurisdiction of the whole country; that of a state is `us-` and its code.
 COUNTRY = "us"
+
+#: The row that says how far an opt-out without a scope reaches.
+_SCOPE = "opting_out.scope"
 
 #: Own reasons of the caps everybody knows; other rows of caps share one.
 _CAP_REASONS = {"caps.person.day": "cap_day", "caps.person.week": "cap_week"}
@@ -157,6 +160,11 @@ class Rulebook:
         if found is None:
             found = self._in_force[key] = _combine(self.rows(organisation, states=key[1]))
         return found
+
+    def opting_out(self, organisation: str) -> Covers:
+        """What an agreed word such as STOP, alone in a message, puts an end to there."""
+        limits = [row.in_force for row in self.rows(organisation, kind=Kind.OPTING_OUT) if row.id == _SCOPE]
+        return next((limit.covers for limit in limits if isinstance(limit, Scope)), Covers.EVERYTHING)
 
     @property
     def declared(self) -> Mapping[str | None, Mapping[str, Limit]]:

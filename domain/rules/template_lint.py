@@ -89,6 +89,13 @@ def lint(template: Template, lexicon: Lexicon) -> list[Finding]:
     return list({(each.rule, each.words, each.field, each.line): each for each in reversed(found)}.values())[::-1]
 
 
+def name_findings(name: str, lexicon: Lexicon) -> list[Finding]:
+    """What an organisation's name, which every text says, tells about their care; empty = nothing."""
+    every = (_words(name, language, lexicon) for language in sorted(lexicon.languages))
+    told = [each for each in chain.from_iterable(every) if each.rule.startswith("clinical.")]
+    return list({each.words: each for each in (*told, *_audited(name, told))}.values())
+
+
 def _in_field(finding: Finding, name: str) -> Finding:
     return replace(finding, field=name, line=finding.line if name == "body" else None)
 

@@ -40,6 +40,11 @@ from producers.templates import TemplateFileError
 #: Options that mean the same wherever they stand.
 JSON = click.option("--json", "as_json", is_flag=True, help="For machines.")
 ORGANISATION = click.option("--organisation", help="Key of the organisation (needed only if there are several).")
+ORGANISATION_FILE = click.option(
+    "--organisation-file",
+    type=click.Path(path_type=Path),
+    help="Organisation file whose name is judged, too: every text says it.",
+)
 LIMIT = click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
 
 

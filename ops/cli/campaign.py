@@ -12,11 +12,12 @@ from sqlalchemy import RowMapping
 from domain.ledger import campaigns, halts
 from domain.ledger.store import reading
 from domain.rules.vocabulary import Role
-from ops.cli.base import JSON, ORGANISATION, fail, named, parts_of, print_json, print_list
+from ops.cli.base import JSON, ORGANISATION, ORGANISATION_FILE, fail, named, parts_of, print_json, print_list
 from ops.cli.previewing import preview_as_dict, preview_lines
 from ops.runtime.settings import rules_place
 from producers.campaign_file import read_campaign
 from producers.campaigns import move_enrolments, organisation_of, start_campaign
+from producers.importing.organisation_file import read_organisation
 from producers.preview import Person, Preview
 from producers.preview import preview as foresee
 from producers.rule_files import read_rules
@@ -35,8 +36,11 @@ def campaign() -> None:
 
 @campaign.command(epilog="Example: reactivate campaign check docs/examples/campaign.yaml")
 @_FILE
-def check(file: Path) -> None:
+@ORGANISATION_FILE
+def check(file: Path, organisation_file: Path | None) -> None:
     """Check a campaign file; every problem is told with its line and field."""
+    if organisation_file is not None:
+        read_organisation(organisation_file)
     found = read_campaign(file, read_rules(rules_place(os.environ))).file
     click.echo(f"{file}: fine. {found.campaign}: {len(found.cadence)} touches, holdout {found.holdout:.0%}")
 

@@ -89,6 +89,21 @@ def lift(context: click.Context, reply: int) -> None:
     click.echo(f"reply {reply} is closed; not held for a death any more: {whom}")
 
 
+@inbox.command(name="wrong-number", epilog="Example: reactivate inbox wrong-number 17 PEONAQ5EJMULLOM4L")
+@click.argument("reply", type=int)
+@click.argument("patient", nargs=-1)
+@click.pass_context
+def wrong_number(context: click.Context, reply: int, patient: tuple[str, ...]) -> None:
+    """Say whose the number is not: PATIENT is not reached there any more, and the reply is closed.
+
+    For a reply that leaves open which of several patients it concerns. The others are let go and keep the number. No
+    import brings it back.
+    """
+    with _deciding(context) as (conn, now):
+        gone = verdicts.wrong_number(conn, reply, patient, now)
+    click.echo(f"reply {reply} is closed; the number is not of {', '.join(gone)}")
+
+
 @inbox.command(epilog="Example: reactivate inbox settle 231 --accepted")
 @click.argument("attempt", type=int)
 @click.option("--accepted/--not-accepted", required=True, help="What the provider's own records say.")

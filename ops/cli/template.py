@@ -18,9 +18,10 @@ from domain.rules.sms_text import cut, fold
 from domain.rules.template_lint import lint
 from domain.rules.templates import SAMPLES, choose, render
 from domain.rules.vocabulary import Role, Segment, TouchKind
-from ops.cli.base import JSON, ORGANISATION, Exit, fail, named, parts_of, print_json
+from ops.cli.base import JSON, ORGANISATION, ORGANISATION_FILE, Exit, fail, named, parts_of, print_json
 from producers.campaign_file import read_campaign
-from producers.campaigns import organisation_of, release_all
+from producers.campaigns import check_name, organisation_of, release_all
+from producers.importing.organisation_file import read_organisation
 from producers.lexicon import lexicon
 from producers.templates import SHIPPED, TemplateEntry, read_library
 
@@ -38,10 +39,13 @@ def template() -> None:
 
 @template.command(epilog="Example: reactivate template check docs/examples/templates.yaml")
 @_PATH
+@ORGANISATION_FILE
 @JSON
-def check(path: Path, as_json: bool) -> None:
+def check(path: Path, organisation_file: Path | None, as_json: bool) -> None:
     """Judge a file or folder of templates (without PATH: the library that comes along); exits with 1 on a finding."""
     library = read_library(path)
+    if organisation_file is not None:
+        read_organisation(organisation_file)
     if as_json:
         print_json(
             [
@@ -155,6 +159,7 @@ def release(
     who = named(who)
     with parts_of(context) as parts, parts.engine.begin() as conn:
         now, organisation_id = parts.clock.now(), organisation_of(conn, organisation)
+        check_name(conn, organisation_id)
         version_id = _to_release(conn, organisation_id, name, source, parts.rules, now)
         release_all(conn, [version_id], {Role(role): who}, now)
         (state,) = [each for each in releases.versions(conn, organisation_id) if each.id == version_id]

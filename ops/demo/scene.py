@@ -7,7 +7,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import socket
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 from ops.demo.script import CLOCK, Listener, Script, StoryError
 from ops.demo.simulated import Simulated
 from ops.runtime.settings import KEPT, new_keys
+from ops.services.process import free_port
 from ops.services.start import start as start_services
 
 
@@ -126,11 +126,3 @@ def _fixed_keys(seed: int) -> tuple[str, str]:
     """Keys of a synthetic story: the same seed must draw the same holdout, and so needs the same references."""
     vault, index = (hashlib.sha256(f"story {name} {seed}".encode()).digest() for name in ("vault", "index"))
     return "1:" + base64.b64encode(vault).decode(), base64.b64encode(index).decode()
-
-
-def free_port() -> int:
-    """A loopback port nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

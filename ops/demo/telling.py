@@ -107,6 +107,12 @@ def _effect(report: Mapping[str, Any]) -> Table:
         table.add_row("lift", f"{lift['points']:+.1f} points ({interval})")
     table.add_row("rebooked", f"{report['rebooked']:,}")
     table.add_row("opt-outs", f"{report['opt_outs']:,}")
+    uncertain = report["uncertain"]
+    if uncertain["ever"]:
+        told = f"{uncertain['by_receipt']:,} settled by a receipt, {uncertain['by_person']:,} by a person"
+        table.add_row("uncertain sends", f"{uncertain['ever']:,}: {told}, {uncertain['open']:,} open")
+    if uncertain["median_minutes"] is not None:
+        table.add_row("median minutes to settle", f"{uncertain['median_minutes']:,.1f}")
     if report["median_days_to_return"] is not None:
         table.add_row("median days to return", f"{report['median_days_to_return']:.0f}")
     return table

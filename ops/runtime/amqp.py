@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 import time
+from typing import Any
 from urllib.parse import urlsplit
 
 import pika
+import pika.data
 from pika.exceptions import (
     AMQPConnectionError,
     AuthenticationError,
@@ -22,6 +25,25 @@ SILENCE = 15.0
 _GOODBYE = 3.0
 #: Seconds to wait for a socket; RabbitMQ is near, and callers hold requests of patients' providers open.
 CONNECT_TIMEOUT = 5
+
+
+_decode_value = pika.data.decode_value
+
+
+def _decode_any_value(encoded: bytes, offset: int) -> tuple[Any, int]:
+    """A header's value; an instant beyond the calendar (milliseconds where AMQP has seconds) stays a number.
+
+    pika drops the connection over it: the message is delivered again, and again, and nothing behind it ever is.
+    """
+    try:
+        return _decode_value(encoded, offset)
+    except (ValueError, OverflowError):
+        if encoded[offset : offset + 1] != b"T":
+            raise
+        return struct.unpack_from(">Q", encoded, offset + 1)[0], offset + 9
+
+
+pika.data.decode_value = _decode_any_value
 
 
 class AmqpUrlError(ValueError):

@@ -207,5 +207,10 @@ def _properties(message: BusMessage) -> pika.BasicProperties:
 
 
 def _message(routing_key: str, properties: pika.BasicProperties, body: bytes) -> BusMessage:
-    headers: dict[str, Any] = dict(properties.headers or {})
-    return BusMessage(routing_key, body, properties.content_type or "", headers)
+    headers: dict[str, Any] = {_text(name): value for name, value in (properties.headers or {}).items()}
+    return BusMessage(_text(routing_key), body, _text(properties.content_type or ""), headers)
+
+
+def _text(told: str | bytes) -> str:
+    """What AMQP calls a text; pika hands on as bytes what is not UTF-8."""
+    return told.decode(errors="replace") if isinstance(told, bytes) else told

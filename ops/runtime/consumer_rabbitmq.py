@@ -62,8 +62,8 @@ class QuorumConsumer(Consumer):
             raise closed(error) from None
         self._silence.broken()
         try:
-            message = _Delivery(Message.decode(body), self._channel, method.delivery_tag)
-        except (DecodeError, TypeError):
+            message = _Delivery(_job(body), self._channel, method.delivery_tag)
+        except (DecodeError, TypeError, ValueError, RecursionError):
             log.error("broker.undecodable_job", queue=self._queue_name)  # noqa: TRY400 - its traceback shows the body
             self._channel.basic_nack(method.delivery_tag, requeue=False)
             return None
@@ -124,6 +124,22 @@ class _Delivery(MessageProxy):
         super().__init__(message)
         self.channel = channel
         self.tag = tag
+
+
+def _job(body: bytes) -> Message[Any]:
+    """The job in a message. Dramatiq looks at its parts unasked: one that is odd would end the consumer, every time.
+
+    Raises:
+        DecodeError, TypeError, ValueError, RecursionError: there is none in it that could be done.
+    """
+    message: Message[Any] = Message.decode(body)
+    texts = (message.queue_name, message.actor_name, message.message_id)
+    parts = ((message.args, list | tuple), (message.kwargs, dict), (message.options, dict))
+    if not all(isinstance(each, str) for each in texts) or not all(isinstance(part, kind) for part, kind in parts):
+        raise TypeError("a part of a job is of the wrong type")
+    if "eta" in message.options:
+        raise ValueError("a job is never delayed")
+    return message
 
 
 def closed(why: object) -> ConnectionClosed:

@@ -17,8 +17,8 @@ from pathlib import Path
 LOOPBACK = "127.0.0.1"
 #: Below the ports operating systems hand to outgoing connections, so that none of those takes ours meanwhile.
 _PORTS = range(20_000, 32_000)
-#: Handed out in this process already; what listens by now, the system knows itself.
-_taken: set[int] = set()
+#: Handed out in this process already, each with the descriptor that holds it until the process ends.
+_taken: dict[int, int] = {}
 _POLL_SECONDS = 0.05
 _PARENT_DIED = {signal.SIGTERM: "TERM", signal.SIGINT: "INT"}
 
@@ -157,16 +157,21 @@ class Process:
 
 
 def free_port() -> int:
-    """A loopback port nobody listens on, outside the range of outgoing connections, never handed out twice."""
+    """A loopback port nobody listens on, outside the range of outgoing connections, never handed out twice.
+
+    Not by another process either: the UDP port of the same number, which no server of ours wants, is held as a sign
+    between the moment a port is handed out and the moment its server listens.
+    """
     for port in random.SystemRandom().sample(_PORTS, 200):
-        if port in _taken:
-            continue
-        with socket.socket() as probe:
-            try:
+        sign = socket.socket(type=socket.SOCK_DGRAM)
+        try:
+            sign.bind((LOOPBACK, port))
+            with socket.socket() as probe:
                 probe.bind((LOOPBACK, port))
-            except OSError:
-                continue
-        _taken.add(port)
+        except OSError:
+            sign.close()
+            continue
+        _taken[port] = sign.detach()
         return port
     raise ServiceError(f"no free port between {_PORTS.start} and {_PORTS.stop} on {LOOPBACK}")
 

@@ -13,6 +13,7 @@ from domain.rules.identity import Problem, normalise_phone
 from domain.rules.places import state_code
 from domain.rules.vocabulary import ServiceLine
 from ops.runtime.yamlfile import read_yaml, repeated
+from producers.names import revealing
 
 #: What a type of visit may be mapped to beside a line: it is no visit that counts on any.
 IGNORE = "ignore"
@@ -42,6 +43,12 @@ def _usable_phone(text: str) -> str:
             return text
 
 
+def _neutral(name: str) -> str:
+    if why := revealing(name):
+        raise ValueError(why)
+    return name
+
+
 Key = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=64)]
 Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Source = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=64)]
@@ -55,12 +62,28 @@ class _Part(BaseModel):
 
 
 class Organisation(_Part):
-    """Who the messages come from; name, phone and postal address appear in them."""
+    """Who the messages come from; name, phone and postal address appear in them.
+
+    A name that tells about care stands in no message, nor in the ledger: the neutral one does.
+    """
 
     key: Key
+    neutral_name: Annotated[Text, Field(max_length=200), AfterValidator(_neutral)] | None = None
     name: Annotated[Text, Field(max_length=200)]
     phone: Annotated[Text, Field(max_length=32), AfterValidator(_usable_phone)]
     postal_address: Annotated[Text, Field(max_length=300)]
+
+    @field_validator("name")
+    @classmethod
+    def _is_neutral_or_not_said(cls, name: str, info: ValidationInfo) -> str:
+        if "neutral_name" not in info.data:
+            return name
+        return name if info.data["neutral_name"] is not None else _neutral(name)
+
+    @property
+    def public_name(self) -> str:
+        """What messages call it."""
+        return self.neutral_name or self.name
 
 
 class Line(_Part):
@@ -137,7 +160,8 @@ class OrganisationFile(_Part):
 
     def organisation_news(self) -> OrganisationNews:
         """The organisation, as the ledger takes it."""
-        return OrganisationNews(**self.organisation.model_dump())
+        told = self.organisation
+        return OrganisationNews(told.key, told.public_name, told.phone, told.postal_address)
 
     def site_news(self) -> list[SiteNews]:
         """The sites, as the ledger takes them."""

@@ -19,6 +19,7 @@ from channels.kit.contract import Channel
 from domain.jobs import Job
 from domain.ledger.vault import Vault
 from domain.rules.replies.intent import prepare
+from domain.rules.rulebook import Rulebook
 from ops.runtime import metrics
 from ops.runtime.clock import Clock
 from producers.webhooks.admission import OTHERS_AT_ONCE, Admission
@@ -58,6 +59,8 @@ class WebParts:
     take_event: TakeEvent
     spool_directory: Path
     """Where arrivals are kept while the ledger is away; several processes may share it."""
+    is_heard: bool = False
+    """Whether it tells the ledger every second if choices wait on its disk, so that outreach waits for them."""
     events_token: str = ""
     observe_opt_out: Callable[[float], None] = metrics.opt_out_seconds.observe
     """Is told the seconds from an opt-out's arrival to its commit."""
@@ -69,6 +72,8 @@ class WebParts:
     """What the ledger has for one arrival, before it is kept in the spool."""
     others_at_once: int = OTHERS_AT_ONCE
     """Requests under way of those who can ask again."""
+    rules: Rulebook | None = None
+    """How far an opt-out reaches in each organisation; without them, to everything."""
     linger: float = LINGER
     """Seconds a stored row's hint waits for company before it is handed to the broker."""
 
@@ -84,9 +89,15 @@ def create_app(parts: WebParts) -> Starlette:
     engine, clock, threads = parts.engine, parts.clock, Threads(LEDGER_THREADS)
     handover = Handover(parts.jobs, linger=parts.linger)
     store = ArrivalStore(
-        engine=engine, vault=parts.vault, clock=clock, handover=handover, observe_opt_out=parts.observe_opt_out
+        engine=engine,
+        vault=parts.vault,
+        clock=clock,
+        handover=handover,
+        observe_opt_out=parts.observe_opt_out,
+        rules=parts.rules,
     )
-    lanes = Lanes(parts.spool_directory, parts.vault, store, clock)
+    heard_by = engine if parts.is_heard else None
+    lanes = Lanes(parts.spool_directory, parts.vault, store, clock, heard_by)
     keeper = Keeper(lanes.choices, lanes.receipts, seconds=parts.store_seconds)
     webhooks = ProviderWebhooks(
         store=store,

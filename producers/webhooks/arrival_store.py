@@ -16,6 +16,7 @@ from domain.ledger.link_targets import LinkTarget
 from domain.ledger.replies import Taken
 from domain.ledger.transactions import transact
 from domain.ledger.vault import Vault
+from domain.rules.rulebook import Rulebook
 from domain.rules.vocabulary import Intent
 from ops.runtime import metrics
 from ops.runtime.clock import Clock
@@ -40,12 +41,15 @@ class ArrivalStore:
         clock: Clock,
         handover: Handover,
         observe_opt_out: Callable[[float], None],
+        rules: Rulebook | None = None,
     ) -> None:
+        """`rules` say how far an opt-out reaches; without them, to everything."""
         self._engine = engine
         self._vault = vault
         self._clock = clock
         self._handover = handover
         self._observe_opt_out = observe_opt_out
+        self._rules = rules
 
     def take(self, arrival: Arrival, waited: Callable[[], float] | None = None) -> LinkTarget | None:
         """Commit one arrival. `waited` tells the seconds since its reception (default: by the clock).
@@ -87,6 +91,7 @@ class ArrivalStore:
                 received_at=arrival.at,
                 now=self._clock.now(),
                 answered_by_network=arrival.answered_by_network,
+                rules=self._rules,
             ),
         )
         if taken.reply_id is not None:

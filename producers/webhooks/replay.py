@@ -23,6 +23,8 @@ _log = structlog.get_logger(__name__)
 
 #: Seconds between two tries while the ledger is away: the first, and the longest.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 2.0
+#: Seconds between two looks while nothing comes.
+_IDLE_PAUSE = 1.0
 #: How often an arrival must be refused for its own sake before it is set aside: what a request left behind may just be
 #: committing the same.
 TRIES: Final = 3
@@ -52,9 +54,14 @@ class Replay:
         """Begin to empty it."""
         self._thread.start()
 
+    def stop(self) -> None:
+        """Ask it to end, without waiting for that."""
+        self._stop.set()
+        self._spool.wake()
+
     def close(self, timeout: float = 5.0) -> None:
         """End after the arrival being stored; the rest waits on disk for the next process."""
-        self._stop.set()
+        self.stop()
         self._thread.join(timeout)
 
     def _run(self) -> None:
@@ -74,7 +81,7 @@ class Replay:
                 self._back_off()
             else:
                 if is_idle:
-                    self._spool.wait(1.0)
+                    self._spool.wait(_IDLE_PAUSE, self._stop.is_set)
 
     def _take_back(self) -> None:
         """Once per process: it may be of another release, or have another key."""

@@ -7,7 +7,7 @@ the future is done; what is taken is taken from the front. docs/decisions/11-one
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -53,6 +53,7 @@ class Spool:
         self._files: list[SpoolFile] = []
         self._own: SpoolFile | None = None
         self._pending = 0
+        self._adoptions = 0
         self._is_adopted = self._is_closing = False
         # held while the own file is written to: it must not be closed meanwhile
         self._writing = threading.Lock()
@@ -68,6 +69,11 @@ class Spool:
     def is_behind(self) -> bool:
         """Whether what comes now must go behind others: some wait, or may wait in what dead processes left."""
         return not self._is_adopted or bool(self.waiting)
+
+    @property
+    def adoptions(self) -> int:
+        """How often it was looked for what dead processes left."""
+        return self._adoptions
 
     @property
     def aside(self) -> int:
@@ -115,10 +121,16 @@ class Spool:
             self._changed.notify_all()
         return kept
 
-    def wait(self, seconds: float) -> None:
-        """Return when something was appended, or after `seconds`."""
+    def wait(self, seconds: float, is_over: Callable[[], bool]) -> None:
+        """Return when something was appended, after `seconds`, or at a `wake` once `is_over()`."""
         with self._changed:
-            self._changed.wait(seconds)
+            if not is_over():
+                self._changed.wait(seconds)
+
+    def wake(self) -> None:
+        """Let who waits look again."""
+        with self._changed:
+            self._changed.notify_all()
 
     def peek(self, most: int) -> list[Record]:
         """The first records, at most `most`, all of one file. Raises OSError."""
@@ -171,6 +183,7 @@ class Spool:
             if path not in mine:
                 found += self._adopt(path)
         self._is_adopted = True
+        self._adoptions += 1
         return found
 
     def trouble(self) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import textwrap
@@ -20,6 +21,40 @@ from ops.runtime.broker_local import InProcessBroker
 from ops.runtime.broker_rabbitmq import QuorumBroker, dead_letters_of
 
 JOB = Job(actor="note", queue="notes", ids=(1, 2, 3))
+
+
+_JOB = {
+    "queue_name": "notes",
+    "actor_name": "note",
+    "args": [[7]],
+    "kwargs": {},
+    "options": {},
+    "message_id": "1",
+    "message_timestamp": 1,
+}
+#: What is on a queue of jobs and can never be done.
+NO_JOBS = [
+    b"",
+    b"\x00 not json",
+    b"[1]",
+    b"[" * 100_000 + b"]" * 100_000,
+    b"9" * 5000,
+    json.dumps(_JOB).encode("utf-16"),
+    json.dumps({"actor_name": "note"}).encode(),
+    *(
+        json.dumps(_JOB | changed).encode()
+        for changed in (
+            {"options": 1},
+            {"options": {"eta": 2**62}},
+            {"actor_name": "unknown"},
+            {"actor_name": ["note"]},
+            {"args": 1},
+            {"args": [], "kwargs": []},
+            {"message_id": None},
+            {"more": "than a job has"},
+        )
+    ),
+]
 
 
 class Notes:
@@ -308,12 +343,12 @@ def test_an_undecodable_job_is_set_aside_and_the_next_one_done(
     register(rabbitmq, notes.add)
     rabbitmq.declare_queue("notes", ensure=True)
 
-    raw.basic_publish("", "notes", b"\x00 not json")
-    raw.basic_publish("", "notes", b"[1]")
+    for body in NO_JOBS:
+        raw.basic_publish("", "notes", body)
     enqueue(rabbitmq, JOB)
     with working(rabbitmq, ["notes"], threads=1):
         notes.wait(1)
-        wait_until(lambda: rabbitmq.get_queue_message_counts("notes") == (0, 0, 2))
+        wait_until(lambda: rabbitmq.get_queue_message_counts("notes") == (0, 0, len(NO_JOBS)))
 
     assert notes.calls == [[1, 2, 3]]
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from databases import name_of, own_database
 from household import NOW
 from practice import SYSTEMS, Practice
 from rulebooks import STANDARD
@@ -54,21 +55,31 @@ SELECT 'e' || n, 'touch.sent', '{}', :now, CASE WHEN n % 1000 > 0 THEN :now END 
 """
 
 
+@pytest.fixture(scope="module")
+def filled(postgres_template: tuple[str, str], vault: Vault) -> Iterator[str]:
+    """Name of a database with tens of thousands of rows, analysed; nobody is connected to it."""
+    admin_url, template = postgres_template
+    with own_database(admin_url, "filled", like=template) as url:
+        engine = open_ledger(url)
+        who = Practice(engine, vault).person()
+        with engine.begin() as conn:
+            for statement in _FILL.split(";\n"):
+                if statement.strip():
+                    names = {"now": NOW, "touch": who.touch, "who": who.id, "point": who.phone}
+                    used = {name: value for name, value in names.items() if f":{name}" in statement}
+                    conn.execute(text(statement), used)
+            conn.execute(text("ANALYZE"))
+        engine.dispose()
+        yield name_of(url)
+
+
 @pytest.fixture
-def full(postgres_url: str, vault: Vault) -> Iterator[tuple[Engine, Practice]]:
-    """A ledger with tens of thousands of rows, analysed."""
-    engine = open_ledger(postgres_url)
-    practice = Practice(engine, vault)
-    who = practice.person()
-    with engine.begin() as conn:
-        for statement in _FILL.split(";\n"):
-            if statement.strip():
-                names = {"now": NOW, "touch": who.touch, "who": who.id, "point": who.phone}
-                used = {name: value for name, value in names.items() if f":{name}" in statement}
-                conn.execute(text(statement), used)
-        conn.execute(text("ANALYZE"))
-    yield engine, practice
-    engine.dispose()
+def full(postgres_template: tuple[str, str], filled: str) -> Iterator[Engine]:
+    """A copy of it, statistics included."""
+    with own_database(postgres_template[0], "test", like=filled) as url:
+        engine = open_ledger(url)
+        yield engine
+        engine.dispose()
 
 
 def plans_of(engine: Engine, work: Callable[[Connection], Any]) -> str:
@@ -147,14 +158,14 @@ def claim(conn: Connection) -> None:
     ],
 )
 def test_it_reads_its_index_and_never_the_whole_table(
-    full: tuple[Engine, Practice], work: Callable[[Connection], Any], index: str
+    full: Engine, work: Callable[[Connection], Any], index: str
 ) -> None:
     if index.startswith("ix_lapse"):
-        with full[0].begin() as conn:
+        with full.begin() as conn:
             conn.execute(text(_MANY_LAPSES))
             conn.execute(text("ANALYZE lapse"))
 
-    plans = plans_of(full[0], work)
+    plans = plans_of(full, work)
 
     assert index in plans, plans
     for table in ("touch", "attempt", "outbox", "lapse", "template", "template_version", "campaign_template"):

@@ -16,6 +16,7 @@ from household import row
 from domain.ledger import quarantine
 from domain.ledger.attempts import attempt
 from domain.ledger.choice_history import suppression
+from domain.ledger.patients import patient_contact
 from domain.ledger.store import open_ledger
 from domain.ledger.vault import Vault
 from tests.measuring.books import DAY, NOON, VAULT, Books, Person
@@ -157,12 +158,22 @@ def test_an_emergency_is_marked_and_told_with_its_age(run: Run, books: Any) -> N
 
 def reported(books: Books) -> tuple[int, str, str]:
     """A reply that reports the death of one of two people who share a phone, and their references."""
+    return _held(books, "deceased", "reported_deceased")
+
+
+def unclear(books: Books) -> tuple[int, str, str]:
+    """A reply that says that the number of two people is not the one's, and their references."""
+    return _held(books, "wrong_number", "unclear_whose")
+
+
+def _held(books: Books, intent: str, reason: str) -> tuple[int, str, str]:
     who, mate = books.person(), books.person()
-    came = books.reply(who, "deceased", "human", at=LONG_AGO)
+    books.add(patient_contact, patient_id=mate.id, contact_point_id=who.phone)
+    came = books.reply(who, intent, "human", at=LONG_AGO)
     for each in (who, mate):
-        held = {"patient_id": each.id, "reply_id": came, "reason": "reported_deceased"}
+        held = {"patient_id": each.id, "reply_id": came, "reason": reason}
         books.choice("held", LONG_AGO, **held)
-        common = {"organisation_id": books.org, "reason": "reported_deceased", "since": LONG_AGO}
+        common = {"organisation_id": books.org, "reason": reason, "since": LONG_AGO}
         books.add(suppression, **common, patient_id=each.id)
     return came, who.ref, mate.ref
 
@@ -188,6 +199,21 @@ def test_a_false_report_of_a_death_is_lifted(run: Run, books: Any) -> None:
     lifted = run("inbox", "lift", str(came))
 
     assert lifted.output == f"reply {came} is closed; not held for a death any more: {ref}, {mate}\n"
+    assert run("audit").exit_code == 0
+
+
+def test_a_person_says_whose_a_number_is_not(run: Run, books: Any) -> None:
+    came, ref, mate = books(unclear)
+
+    unnamed, gone = run("inbox", "wrong-number", str(came)), run("inbox", "wrong-number", str(came), mate)
+
+    assert [unnamed.exit_code, gone.exit_code] == [2, 0]
+    assert f"name whose the number is not, of {ref}, {mate}" in unnamed.stderr
+    assert gone.output == f"reply {came} is closed; the number is not of {mate}\n"
+    assert "(phone, detached)" in run("explain", mate).output
+    assert "the number is not theirs (told by a person, about reply" in run("explain", mate).output
+    assert "(phone, valid)" in run("explain", ref).output
+    assert "suppressed" not in run("explain", ref).output
     assert run("audit").exit_code == 0
 
 

@@ -26,6 +26,7 @@ SMALL = """
 organisation:
   key: day-health
   name: Day Diabetes and Dental
+  neutral_name: Day Health
   phone: +1 617 555 0100
   postal_address: 1 Example Street, Boston, MA 02101
 sites:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,7 +20,7 @@ from domain.ledger.lapses import lapse
 from domain.ledger.organisations import organisation, site
 from domain.ledger.outcomes import outcome
 from domain.ledger.patients import CONTACT_VALUE, contact_index, contact_point, patient, patient_contact, registration
-from domain.ledger.texts import template, template_version
+from domain.ledger.texts import template, template_event, template_version
 from domain.ledger.touches import touch, touch_event
 from domain.ledger.vault import Vault
 
@@ -30,6 +31,7 @@ DAY = timedelta(days=1)
 #: A command that looks into the books needs its keys.
 VAULT = Vault(keys={1: bytes(32)}, current=1, index_key=bytes(32))
 
+REVIEWERS = (("marketing", "Maya Ortiz"), ("clinical", "Sam Reed"))
 NEUTRAL = "{organisation}: we have not seen you for a while. Book: {link}. Reply STOP to end."
 
 
@@ -61,14 +63,14 @@ class Books:
             holdout=0.1,
             started_at=NOON,
         )
-        self.template(NEUTRAL)
+        self.text = self.template(NEUTRAL)
 
     def add(self, table: Table, **values: Any) -> int:
         """Insert one row; its id."""
         return int(self.conn.execute(insert(table).values(**values).returning(table.c.id)).scalar_one())
 
-    def template(self, body: str, segment: str = "") -> int:
-        """A released text of the campaign."""
+    def template(self, body: str, segment: str = "", people: Sequence[tuple[str, str]] = REVIEWERS) -> int:
+        """A text of the campaign, released long ago by these people, each in a role."""
         version = self.add(
             template_version,
             organisation_id=self.org,
@@ -76,10 +78,17 @@ class Books:
             version=1,
             checksum="c",
             recorded_at=NOON,
-            released_at=NOON,
+            released_at=NOON - 100 * DAY,
         )
+        for role, who in people:
+            self.decide(version, "released", NOON - 100 * DAY, role=role, who=who)
         self.add(campaign_template, campaign_id=self.campaign, template_version_id=version)
         return self.add(template, template_version_id=version, channel="sms", language="en", segment=segment, body=body)
+
+    def decide(self, version: int, what: str, at: datetime, *, who: str, **values: Any) -> int:
+        """A release or recall, as the history keeps it."""
+        told = {"template_version_id": version, "what": what, "at": at, "who": who, "checksum": "c", **values}
+        return self.add(template_event, **told)
 
     def person(
         self, *, home: int | None = None, zone: str | None = None, number_zones: str = "", **values: Any
@@ -184,6 +193,7 @@ class Books:
                 "called_at": at,
                 "finished_at": at,
                 "zones": "America/New_York",
+                "template_id": None if values.get("kind") == "answer" else self.text,
                 **values,
             },
         )

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import delete
+from sqlalchemy import delete, select, update
 
 from domain.ledger.choice_history import choice_event, suppression
 from domain.ledger.inbound import receipt
-from tests.measuring.books import DAY, NOON, Books, Person
+from domain.ledger.texts import template, template_version
+from tests.measuring.books import DAY, NEUTRAL, NOON, REVIEWERS, Books, Person
 
 #: When the audit looks.
 NOW = NOON + 30 * DAY
@@ -37,6 +38,9 @@ def an_orderly_campaign(books: Books) -> None:
     books.sent(elsewhere, books.enrol(elsewhere))
     books.choice("confidential_end", NOON + DAY, patient_id=elsewhere.id, contact_point_id=elsewhere.phone)
     books.choice("confidential", NOON + DAY, patient_id=elsewhere.id, contact_point_id=books.phone())
+    recalled = books.template(NEUTRAL)
+    books.decide(_version(books, recalled), "recalled", NOON + SECOND / 2, who="Sam Reed")
+    _sent_saying(books, recalled, called_at=NOON + SECOND)
     answer = books.touch(stopped, None, kind="answer", answer="opt_out_confirmation", state="accepted", ended_at=NOON)
     books.attempt(stopped, answer, NOON + 65 * SECOND, kind="answer", zones="")
     held = books.person()
@@ -300,6 +304,56 @@ def a_hold_in_the_history_that_is_not_in_force(books: Books) -> None:
     books.choice("held", NOON - DAY, patient_id=books.person().id, reason="complaint")
 
 
+def a_text_that_one_person_released_in_both_roles(books: Books) -> None:
+    text = books.template(NEUTRAL, people=(("marketing", "Sam Reed"), ("clinical", " sam reed")))
+    _sent_saying(books, text)
+
+
+def a_text_that_only_marketing_released(books: Books) -> None:
+    _sent_saying(books, books.template(NEUTRAL, people=REVIEWERS[:1]))
+
+
+def a_text_released_a_second_after_it_was_sent(books: Books) -> None:
+    text = books.template(NEUTRAL, people=REVIEWERS[:1])
+    books.decide(_version(books, text), "released", NOON + SECOND, role="clinical", who="Sam Reed")
+    _sent_saying(books, text)
+
+
+def a_text_with_other_words_than_were_released(books: Books) -> None:
+    text = books.template(NEUTRAL)
+    books.conn.execute(
+        update(template_version).where(template_version.c.id == _version(books, text)).values(checksum="d")
+    )
+    _sent_saying(books, text)
+
+
+def a_recalled_text_claimed_afterwards(books: Books) -> None:
+    text = books.template(NEUTRAL)
+    books.decide(_version(books, text), "recalled", NOON - SECOND, who="Sam Reed")
+    _sent_saying(books, text)
+
+
+def a_recalled_text_called_long_after_its_claim(books: Books) -> None:
+    text = books.template(NEUTRAL)
+    books.decide(_version(books, text), "recalled", NOON - 5 * SECOND, who="Sam Reed")
+    _sent_saying(books, text, claimed_at=NOON - 6 * SECOND)
+
+
+def outreach_that_says_no_text_on_record(books: Books) -> None:
+    who = books.person()
+    books.sent(who, books.enrol(who), template_id=None)
+
+
+def _sent_saying(books: Books, text: int, **of_attempt: datetime) -> None:
+    who = books.person()
+    books.sent(who, books.enrol(who), template_id=text, **of_attempt)
+
+
+def _version(books: Books, text: int) -> int:
+    version = select(template.c.template_version_id).where(template.c.id == text)
+    return int(books.conn.execute(version).scalar_one())
+
+
 def _hold(books: Books, who: Person, at: datetime) -> None:
     books.choice("held", at, patient_id=who.id, reason="complaint")
     books.add(suppression, organisation_id=books.org, reason="complaint", since=at, patient_id=who.id)
@@ -333,6 +387,13 @@ PLANTED: list[tuple[Callable[[Books], None], str]] = [
     (a_sixth_answer_in_a_day, "over_cap"),
     (a_template_that_names_a_specialty, "phi_in_outreach"),
     (a_template_with_a_name_in_it, "phi_in_outreach"),
+    (a_text_that_one_person_released_in_both_roles, "sent_unreleased"),
+    (a_text_that_only_marketing_released, "sent_unreleased"),
+    (a_text_released_a_second_after_it_was_sent, "sent_unreleased"),
+    (a_text_with_other_words_than_were_released, "sent_unreleased"),
+    (a_recalled_text_claimed_afterwards, "sent_unreleased"),
+    (a_recalled_text_called_long_after_its_claim, "sent_unreleased"),
+    (outreach_that_says_no_text_on_record, "sent_unreleased"),
     (a_live_enrolment_with_nothing_ahead, "unaccounted"),
     (an_enrolment_in_no_known_state, "unaccounted"),
     (an_enrolment_over_without_an_end, "unaccounted"),

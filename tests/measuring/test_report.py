@@ -170,6 +170,36 @@ def test_the_same_history_gives_the_same_report_on_both_stores_in_any_order(sqli
     assert reports[0] == reports[1]
 
 
+def test_the_report_tells_what_settled_the_uncertain_and_how_long_it_took(books: Books) -> None:
+    who = books.person()
+    number = books.enrol(who)
+    minute = timedelta(minutes=1)
+    for state, reason, after in (
+        ("accepted", "receipt", 3 * minute),
+        ("accepted", "receipt", 5 * minute),
+        ("rejected", "settled_by_person", 1500 * minute),
+        ("uncertain", None, None),
+    ):
+        touch_id = books.touch(who, number, state=state, ended_at=NOON)
+        books.event(touch_id, "uncertain", "lease_expired", NOON)
+        if after is not None:
+            books.event(touch_id, state, reason, NOON + after)
+    # never uncertain
+    books.event(books.touch(who, number, state="accepted"), "accepted", "receipt", NOON)
+
+    found = report(books.conn, NOON + 90 * minute)["uncertain"]
+
+    assert found == {
+        "ever": 4,
+        "by_receipt": 2,
+        "by_person": 1,
+        "open": 1,
+        "median_minutes": 5.0,
+        "longest_minutes": 1500.0,
+        "longest_open_minutes": 90.0,
+    }
+
+
 def test_gauges_tell_what_waits_and_since_when(books: Books) -> None:
     who = books.person()
     number = books.enrol(who)
@@ -178,7 +208,8 @@ def test_gauges_tell_what_waits_and_since_when(books: Books) -> None:
     books.touch(who, number, due_at=NOON + DAY)
     for needs_person in (False, True):
         uncertain = books.touch(who, number, state="uncertain", ended_at=NOON)
-        books.attempt(who, uncertain, NOON + 40 * DAY, state="uncertain", needs_person=needs_person)
+        claimed_at = NOON - timedelta(minutes=30 if needs_person else 10)
+        books.attempt(who, uncertain, claimed_at, state="uncertain", needs_person=needs_person)
     books.reply(who, "other", state="human", at=NOON - timedelta(hours=2))
     books.reply(who, "emergency", state="human", at=NOON - timedelta(minutes=20))
     books.reply(who, "emergency", state="closed", at=NOON - timedelta(hours=3))
@@ -200,7 +231,7 @@ def test_gauges_tell_what_waits_and_since_when(books: Books) -> None:
             "receipt": gauges.Waiting(1, 7.0),
             "lapse": gauges.Waiting(1, 11.0),
         },
-        uncertain=2,
+        uncertain=gauges.Waiting(2, 1800.0),
         needs_person=1,
         quarantine_held=1,
     )

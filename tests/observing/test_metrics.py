@@ -67,6 +67,7 @@ def test_no_label_can_hold_a_person() -> None:
         "intent",
         "kind",
         "lane",
+        "standing",
         "line",
         "outcome",
         "promise",

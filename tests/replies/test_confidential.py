@@ -9,7 +9,7 @@ from rulebooks import STANDARD
 from sqlalchemy import Engine, update
 
 from domain.ledger import confidential, merging, patient_choices, patients
-from domain.ledger.audit_calls import confidential_ignored
+from domain.ledger.audit_stops import confidential_ignored
 from domain.ledger.choice_history import DO_NOT_CONTACT, Note, choice_event
 from domain.ledger.claims import Claim, claim, still_suppressed
 from domain.ledger.contacts import Told, link, point_of

@@ -252,6 +252,51 @@ def test_where_nobody_was_written_to_a_person_says_whom_of_a_household_it_concer
         assert holds.held(conn, [household.jane, household.john]) == {}
 
 
+def test_a_number_is_detached_from_whom_a_person_names_and_the_others_go_on_at_once(
+    ledger: Engine, household: Household, clock: StoppedClock, writes: Writes
+) -> None:
+    unclear = writes("wrong number")
+    claimed(ledger, household, clock)
+    clock.at = NOW + timedelta(minutes=5)
+
+    with ledger.begin() as conn:
+        assert verdicts.wrong_number(conn, unclear, ["ptest1"], clock.now()) == ["PTEST1"]
+
+    claim = claimed(ledger, household, clock)
+    assert attached(ledger, household) == [household.jane]
+    assert [each.patient_id for each in claim.claimed] == [household.jane]
+    assert claim.nevers == [(household.touches[1], "unreachable")]
+    assert row(ledger, reply, unclear)["state"] == "closed"
+    assert f"told by a person, about reply {unclear}" in told(ledger, "PTEST1", clock)
+
+
+def test_whose_a_number_is_not_must_fit_what_the_reply_leaves_open(
+    ledger: Engine, household: Household, clock: StoppedClock, writes: Writes
+) -> None:
+    unclear, complaint = writes("wrong number"), writes("you text me way too early in the morning")
+
+    for number, refs, why in (
+        (unclear, [], "name whose the number is not, of PTEST0, PTEST1"),
+        (unclear, ["PTEST1", "PNOBODY"], "name whose the number is not"),
+        (complaint, ["PTEST1"], f"inbox close {complaint}"),
+        (999, ["PTEST1"], "does not wait for anybody"),
+    ):
+        with ledger.begin() as conn, pytest.raises(verdicts.VerdictError, match=why):
+            verdicts.wrong_number(conn, number, refs, clock.now())
+    assert attached(ledger, household) == [household.jane, household.john]
+
+
+def test_a_person_who_names_whose_a_number_is_not_settles_no_death_in_passing(
+    ledger: Engine, household: Household, clock: StoppedClock, writes: Writes
+) -> None:
+    both = writes("wrong number, he passed away in may")
+    with ledger.begin() as conn:
+        assert set(holds.by_reply(conn, both)) == {Hold.REPORTED_DEATH.value, Hold.UNCLEAR.value}
+
+        with pytest.raises(verdicts.VerdictError, match="reports a death"):
+            verdicts.wrong_number(conn, both, ["PTEST1"], clock.now())
+
+
 @pytest.mark.parametrize("text", ["we moved to Ohio", "I already saw another doctor", "no thanks, not interested"])
 def test_a_farewell_ends_the_enrolment_of_whom_we_wrote_to_and_suppresses_nobody(
     ledger: Engine, household: Household, clock: StoppedClock, writes: Writes, text: str

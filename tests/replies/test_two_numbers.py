@@ -5,14 +5,16 @@ from __future__ import annotations
 import random
 from datetime import datetime, timedelta
 
-from household import NOW, STRANGER, Household, add, meet, rows, send
-from sqlalchemy import Connection, Engine, select, update
+from household import NOW, STRANGER, Household, add, meet, row, rows, send
+from sqlalchemy import Connection, Engine, delete, select, update
 
 from domain.ledger import choices, merging, patients
 from domain.ledger.audit_books import suppression_disagrees
 from domain.ledger.choice_history import choice_event, suppression
 from domain.ledger.claims import Claimed, still_suppressed
+from domain.ledger.enrolments import enrolment
 from domain.ledger.patients import patient_contact
+from domain.ledger.touches import touch
 from domain.ledger.vault import Vault
 
 HOUR = timedelta(hours=1)
@@ -178,3 +180,24 @@ def _claimed(household: Household) -> Claimed:
         dispatched_until=None,
         attempts=1,
     )
+
+
+def test_whoever_turns_out_to_have_opted_out_under_another_record_leaves_the_campaign(
+    ledger: Engine, household: Household
+) -> None:
+    with ledger.begin() as conn:
+        conn.execute(delete(patient_contact).where(patient_contact.c.patient_id == household.jane))
+        choices.opt_out(
+            conn,
+            organisation_id=household.organisation,
+            contact_point_id=household.phone,
+            source="reply",
+            at=NOW,
+            now=NOW,
+        )
+
+    _merge(ledger, household.john, household.jane)
+
+    left = row(ledger, enrolment, household.enrolments[0])
+    assert (left["state"], left["ended_at"]) == ("opted_out", NOW + HOUR)
+    assert row(ledger, touch, household.touches[0])["state"] == "cancelled"

@@ -61,6 +61,7 @@ def test_a_refusal_wins_over_everything_that_would_only_wait(facts: dict[str, An
     ("facts", "until", "why", "rule"),
     [
         ({"channel_paused": True}, NOW + timedelta(minutes=15), "channel_paused", "house.paused"),
+        ({"choices_kept": True}, NOW + timedelta(seconds=5), "choices_kept", "house.kept"),
         ({"campaign_paused": True}, NOW + 4 * HOUR, "campaign_paused", "house.campaign"),
         # two silent days, a Wednesday and a Thursday: on to Friday, nine o'clock
         ({"blackout": TWO_DAYS}, datetime(2026, 3, 6, 16, tzinfo=UTC), "blackout", "house.blackout"),
@@ -174,6 +175,14 @@ def test_only_the_confirmation_and_help_reach_someone_who_opted_out(stop: str, a
     decision = decide(replace(ANSWER, answer=answer, **{stop: True}), NOW)
 
     assert isinstance(decision, Send if goes else Never)
+
+
+@pytest.mark.parametrize(
+    ("answer", "decision"),
+    [("opt_out_confirmation", Send), ("help", Send), ("booking_link", Wait), ("opt_in_confirmation", Wait)],
+)
+def test_while_choices_may_be_kept_elsewhere_only_what_may_follow_an_opt_out_goes(answer: str, decision: type) -> None:
+    assert isinstance(decide(replace(ANSWER, answer=answer, choices_kept=True), NOW), decision)
 
 
 @pytest.mark.parametrize("kind", [TouchKind.OUTREACH, TouchKind.REMINDER])

@@ -57,6 +57,10 @@ def test_every_row_has_its_source_and_says_whether_somebody_checked_it() -> None
         ("row: caps.person.day\n    limit: {at_most: 1, hours: 12}", "rules.yaml:3: override[0].limit: 1 in 12 h is"),
         ("row: caps.us-fl\n    limit: {at_most: 4, hours: 24}", "rules.yaml:3: override[0].limit: 4 in 24 h is"),
         ("row: incentives.us-item\n    limit: {dollars: 20}", "rules.yaml:3: override[0].limit: $20 is laxer"),
+        (
+            "row: opting_out.scope\n    limit: {scope: calls_and_texts}",
+            "rules.yaml:3: override[0].limit: calls_and_texts is laxer than the law (opting_out.scope: everything;",
+        ),
         ("row: retention.us-va\n    limit: {years: 6}", "rules.yaml:3: override[0].limit: 6 years is laxer"),
     ],
 )
@@ -95,6 +99,7 @@ def test_half_an_acknowledgement_is_none(tmp_path: Path) -> None:
         "{row: caps.contact.day, limit: {at_most: 0, hours: 24}}",
         "{row: incentives.us-year, limit: {dollars: 0}}",
         "{row: retention.us-choices, limit: {years: 10}}",
+        "{row: opting_out.scope, limit: {scope: ask}}",
     ],
 )
 def test_stricter_or_another_policy_within_the_law_needs_nobody(tmp_path: Path, override: str) -> None:
@@ -126,6 +131,10 @@ def test_stricter_or_another_policy_within_the_law_needs_nobody(tmp_path: Path, 
         (
             "{row: hours.holidays, limit: {quiet_days: {X: 31 June}}}",
             "2: override[0].limit.quiet_days.X: expected a day",
+        ),
+        (
+            "{row: opting_out.scope, limit: {scope: channel}}",
+            "2: override[0].limit.scope: expected one of everything, ask, calls_and_texts; anything narrower,",
         ),
         ("{row: hours.us, limt: {years: 1}}", "2: override[0].limit: required"),
         ("{row: hours.us, acknowledged_on: soon, limit: {years: 1}}", "2: override[0].acknowledged_on: "),

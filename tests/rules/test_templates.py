@@ -97,7 +97,15 @@ def test_every_variable_has_a_type_and_says_nothing_about_a_patient() -> None:
 @pytest.mark.parametrize("language", ["en", "es", "fr", "pt"])
 @pytest.mark.parametrize(
     ("answer", "most"),
-    [("opt_out_confirmation", 1), ("opt_in_confirmation", 1), ("help", 1), ("booking_link", 2), ("emergency", 1)],
+    [
+        ("opt_out_confirmation", 1),
+        ("opt_out_confirmation_asking", 1),
+        ("opt_out_confirmation_limited", 1),
+        ("opt_in_confirmation", 1),
+        ("help", 1),
+        ("booking_link", 2),
+        ("emergency", 1),
+    ],
 )
 def test_an_answer_fits_one_segment_or_two_with_a_link_however_long_the_organisations_name(
     answer: str, most: int, language: str
@@ -111,7 +119,9 @@ def test_an_answer_fits_one_segment_or_two_with_a_link_however_long_the_organisa
 
 
 def test_the_segments_of_every_answer_are_counted() -> None:
-    assert {"opt_out_confirmation", "opt_in_confirmation", "help", "booking_link", "emergency"} == ANSWERS
+    confirmations = {"opt_out_confirmation", "opt_out_confirmation_asking", "opt_out_confirmation_limited"}
+
+    assert confirmations | {"opt_in_confirmation", "help", "booking_link", "emergency"} == ANSWERS
 
 
 @pytest.mark.parametrize("language", ["en", "es", "fr", "pt"])

@@ -12,6 +12,7 @@ from pathlib import Path
 import pika
 import psycopg
 import pytest
+from processes import working_in
 from waiting import wait_until
 
 from ops.services import binaries
@@ -43,10 +44,10 @@ def test_all_three_start_together_and_leave_no_process_and_no_file() -> None:
         pids = services.pids
         assert len(pids) == 4  # with epmd
         assert all(_is_running(pid) for pid in pids)
-        assert _mentioning(home) >= set(pids)
+        assert working_in(home) >= set(pids)
 
     assert not any(_is_running(pid) for pid in pids)
-    wait_until(lambda: _mentioning(home) == set())
+    wait_until(lambda: working_in(home) == set())
     assert not home.exists()
 
 
@@ -221,6 +222,22 @@ def test_a_port_is_never_handed_out_twice() -> None:
         free.bind((LOOPBACK, ports[0]))
 
 
+def test_a_port_is_not_handed_out_to_another_process_before_its_server_listens() -> None:
+    port = free_port()
+
+    code = f"""
+from ops.services import process
+process._PORTS = range({port}, {port + 200})
+for _ in range(200):
+    print(process.free_port(), flush=True)
+"""
+    other = subprocess.run([sys.executable, "-c", code], cwd=_ROOT, capture_output=True, text=True, check=False)
+
+    assert "no free port" in other.stderr
+    assert len(other.stdout.split()) > 1
+    assert str(port) not in other.stdout.split()
+
+
 def _start_and_fail(pids: list[int]) -> None:
     with start(["redis"]) as services:
         pids += services.pids
@@ -250,16 +267,3 @@ def _is_running(pid: int) -> bool:
         return False
     status = Path(f"/proc/{pid}/stat")
     return not status.exists() or status.read_text().rpartition(") ")[2][0] != "Z"
-
-
-def _mentioning(directory: Path) -> set[int]:
-    """Every process whose working directory is below `directory` (Linux; elsewhere none is seen)."""
-    found = set()
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            here = (process / "cwd").readlink()
-        except OSError:
-            continue  # it ended meanwhile, or is not ours to look at
-        if here.is_relative_to(directory):
-            found.add(int(process.name))
-    return found

@@ -9,19 +9,21 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from household import NOW, PHONE, count, rows
+from household import NOW, PHONE, StoppedClock, count, rows
 from outage import Outage, is_drained, sid, start_before
 from spools import keep, opened
 from sqlalchemy import Engine
-from waiting import wait_until
+from waiting import DEADLINE, wait_until
 from webserver import Serve
 
 from domain.ledger.choice_history import suppression
 from domain.ledger.inbound import receipt, reply
 from domain.ledger.store import open_ledger
 from domain.ledger.vault import Vault
+from producers.webhooks import replay
 from producers.webhooks.arrival_store import ArrivalStore
 from producers.webhooks.arrivals import ReplyArrival
+from producers.webhooks.handover import Handover
 from producers.webhooks.spool_file import Record, SpoolFile
 
 
@@ -103,3 +105,28 @@ def test_the_port_opens_before_what_was_left_is_read_and_what_comes_goes_behind_
     may_read.set()
     wait_until(lambda: is_drained(directory))
     assert [each["intent"] for each in rows(ledger, reply)] == ["opt_out", "opt_in"]
+
+
+def test_a_replay_that_waits_for_arrivals_ends_when_it_is_told(
+    sqlite_url: str, vault: Vault, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replay, "_IDLE_PAUSE", 3600.0)
+    engine = open_ledger(sqlite_url)
+    store = ArrivalStore(
+        engine=engine,
+        vault=vault,
+        clock=StoppedClock(),
+        handover=Handover(lambda _: None),
+        observe_opt_out=lambda _: None,
+    )
+
+    with opened(directory, vault) as spool:
+        waits, wait = threading.Event(), spool.wait
+        monkeypatch.setattr(spool, "wait", lambda *given: (waits.set(), wait(*given)))
+        idle = replay.Replay(spool, store, StoppedClock())
+        idle.start()
+        assert waits.wait(DEADLINE)
+        idle.close(DEADLINE)
+
+        assert not idle._thread.is_alive()
+    engine.dispose()

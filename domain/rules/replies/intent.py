@@ -64,6 +64,13 @@ LONGEST: Final = 4_000
 _LONGEST_KEYWORD: Final = 80
 #: Opting out and asking for help need no certainty; agreeing, or lifting an opt-out, does.
 _NEEDS_NO_CERTAINTY: Final = frozenset({Intent.OPT_OUT, Intent.HELP})
+#: The agreed words to stop at, by rule, that name no scope. Any other rule, and any other wording, means everything.
+AGREED_STOPS: Final = frozenset({
+    "optout.en.stop", "optout.en.quit", "optout.en.end", "optout.en.revoke", "optout.en.opt_out", "optout.en.cancel",
+    "optout.en.unsubscribe", "optout.es.alto", "optout.es.parar", "optout.es.cancelar", "optout.fr.arret",
+})  # fmt: skip
+#: The agreed words for texts alone; they name the scope that a confirmation may ask for.
+STOP_TEXTS: Final = "optout.en.stop_texts"
 _THUMB: Final = "👍"
 #: Emoji that do not put a yes in doubt; any other beside it and a person looks.
 _KINDLY: Final = frozenset("👍👌🙏🙌👏😊🙂😀😃😄😁☺❤♥💕💙💚🧡💛💜✅✔🎉")

@@ -23,6 +23,18 @@ def _where(condition: str) -> dict[str, Any]:
 
 def upgrade() -> None:
     op.create_table(
+        "listener",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("is_behind", sa.Boolean(), nullable=False),
+        sa.Column("beat_at", Instant, nullable=False),
+        sa.Column("silent_since", Instant, nullable=True),
+        sa.Column("closed_at", Instant, nullable=True),
+        sa.Column("forgotten_at", Instant, nullable=True),
+        sa.Column("forgotten_by", sa.String(length=256), nullable=True),
+        sa.Column("why", sa.LargeBinary(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_listener")),
+    )
+    op.create_table(
         "channel_pause",
         sa.Column("channel", sa.String(length=16), nullable=False),
         sa.Column("since", Instant, nullable=False),
@@ -659,9 +671,11 @@ def upgrade() -> None:
         sa.Column("error_code", sa.String(length=32), nullable=True),
         sa.Column("zones", sa.String(length=2000), nullable=False),
         sa.Column("states", sa.String(length=400), nullable=True),
+        sa.Column("template_id", Id, nullable=True),
         sa.Column("needs_person", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["contact_point_id"], ["contact_point.id"], name=op.f("fk_attempt_contact_point_id")),
         sa.ForeignKeyConstraint(["patient_id"], ["patient.id"], name=op.f("fk_attempt_patient_id")),
+        sa.ForeignKeyConstraint(["template_id"], ["template.id"], name=op.f("fk_attempt_template_id")),
         sa.ForeignKeyConstraint(["touch_id"], ["touch.id"], name=op.f("fk_attempt_touch_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_attempt")),
         sa.UniqueConstraint("token", name=op.f("uq_attempt_token")),
@@ -750,3 +764,4 @@ def downgrade() -> None:
     op.drop_table("heartbeat")
     op.drop_table("event_seen")
     op.drop_table("channel_pause")
+    op.drop_table("listener")

@@ -1,0 +1,65 @@
+"""What stops a send: asked in the claim, and again before a late call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, String, bindparam, or_, select
+
+from domain.ledger import holds
+from domain.ledger.choice_history import suppression
+from domain.ledger.columns import Id
+from domain.ledger.consents import consent
+from domain.ledger.patients import MAY_BE_USED, contact_point, patient, patient_contact
+
+_CHANNEL = bindparam("channel", type_=String)
+_PATIENTS = bindparam("patients", type_=Id, expanding=True)
+_POINTS = bindparam("points", type_=Id, expanding=True)
+
+_SUPPRESSED = select(suppression.c.contact_point_id, suppression.c.patient_id).where(
+    suppression.c.lifted_at.is_(None),
+    # these wait for a person instead
+    suppression.c.reason.not_in(holds.REASONS),
+    or_(
+        suppression.c.channel.is_(None),
+        suppression.c.channel == _CHANNEL,
+        # of a contact system: calls and texts, or mail
+        suppression.c.channel.in_(select(contact_point.c.system).where(contact_point.c.id.in_(_POINTS))),
+    ),
+    or_(suppression.c.contact_point_id.in_(_POINTS), suppression.c.patient_id.in_(_PATIENTS)),
+)
+_REVOKED = select(consent.c.contact_point_id).where(
+    consent.c.contact_point_id.in_(_POINTS), consent.c.channel == _CHANNEL, consent.c.status == "revoked"
+)
+_DEPARTED = select(patient.c.id).where(
+    patient.c.id.in_(_PATIENTS), or_(patient.c.merged_into_id.is_not(None), patient.c.deceased_at.is_not(None))
+)
+_USABLE = select(patient_contact.c.patient_id, patient_contact.c.contact_point_id).where(
+    patient_contact.c.patient_id.in_(_PATIENTS), patient_contact.c.contact_point_id.in_(_POINTS), MAY_BE_USED
+)
+
+
+def suppressed(
+    conn: Connection, points: Sequence[int], patients: Sequence[int], channel: str
+) -> tuple[set[int], set[int]]:
+    """Which of these contact points, and which of these patients, a suppression in force covers on this channel."""
+    rows = conn.execute(_SUPPRESSED, {"points": points, "patients": patients, "channel": channel}).all()
+    return (
+        {row.contact_point_id for row in rows if row.contact_point_id is not None},
+        {row.patient_id for row in rows if row.patient_id is not None},
+    )
+
+
+def revoked(conn: Connection, points: Sequence[int], channel: str) -> set[int]:
+    """Which of these contact points withdrew their consent to this channel."""
+    return set(conn.scalars(_REVOKED, {"points": points, "channel": channel}))
+
+
+def departed(conn: Connection, patients: Sequence[int]) -> set[int]:
+    """Which of these records were merged into another, and which of these patients died."""
+    return set(conn.scalars(_DEPARTED, {"patients": patients}))
+
+
+def usable(conn: Connection, patients: Sequence[int], points: Sequence[int]) -> set[tuple[int, int]]:
+    """Pairs of patient and contact point that outreach may use: attached, and no other one was asked for instead."""
+    return {(row[0], row[1]) for row in conn.execute(_USABLE, {"patients": patients, "points": points})}
