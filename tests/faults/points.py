@@ -26,6 +26,7 @@ PLACES: dict[tuple[str, str], str] = {
     ("commit", "producers.sweep.Sweep.reconcile"): "sweep.reconcile",
     ("commit", "producers.sweep.Sweep.reconsider"): "sweep.reconsider",
     ("commit", "producers.sweep.Sweep.review"): "sweep.review",
+    ("commit", "producers.sweep.Sweep.run"): "sweep.listeners",
     ("commit", "producers.webhooks.arrival_store.ArrivalStore._take_reply"): "web.reply",
     ("commit", "producers.webhooks.arrival_store.ArrivalStore._unsubscribe"): "web.unsubscribe",
     ("commit", "producers.webhooks.arrival_store.ArrivalStore.take_receipts"): "web.receipts",
