@@ -36,7 +36,13 @@ T = TypeVar("T")
 #: Seconds between two looks at what is due, and until a call that failed is made again.
 _STEP, _AGAIN = 0.02, 0.4
 #: Shares of the people who, having got a text, write each of these.
-_WORDS = (("STOP", 0.08), ("HELP", 0.02), ("C", 0.02), ("please stop texting me", 0.02), ("what is this about?", 0.02))
+_WORDS = (
+    ("STOP", 0.08),
+    ("HELP", 0.02),
+    ("C", 0.02),
+    ("please stop texting me", 0.02),
+    ("yes I would like to book a visit", 0.02),
+)
 _UNSUBSCRIBES = 0.06
 #: Share of the numbers whose carrier knows an opt-out that nobody told us.
 _KNOWN_TO_CARRIER = 0.02
