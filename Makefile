@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo fleet-demo test bench check format migration clean
+.PHONY: help demo fleet-demo test faults bench check format migration clean
 
 help: ## Show this help
 	@echo 'usage: make TARGET [ARGS="…"]'
@@ -23,6 +23,9 @@ fleet-demo: $(VENV)/.runtime ## The same on private RabbitMQ, Redis and PostgreS
 # A worker that dies ends the run and is told with its test: its successor would begin with the same one.
 test: $(VENV)/.dev ## Run every test on all cores, on private servers (ARGS="tests/services -k redis"; -n 0: in one process)
 	$(BIN)/pytest -n auto --dist loadscope --max-worker-restart 0 $(ARGS)
+
+faults: $(VENV)/.dev ## Kill, cut and wipe a real fleet's processes and servers, and judge it (ARGS="--injections 200 --seed 7")
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 bench: $(VENV)/.bench ## Measure the speed beside references, on private servers, in 25 minutes (ARGS="--quick")
 	@$(BIN)/python -m ops.bench $(ARGS)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -12,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import structlog
 from sqlalchemy.exc import DBAPIError
 
 from channels.kit.discovery import discover
@@ -20,7 +23,7 @@ from domain.events.topology import TOPOLOGY
 from domain.ledger import pauses
 from domain.ledger.store import reading
 from ops import assembly
-from ops.cli.base import fail, migrate_ledger, parts_of, print_json
+from ops.cli.base import Exit, fail, migrate_ledger, parts_of, print_json
 from ops.demo.embedded import Embedded
 from ops.runtime import logs, metrics
 from ops.runtime.broker import run_worker
@@ -29,6 +32,8 @@ from ops.runtime.settings import SettingsError
 from ops.services.start import start as start_services
 from ops.serving import serve_web
 from producers.clock import run_clock
+
+log = structlog.get_logger(__name__)
 
 
 class _Seconds(click.FloatRange):
@@ -49,16 +54,28 @@ _PAUSE = click.option(
 _CHECK_EVERY, _CHECK_FIRST = 5.0, 1.0
 
 
+#: Seconds after the signal until a process that has not ended is ended: jobs have 25 of them, the rest is for goodbyes.
+OVERDUE = 40.0
+
+
 @contextmanager
 def _stopping() -> Iterator[threading.Event]:
-    """An event that SIGTERM and Ctrl-C set; a second Ctrl-C ends at once."""
+    """An event that SIGTERM and Ctrl-C set; a second Ctrl-C ends at once, and so does a thread that will not end."""
     stop = threading.Event()
 
     def handle(signum: int, _frame: object) -> None:
         if stop.is_set() and signum == signal.SIGINT:
             raise KeyboardInterrupt
         # from a thread: the main thread may hold the event's lock in `wait` at this very moment
-        threading.Thread(target=stop.set).start()
+        threading.Thread(target=ask).start()
+
+    def ask() -> None:
+        if not stop.is_set():
+            stop.set()
+            # never cancelled: what hangs may be a library's thread, for which the interpreter waits at its very end
+            overdue = threading.Timer(OVERDUE, _end_anyway)
+            overdue.daemon = True
+            overdue.start()
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -66,6 +83,13 @@ def _stopping() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _end_anyway() -> None:
+    """A statement or a library's thread hangs: nothing is lost that a kill would not lose, which is nothing."""
+    log.error("stop_overdue", threads=threading.active_count() - 1)
+    logging.shutdown()
+    os._exit(Exit.UNAVAILABLE)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 import time
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +21,8 @@ from pika.exceptions import (
 HEARTBEAT = 30
 #: Seconds without a delivery after which a consumer subscribes anew; see Silence.
 SILENCE = 15.0
+#: Seconds a goodbye may take: a server that hangs would be waited for until it missed two heartbeats.
+_GOODBYE = 3.0
 #: Seconds to wait for a socket; RabbitMQ is near, and callers hold requests of patients' providers open.
 CONNECT_TIMEOUT = 5
 
@@ -92,7 +95,14 @@ def connect(parameters: pika.URLParameters) -> pika.BlockingConnection:
 
 
 def close_quietly(connection: pika.BlockingConnection) -> None:
-    """Close what may already be closed; whatever was unacknowledged is delivered again."""
+    """Close what may already be closed, within seconds; whatever was unacknowledged is delivered again."""
+    closing = threading.Thread(target=_close, args=(connection,), name="goodbye", daemon=True)
+    closing.start()
+    # pika bounds every wait but this one; left behind, the thread ends with the heartbeats or with the process
+    closing.join(_GOODBYE)
+
+
+def _close(connection: pika.BlockingConnection) -> None:
     try:
         if connection.is_open:
             connection.close()

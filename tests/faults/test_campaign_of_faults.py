@@ -1,0 +1,104 @@
+"""A short campaign of faults: a real fleet keeps its promises under a handful of them, and passes every point."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ops.services.process import ServiceError, free_port
+from tests.faults.acts import Scene, runners
+from tests.faults.campaign import Campaign, campaign, shares
+from tests.faults.catalogue import FAULTS, Fault
+from tests.faults.points import PLACES, POINTS
+
+ROOT = Path(__file__).parents[2]
+SEED = 7
+#: New people on the one long day; every touch of a day passes the same points.
+PEOPLE = 40
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
+    """A fleet that nobody was told of yet."""
+    directory = tmp_path_factory.mktemp("faults")
+    try:
+        with campaign(directory, SEED) as running:
+            yield running
+    except ServiceError as error:
+        if os.environ.get("CI"):
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))
+
+
+def _in_turn(faults: list[Fault]) -> Fault:
+    """One fault that is each of these in turn."""
+    turns = iter([each for _ in range(100) for each in faults])
+
+    def inject(scene: Scene) -> int:
+        return next(turns).inject(scene)
+
+    return Fault("each-in-turn", "each of the short ones in turn", inject, every=0.5)
+
+
+@pytest.mark.timeout(300)
+def test_a_fleet_under_a_handful_of_faults_keeps_every_promise_and_passes_every_point(played: Campaign) -> None:
+    short = [each for each in FAULTS if each.is_short]
+
+    day = played.play(_in_turn(short), 2 * len(short), PEOPLE)
+
+    assert day.problems == ()
+    assert day.is_sound
+    assert day.injected >= len(short)
+    assert day.totals.touches > PEOPLE / 2
+    assert played.fleet.board.unregistered() == [], "the registry of tests/faults/points.py names every place"
+    assert set(POINTS) - played.fleet.board.reached() == set()
+
+
+def test_every_point_has_a_process_that_passes_it() -> None:
+    assert all(runners(place) for _, place in PLACES)
+    assert len(set(PLACES.values())) == len(PLACES)
+
+
+def test_a_process_without_the_variable_has_no_points() -> None:
+    code = "import sys, ops.cli.main, workers.send; print(sorted(m for m in sys.modules if m.startswith('tests')))"
+
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_command_dies_at_the_point_it_is_told(tmp_path: Path) -> None:
+    # embedded, so that it needs no server: the clock's first round dies before it is written down
+    environ = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "REACTIVATE_HOME": str(tmp_path / "home"),
+        "REACTIVATE_WEB_PORT": str(free_port()),
+        "REACTIVATE_CRASH_AT": "clock.beat.before:2",
+    }
+
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.faults.shim", "up", "--pause", "0.05"],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def test_every_fault_has_its_part_of_a_long_campaign() -> None:
+    parts = shares(FAULTS, 1000)
+
+    assert min(parts.values()) >= 1
+    assert 950 <= sum(parts.values()) <= 1050
+    assert len({each.name for each in FAULTS}) == len(FAULTS)
