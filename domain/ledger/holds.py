@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, String, bindparam, insert, select, update
+from sqlalchemy import Connection, String, bindparam, insert, or_, select, update
 
 from domain.ledger.choice_history import IN_FORCE, choice_event, suppression
 from domain.ledger.columns import Id, Instant
@@ -39,12 +39,13 @@ _BY_REPLY: Final = (
     .order_by(_event.patient_id)
 )
 _other = choice_event.alias("other")
-#: Patients whom another reply, that nobody has looked at, holds for the same reason.
+#: Patients whom another reply, that nobody has looked at, holds for the same reason; and whom they were merged into.
 _HELD_BY_OTHERS: Final = (
-    select(_other.c.patient_id)
+    select(_other.c.patient_id, patient.c.merged_into_id)
     .join(reply, reply.c.id == _other.c.reply_id)
+    .join(patient, patient.c.id == _other.c.patient_id)
     .where(
-        _other.c.patient_id.in_(_PATIENTS),
+        or_(_other.c.patient_id.in_(_PATIENTS), patient.c.merged_into_id.in_(_PATIENTS)),
         _other.c.kind == "held",
         _other.c.reason == _REASON,
         reply.c.id != _REPLY,
@@ -111,13 +112,15 @@ def by_reply(conn: Connection, reply_id: int) -> dict[str, tuple[int, ...]]:
 def release(conn: Connection, reply_id: int, whys: Sequence[Hold], now: datetime) -> None:
     """End what this reply held for these reasons, and wake what waited for it. Call it with the patients locked.
 
-    A patient whom another reply holds for the same reason, which nobody has looked at yet, stays held.
+    A patient whom another reply holds for the same reason, which nobody has looked at yet, stays held; so does one
+    into whom such a patient was merged.
     """
     theirs = by_reply(conn, reply_id)
     for why in whys:
         ids = theirs.get(why.value, ())
         asked = {"patients": ids, "why": why.value, "reply": reply_id}
-        free = sorted(set(ids) - set(conn.scalars(_HELD_BY_OTHERS, asked)))
+        held_by_others = {id_ for row in conn.execute(_HELD_BY_OTHERS, asked) for id_ in row}
+        free = sorted(set(ids) - held_by_others)
         released = conn.execute(_RELEASE, {"patients": free, "why": why.value, "now": now}).all()
         if released:
             conn.execute(

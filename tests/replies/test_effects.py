@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 from household import NOW, PHONE, Household, StoppedClock, add, row, rows, send
 from rulebooks import STANDARD
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, case, update
 
 from domain.ledger import claims, explain, holds, replies, verdicts
 from domain.ledger.audit import audit, breaches
@@ -295,6 +295,46 @@ def test_a_person_who_names_whose_a_number_is_not_settles_no_death_in_passing(
 
         with pytest.raises(verdicts.VerdictError, match="reports a death"):
             verdicts.wrong_number(conn, both, ["PTEST1"], clock.now())
+
+
+@pytest.mark.parametrize("is_third", [False, True], ids=["into the one released", "both into a third"])
+def test_a_merged_record_stays_held_until_somebody_has_looked_at_the_reply_of_each(
+    ledger: Engine, household: Household, clock: StoppedClock, writes: Writes, is_third: bool
+) -> None:
+    with ledger.begin() as conn:
+        conn.execute(
+            update(patient_contact).where(patient_contact.c.patient_id == household.jane).values(detached_at=NOW)
+        )
+    of_john = writes("you text me way too early in the morning")
+    with ledger.begin() as conn:
+        conn.execute(
+            update(patient_contact).values(
+                detached_at=case((patient_contact.c.patient_id == household.john, NOW), else_=None)
+            )
+        )
+    of_jane = writes("you text me way too early in the morning")
+    survivor = household.jane
+    with ledger.begin() as conn:
+        if is_third:
+            survivor = add(
+                conn,
+                patient,
+                organisation_id=household.organisation,
+                ref="PTEST2",
+                home_site_id=household.site,
+                language="en",
+            )
+            merge(conn, household.jane, survivor, NOW)
+        merge(conn, household.john, survivor, NOW)
+    clock.at = NOW + HOUR
+
+    with ledger.begin() as conn:
+        verdicts.close(conn, of_jane, clock.now())
+        assert holds.held(conn, [survivor]) == {survivor: "complaint"}
+
+        verdicts.close(conn, of_john, clock.now())
+        assert holds.held(conn, [survivor]) == {}
+    assert is_kept(ledger, clock)
 
 
 @pytest.mark.parametrize("text", ["we moved to Ohio", "I already saw another doctor", "no thanks, not interested"])
