@@ -18,6 +18,8 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     bindparam,
+    case,
+    or_,
     select,
 )
 
@@ -80,19 +82,24 @@ class Offers:
         self._patients = sorted({row.patient_id for row in rows if row.patient_id is not None})
         self._is_read = False
         self._years: defaultdict[tuple[int, int], int] = defaultdict(int)
-        self._known: set[_Key] = set()
+        self._known: defaultdict[_Key, int] = defaultdict(int)
         self._taken: dict[int, dict[str, Any]] = {}
         self._withheld: dict[int, tuple[str, str]] = {}
 
     def allows(self, row: Row[Any], offer: Offer) -> bool:
-        """Whether this touch may make this offer; why not is noted."""
+        """Whether this touch may make this offer; why not is noted.
+
+        What was offered before may be repeated where the ceilings would let it be offered now: what it is worth, and
+        who pays, may have changed since.
+        """
         self._read()
-        year = self._year(row)
-        if (row.enrolment_id, offer.incentive, year) in self._known or not is_federal(row.payer):
+        if not is_federal(row.payer):
             return True
+        year = self._year(row)
+        besides = self._years[row.patient_id, year] - self._known[row.enrolment_id, offer.incentive, year]
         states = filter(None, [row.home_state])
         ceilings = self._rules.in_force(row.organisation_key, states).ceilings
-        why = refusal(ceilings, offer.cents, self._years[row.patient_id, year])
+        why = refusal(ceilings, offer.cents, besides)
         if why is not None:
             self._withheld[row.id] = why
         return why is None
@@ -111,16 +118,15 @@ class Offers:
             "is_federal": is_federal(row.payer),
             "offered_at": self._now,
         }
-        if key not in self._known:
-            self._known.add(key)
-            self._years[row.patient_id, key[2]] += offer.cents
+        more = max(0, offer.cents - self._known[key])
+        self._known[key] += more
+        self._years[row.patient_id, key[2]] += more
 
     def write(self, conn: Connection, claimed: Collection[int]) -> None:
         """Keep what the touches that were claimed offer, and tell what was withheld from them."""
         taken = [self._taken[id_] for id_ in sorted(claimed) if id_ in self._taken]
         if taken:
-            statement = store.insert(conn, incentive_offer)
-            conn.execute(statement.on_conflict_do_nothing(index_elements=["enrolment_id", "incentive", "year"]), taken)
+            conn.execute(_keep(conn), taken)
         withheld = [(id_, *self._withheld[id_]) for id_ in sorted(claimed) if id_ in self._withheld]
         tell(
             conn,
@@ -135,10 +141,23 @@ class Offers:
         self._is_read = True
         for each in self._conn.execute(_OFFERED, {"patients": self._patients}):
             self._years[each.patient_id, each.year] += each.cents
-            self._known.add((each.enrolment_id, each.incentive, each.year))
+            self._known[each.enrolment_id, each.incentive, each.year] += each.cents
 
     def _year(self, row: Row[Any]) -> int:
         return self._now.astimezone(zone_info(row.zone)).year
+
+
+def _keep(conn: Connection) -> Any:
+    """Keep an offer; of one made before, the most that it was worth, and whether the ceilings ever held."""
+    statement = store.insert(conn, incentive_offer)
+    before, now = incentive_offer.c, statement.excluded
+    return statement.on_conflict_do_update(
+        index_elements=["enrolment_id", "incentive", "year"],
+        set_={
+            "cents": case((now.cents > before.cents, now.cents), else_=before.cents),
+            "is_federal": or_(before.is_federal, now.is_federal),
+        },
+    )
 
 
 def offered(conn: Connection, patients: Collection[int]) -> Mapping[tuple[int, int], int]:

@@ -435,7 +435,7 @@ def test_two_campaigns_at_once_cannot_pass_the_ceiling_of_the_year(practice: Pra
 
     # within one claim as between two: they take turns by the patient's lock
     with practice.engine.begin() as conn:
-        found = lock_and_read(conn, [who.touch, second.touch, third], "sms", "phone", NOW)
+        found, _ = lock_and_read(conn, [who.touch, second.touch, third], "sms", "phone", NOW)
         said = read_texts(conn, found, "sms", NOW, Offers(conn, found, STANDARD, NOW))
 
     # the third repeats what the first one of its enrolment offers
@@ -453,6 +453,51 @@ def test_the_same_thing_again_in_one_enrolment_is_counted_once(practice: Practic
 
     assert (first.template_id, then.template_id) == (bottle, bottle)
     assert len(rows(practice.engine, incentive_offer)) == 2
+
+
+def test_the_same_thing_worth_more_by_now_is_an_offer_of_the_difference(practice: Practice) -> None:
+    bottle = offering(practice)
+    who = practice.person()
+    offered(practice, who, 6000)
+    offered(practice, who, 500, incentive="bottle")
+
+    (claimed,) = claim(practice, who.touch).claimed
+
+    assert claimed.template_id == bottle
+    assert {each["incentive"]: each["cents"] for each in rows(practice.engine, incentive_offer)} == {
+        "other": 6000,
+        "bottle": 800,
+    }
+
+
+@pytest.mark.parametrize(("other", "cents", "why"), [(1, 1501, "incentive_item"), (7000, 800, "incentive_year")])
+def test_what_was_offered_once_passes_no_ceiling_when_it_is_worth_more(
+    practice: Practice, other: int, cents: int, why: str
+) -> None:
+    bottle = offering(practice, cents)
+    who = practice.person(payer="medicare")
+    offered(practice, who, other)
+    offered(practice, who, 500, incentive="bottle")
+
+    (claimed,) = claim(practice, who.touch).claimed
+
+    assert claimed.template_id != bottle
+    assert [each["reason"] for each in rows(practice.engine, touch_event, touch_id=who.touch)] == [why]
+
+
+def test_what_another_payers_patient_was_offered_is_not_repeated_once_the_payer_is_federal(practice: Practice) -> None:
+    bottle = offering(practice, 9000)
+    who = practice.person(payer="commercial")
+    again = practice.plan(who.id, who.enrolment, step=1, due_at=NOW + 3 * DAY, expires_at=NOW + 8 * DAY)
+    (first,) = claim(practice, who.touch).claimed
+    with practice.engine.begin() as conn:
+        conn.execute(update(patient).where(patient.c.id == who.id).values(payer="medicare"))
+
+    (then,) = claim(practice, again, now=NOW + 3 * DAY).claimed
+
+    assert first.template_id == bottle
+    assert then.template_id != bottle
+    assert [each["is_federal"] for each in rows(practice.engine, incentive_offer)] == [False]
 
 
 def test_explain_names_what_was_offered_and_why_an_offer_was_withheld(practice: Practice, ledger: Engine) -> None:
