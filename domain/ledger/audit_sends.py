@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, exists, func, or_, select
+from typing import Any
+
+from sqlalchemy import Connection, Select, exists, func, or_, select
 
 from domain.ledger.attempts import attempt
+from domain.ledger.audit_attempts import MADE, UNASKED
 from domain.ledger.audit_terms import Declared, ceiling_terms
 from domain.ledger.campaigns import campaign, campaign_template
 from domain.ledger.enrolments import enrolment
@@ -104,5 +107,21 @@ def incentives_over_ceiling(conn: Connection, declared: Declared) -> Finding:
         [
             listed("incentive_offer", "is worth more than one item may be", too_dear),
             listed("incentive_offer", "comes to more than a calendar year may have", too_much),
+            tally(conn, "attempt", "offered what, or more than, its enrolment's offers say", _offers_unkept()),
         ],
+    )
+
+
+def _offers_unkept() -> Select[Any]:
+    """Outreach whose text offers something that no offer on record is worth: no ceiling counted it."""
+    kept = exists().where(
+        incentive_offer.c.enrolment_id == touch.c.enrolment_id,
+        incentive_offer.c.incentive == template.c.incentive,
+        incentive_offer.c.cents >= template.c.cents,
+    )
+    return (
+        select(attempt.c.id)
+        .join(touch, touch.c.id == attempt.c.touch_id)
+        .join(template, template.c.id == attempt.c.template_id)
+        .where(MADE, UNASKED, template.c.incentive != "", ~kept)
     )

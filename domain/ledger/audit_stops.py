@@ -16,7 +16,7 @@ from domain.ledger.columns import Instant
 from domain.ledger.findings import Finding, finding, listed
 from domain.ledger.inbound import reply
 from domain.ledger.organisations import organisation
-from domain.ledger.patients import contact_point
+from domain.ledger.patients import contact_point, patient
 from domain.ledger.touches import touch
 from domain.rules.vocabulary import TouchKind
 
@@ -175,7 +175,10 @@ def _after_suppression(subject: str, limiting: Sequence[int]) -> Select[Any]:
 
 
 def _after_hold() -> Select[Any]:
-    """Outreach to a patient after a reply put them on hold, unless a person had ended that by then."""
+    """Outreach to a patient after a reply put them on hold, unless a person had ended that by then.
+
+    Nobody had where a reply that held them, or a record merged into theirs, still waited for a person.
+    """
     held, freed = choice_event.alias("held"), choice_event.alias("freed")
     is_free = exists().where(
         freed.c.patient_id == held.c.patient_id,
@@ -186,15 +189,41 @@ def _after_hold() -> Select[Any]:
     )
     return _calls_since(
         _calls(held.c.recorded_at).join(held, held.c.patient_id == MEANT_FOR["patient_id"]), held.c.recorded_at, null()
-    ).where(held.c.kind == "held", UNASKED, ~is_free)
+    ).where(held.c.kind == "held", UNASKED, or_(~is_free, _still_waits(held)))
+
+
+def _still_waits(held: Any) -> ColumnElement[bool]:
+    """Whether the reply of a hold, or one behind a hold that came with a merge, waited for a person at the call."""
+    other, whose = choice_event.alias("behind"), patient.alias("whose")
+    came_with_merge = and_(held.c.source == "merge", whose.c.merged_into_id == held.c.patient_id)
+    return (
+        exists()
+        .where(
+            whose.c.id == other.c.patient_id,
+            reply.c.id == other.c.reply_id,
+            or_(other.c.id == held.c.id, came_with_merge),
+            other.c.kind == "held",
+            other.c.reason == held.c.reason,
+            other.c.recorded_at <= held.c.recorded_at,
+            or_(reply.c.state == "human", and_(reply.c.state == "closed", reply.c.handled_at > CALLED)),
+        )
+        .correlate(held, attempt)
+    )
 
 
 def _after_detaching() -> Select[Any]:
-    """Outreach to a patient at a number that a reply told is not theirs."""
-    apart = choice_event.alias("apart")
+    """Outreach to a patient at a number that a reply told is not theirs, unless they asked for it there since."""
+    apart, asked = choice_event.alias("apart"), choice_event.alias("asked_again")
+    is_theirs_again = exists().where(
+        asked.c.kind == "confidential",
+        asked.c.patient_id == apart.c.patient_id,
+        asked.c.contact_point_id == apart.c.contact_point_id,
+        asked.c.recorded_at >= apart.c.recorded_at,
+        asked.c.recorded_at <= CALLED,
+    )
     both = and_(*(apart.c[subject] == meant for subject, meant in MEANT_FOR.items()))
     return _calls_since(_calls(apart.c.recorded_at).join(apart, both), apart.c.recorded_at, null()).where(
-        apart.c.kind == "detached", UNASKED
+        apart.c.kind == "detached", UNASKED, ~is_theirs_again
     )
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, func, select, update
 
 from domain.ledger.choice_history import choice_event, suppression
+from domain.ledger.enrolments import enrolment
 from domain.ledger.inbound import receipt
+from domain.ledger.patients import patient
 from domain.ledger.texts import template, template_version
 from tests.measuring.books import DAY, NEUTRAL, NOON, REVIEWERS, Books, Person
 
@@ -38,6 +40,10 @@ def an_orderly_campaign(books: Books) -> None:
     books.sent(elsewhere, books.enrol(elsewhere))
     books.choice("confidential_end", NOON + DAY, patient_id=elsewhere.id, contact_point_id=elsewhere.phone)
     books.choice("confidential", NOON + DAY, patient_id=elsewhere.id, contact_point_id=books.phone())
+    returned = books.person()
+    books.choice("detached", NOON - 2 * DAY, patient_id=returned.id, contact_point_id=returned.phone)
+    books.choice("confidential", NOON - DAY, patient_id=returned.id, contact_point_id=returned.phone, source="staff")
+    books.sent(returned, books.enrol(returned))
     recalled = books.template(NEUTRAL)
     books.decide(_version(books, recalled), "recalled", NOON + SECOND / 2, who="Sam Reed")
     _sent_saying(books, recalled, called_at=NOON + SECOND)
@@ -49,6 +55,7 @@ def an_orderly_campaign(books: Books) -> None:
     books.event(revoked, "cancelled", "booked")
     books.reply(spaced, "book")
     books.reply(spaced, None, state="new")
+    books.offer(_sent_offering(books, 800), _last_enrolment(books), cents=800)
     # exactly the ceilings, a year of its own, and a payer that is not federal
     for nth in range(5):
         books.offer(spaced, spaced_enrolment, cents=1500, incentive=f"thing-{nth}")
@@ -251,6 +258,15 @@ def offers_that_come_to_more_than_a_year_may_have(books: Books) -> None:
         books.offer(who, enrolled, incentive=f"thing-{nth}", cents=1300)
 
 
+def an_offer_that_is_in_no_book(books: Books) -> None:
+    _sent_offering(books, 800)
+
+
+def an_offer_worth_more_than_the_books_say(books: Books) -> None:
+    who = _sent_offering(books, 9000)
+    books.offer(who, _last_enrolment(books), cents=500)
+
+
 def a_stop_in_the_history_that_is_not_in_force(books: Books) -> None:
     books.stop(NOON, in_force=False, contact_point_id=books.person().phone)
 
@@ -311,6 +327,20 @@ def outreach_to_whom_a_reply_put_on_hold(books: Books) -> None:
     books.sent(who, books.enrol(who))
 
 
+def outreach_to_whom_the_reply_of_a_merged_record_still_held(books: Books) -> None:
+    gone, survivor = books.person(), books.person()
+    for who, state in ((gone, "human"), (survivor, "closed")):
+        reported = books.reply(who, "complaint", state=state, at=NOON - 3 * DAY, handled_at=NOON - DAY)
+        books.choice("held", NOON - 3 * DAY, patient_id=who.id, reason="complaint", reply_id=reported)
+    books.choice("held", NOON - 3 * DAY, patient_id=survivor.id, reason="complaint", source="merge")
+    books.conn.execute(update(patient).where(patient.c.id == gone.id).values(merged_into_id=survivor.id))
+    books.choice("released", NOON - DAY, patient_id=survivor.id, reason="complaint", source="person")
+    for who, lifted_at in ((gone, None), (survivor, NOON - DAY)):
+        in_force = {"reason": "complaint", "since": NOON - 3 * DAY, "lifted_at": lifted_at, "patient_id": who.id}
+        books.add(suppression, organisation_id=books.org, **in_force)
+    books.sent(survivor, books.enrol(survivor))
+
+
 def outreach_at_a_number_that_is_not_theirs(books: Books) -> None:
     who = books.person()
     books.choice("detached", NOON - DAY, patient_id=who.id, contact_point_id=who.phone)
@@ -366,6 +396,17 @@ def _sent_saying(books: Books, text: int, **of_attempt: datetime) -> None:
     books.sent(who, books.enrol(who), template_id=text, **of_attempt)
 
 
+def _sent_offering(books: Books, cents: int) -> Person:
+    text, who = books.template(NEUTRAL), books.person()
+    books.conn.execute(update(template).where(template.c.id == text).values(incentive="bottle", cents=cents))
+    books.sent(who, books.enrol(who), template_id=text)
+    return who
+
+
+def _last_enrolment(books: Books) -> int:
+    return int(books.conn.execute(select(func.max(enrolment.c.id))).scalar_one())
+
+
 def _version(books: Books, text: int) -> int:
     version = select(template.c.template_version_id).where(template.c.id == text)
     return int(books.conn.execute(version).scalar_one())
@@ -388,6 +429,7 @@ PLANTED: list[tuple[Callable[[Books], None], str]] = [
     (a_booking_link_answered_after_a_stop, "sent_after_opt_out"),
     (sent_against_a_revoked_consent, "sent_after_opt_out"),
     (outreach_to_whom_a_reply_put_on_hold, "sent_after_opt_out"),
+    (outreach_to_whom_the_reply_of_a_merged_record_still_held, "sent_after_opt_out"),
     (outreach_at_a_number_that_is_not_theirs, "sent_after_opt_out"),
     (two_accepted_attempts_of_a_touch, "accepted_twice"),
     (a_blind_resend_after_an_uncertain_attempt, "accepted_twice"),
@@ -425,6 +467,8 @@ PLANTED: list[tuple[Callable[[Books], None], str]] = [
     (a_touch_planned_for_the_holdout, "holdout_contacted"),
     (an_offer_dearer_than_one_item_may_be, "incentives_over_ceiling"),
     (offers_that_come_to_more_than_a_year_may_have, "incentives_over_ceiling"),
+    (an_offer_that_is_in_no_book, "incentives_over_ceiling"),
+    (an_offer_worth_more_than_the_books_say, "incentives_over_ceiling"),
     (a_stop_in_the_history_that_is_not_in_force, "suppression_disagrees"),
     (a_stop_lifted_by_a_start_made_before_it, "suppression_disagrees"),
     (a_stop_by_reply_that_is_in_no_history, "suppression_disagrees"),
