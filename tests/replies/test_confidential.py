@@ -54,7 +54,7 @@ def test_who_asked_for_mail_alone_is_moved_to_it(ledger: Engine, household: Hous
 
     moved = _claim(ledger, household).rerouted
 
-    assert moved == [(household.touches[0], "email")]
+    assert moved == [(household.touches[0], "email", None)]
     with ledger.connect() as conn:
         assert reachable_channels(conn, [household.jane, household.john], SYSTEMS) == {
             household.jane: ["email"],
