@@ -76,7 +76,14 @@ _DUE: Final = (
     .limit(bindparam("at_most", type_=Id))
 )
 _TAKEN: Final = (
-    select(attempt.c.id, attempt.c.token, attempt.c.state, attempt.c.contact_point_id, touch.c.organisation_id)
+    select(
+        attempt.c.id,
+        attempt.c.token,
+        attempt.c.state,
+        attempt.c.contact_point_id,
+        attempt.c.lease_until,
+        touch.c.organisation_id,
+    )
     .join(touch, touch.c.id == attempt.c.touch_id)
     .where(attempt.c.touch_id == bindparam("touch", type_=Id), attempt.c.channel == PHONE)
     .order_by(attempt.c.id.desc())
@@ -102,7 +109,7 @@ def due(conn: Connection, now: datetime, at_most: int) -> Sequence[AnyRow]:
 
 
 def take(conn: Connection, touch_id: int, systems: Mapping[str, str], rules: Rulebook, now: datetime) -> Claimed | None:
-    """Take this call for half an hour; None = it may not be made now, or somebody else has it.
+    """Take this call for half an hour, or until its hours end; None = it may not be made now, or somebody else has it.
 
     One call a transaction: claims lock patients in the order of their ids, and the list is in another.
     """
@@ -145,7 +152,9 @@ def end(conn: Connection, touch_id: int, how: CallEnd, now: datetime) -> Ended:
         back = Finish(touch_id, row.token, AttemptState.RELEASED, reason="released", retry_at=now)
         finishes.finish(conn, [back], now)
     else:
-        finishes.finish(conn, [Finish(touch_id, row.token, AttemptState.ACCEPTED, called_at=now)], now)
+        # told late, it was made in its time all the same
+        called_at = min(now, row.lease_until - timedelta(seconds=1))
+        finishes.finish(conn, [Finish(touch_id, row.token, AttemptState.ACCEPTED, called_at=called_at)], now)
     if how in _DELIVERY:
         conn.execute(update(touch).where(touch.c.id == touch_id).values(delivery=_DELIVERY[how].value))
     return Ended(touch_id, opted_out)

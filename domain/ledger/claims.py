@@ -258,7 +258,8 @@ def _write(
                     "template_id": each.template_id,
                     "state": AttemptState.SENDING.value,
                     "claimed_at": now,
-                    "lease_until": now + lease,
+                    # half an hour of a person's ends with the hours; a worker's minute outlasts its call
+                    "lease_until": max(now + min(lease, LEASE), min(now + lease, each.valid_until)),
                     "zones": ",".join(facts[each.touch_id].zones),
                     "states": ",".join(facts[each.touch_id].states) or None,
                 }

@@ -13,6 +13,8 @@ from rulebooks import STANDARD
 from sqlalchemy import Engine, update
 
 from domain.ledger import calls, claims
+from domain.ledger.attempts import attempt
+from domain.ledger.audit_calls import outside_hours
 from domain.ledger.calls import CallEnd, CallError
 from domain.ledger.campaigns import campaign
 from domain.ledger.choice_history import suppression
@@ -304,6 +306,21 @@ def test_a_call_that_was_not_made_is_on_the_list_again(practice: Practice) -> No
     again = take(practice)
     assert again is not None
     assert (again.touch_id, again.attempts) == (who.touch, 1)
+
+
+def test_a_call_is_somebodys_until_its_hours_end_and_told_later_it_was_made_in_them(practice: Practice) -> None:
+    who = on_the_list(practice)
+    ten_to_eight, ten_past = datetime(2026, 3, 5, 2, 50, tzinfo=UTC), datetime(2026, 3, 5, 3, 10, tzinfo=UTC)
+    taken = take(practice, ten_to_eight)
+
+    end(practice, who.touch, CallEnd.REACHED, ten_past)
+
+    assert taken is not None
+    (made,) = rows(practice.engine, attempt)
+    assert made["lease_until"] == taken.valid_until == datetime(2026, 3, 5, 3, tzinfo=UTC)
+    assert made["called_at"] < taken.valid_until
+    with reading(practice.engine) as conn:
+        assert outside_hours(conn, {}).count == 0
 
 
 def test_how_a_call_ended_is_told_once_and_of_calls_that_were_taken(practice: Practice) -> None:
