@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from domain.ledger.claim_rows import AnyRow
 from domain.ledger.hearing import hear
+from domain.ledger.reach import reachable_channels
 from domain.rules import terms
 from domain.rules.cadence import UNHEARD, Cadence, channel_of
 from domain.rules.steps import PHONE, Heard, Silence
@@ -30,17 +31,17 @@ class Wish:
     """Why it goes there (a reason id)."""
 
 
-def read_wishes(
-    conn: Connection, rows: Sequence[AnyRow], channels: Mapping[int, Set[str]], channel: str
-) -> dict[int, Wish]:
+def read_wishes(conn: Connection, rows: Sequence[AnyRow], systems: Mapping[str, str], channel: str) -> dict[int, Wish]:
     """What the cadences want of these touches, by touch id; those not in it go as they are planned.
 
-    `channels` are those that reach each patient, the list of calls included.
+    `systems` are the channels and what they reach, the list of calls included. No step takes a patient where an
+    opt-out stops them: it would end what may go where it is.
     """
     asking = [(row, plan) for row in rows if (plan := _asks(row)) is not None]
+    channels = reachable_channels(conn, {row.patient_id for row, _ in asking}, systems) if asking else {}
     heard = hear(conn, {row.enrolment_id for row, plan in asking if _listens(plan, row.step)})
     return {
-        row.id: _wish(row, plan, heard.get(row.enrolment_id, UNHEARD), channels.get(row.patient_id, set()), channel)
+        row.id: _wish(row, plan, heard.get(row.enrolment_id, UNHEARD), set(channels.get(row.patient_id, ())), channel)
         for row, plan in asking
     }
 

@@ -104,10 +104,11 @@ def claim(
     rows, families = lock_and_read(conn, sorted(ids), channel, system, now)
     if not rows:
         return Claim()
-    contacts = read_contacts(conn, rows, system, with_calls(systems))
+    all_systems = with_calls(systems)
+    contacts = read_contacts(conn, rows, system, all_systems)
     offers = Offers(conn, rows, rules, now)
     said = read_texts(conn, rows, channel, now, offers)
-    wishes = read_wishes(conn, rows, contacts.channels, channel)
+    wishes = read_wishes(conn, rows, all_systems, channel)
     unwanted = {id_: wish.refusal for id_, wish in wishes.items()}
     facts = read_facts(conn, rows, contacts, said, families, unwanted, channel, rules, now)
     ceilings = Ceilings(conn, rows, now)

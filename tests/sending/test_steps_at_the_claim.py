@@ -12,7 +12,7 @@ from practice import SYSTEMS, Person, Practice
 from rulebooks import STANDARD
 from sqlalchemy import Engine, update
 
-from domain.ledger import calls, claims
+from domain.ledger import calls, choices, claims
 from domain.ledger.attempts import attempt
 from domain.ledger.audit_calls import outside_hours
 from domain.ledger.calls import CallEnd, CallError
@@ -260,6 +260,27 @@ def test_patients_at_high_risk_go_to_the_list_of_calls_from_their_step_on(practi
     assert found.rerouted == [(late.touch, "phone", "high_risk")]
     with reading(practice.engine) as conn:
         assert [row.id for row in calls.due(conn, NOW, 10)] == [late.touch]
+
+
+def test_who_wants_no_calls_and_texts_gets_mail_although_their_step_is_for_a_person(practice: Practice) -> None:
+    promise(practice, [0, 10], high_risk={"phone_from_step": 0})
+    who = practice.person(high_risk=True, mail="jane.doe@example.com")
+    with practice.engine.begin() as conn:
+        conn.execute(update(touch).where(touch.c.id == who.touch).values(channel="email"))
+        choices.opt_out(
+            conn,
+            organisation_id=practice.organisation,
+            contact_point_id=who.phone,
+            source="reply",
+            at=NOW,
+            now=NOW,
+            is_limited=True,
+        )
+
+    found = claim(practice, who.touch, channel="email")
+
+    assert found.rerouted == []
+    assert [each.touch_id for each in found.claimed] == [who.touch]
 
 
 def test_a_call_taken_is_nobody_elses_and_counts_in_the_caps(practice: Practice) -> None:
