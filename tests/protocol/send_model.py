@@ -251,7 +251,9 @@ def _claimed(state: State, rules: Protocol, who: int, worker: Worker) -> Iterato
     """`Turns.take` may withhold it; `SendWorker._send_granted` looks at its lease and, if it has aged, asks again."""
     is_last = len(state.attempts) == MOST_ATTEMPTS
     if not is_last:
-        yield Step("withhold", who), _stands(_finish(state, rules, worker.attempt, "released", SOON), who, Worker())
+        withheld = _finish(state, rules, worker.attempt, "released", SOON)
+        # it keeps its place in what is handed out until its turn
+        yield Step("withhold", who), _stands(withheld._replace(is_hinted=True), who, Worker())
     age = state.age if worker.attempt == len(state.attempts) - 1 else LOST
     is_old = age >= OLD and rules.checks_lease
     is_stopped = age >= AGED and bool(state.stop) and rules.checks_again
