@@ -16,7 +16,7 @@ from domain.ledger.texts import VersionNews
 from domain.rules.rulebook import Rulebook
 from domain.rules.sms_text import cut, fold
 from domain.rules.template_lint import lint
-from domain.rules.templates import SAMPLES, choose, render
+from domain.rules.templates import SAMPLES, TemplateError, choose, render
 from domain.rules.vocabulary import Role, Segment, TouchKind
 from ops.cli.base import JSON, ORGANISATION, ORGANISATION_FILE, Exit, fail, named, parts_of, print_json
 from producers.campaign_file import read_campaign
@@ -98,8 +98,11 @@ def preview(path: Path, key: str, language: str, channel: str, segment: str | No
         step=step,
         seasons=[each.season for each in here],
     )
-    subject = render(text.subject, SAMPLES) if text.subject else None
-    body = render(text.body, SAMPLES)
+    try:
+        subject = render(text.subject, SAMPLES) if text.subject else None
+        body = render(text.body, SAMPLES)
+    except TemplateError as error:
+        fail(f"{entry.name}, {channel}, {language}: {error}: `reactivate template check {path}` tells its line")
     parts = cut(fold(body)) if channel == "sms" else []
     if as_json:
         print_json({"template": entry.name, "subject": subject, "body": body, "segments": parts})
@@ -148,7 +151,8 @@ def status(context: click.Context, key: str | None, organisation: str | None, as
             why = f": {event['why']}" if event["why"] else ""
             click.echo(f"  {event['at']:%Y-%m-%d %H:%M}Z {event['what']}{role} by {event['who']}{why}")
     if not found:
-        click.echo("no template is recorded: release one, or start a campaign")
+        none = f"no template {key} is recorded; without a key all are told" if key else "no template is recorded"
+        click.echo(f"{none}: release one, or start a campaign")
 
 
 @template.command(epilog="Example: reactivate template release 6-12-invite@1 --as 'Maya Ortiz' --role marketing")

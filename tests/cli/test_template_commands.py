@@ -223,3 +223,18 @@ def test_the_status_for_machines_has_the_whole_history(run: Run, lakeside: Engin
         ("marketing", "Maya Ortiz", told["checksum"]),
         ("clinical", "Sam R", told["checksum"]),
     ]
+
+
+def test_a_preview_of_a_text_with_an_unknown_variable_is_a_mistake_and_no_bug(run: Run, mine: Path) -> None:
+    mine.write_text(mine.read_text().replace("{organisation}: spring", "{name}: spring"))
+
+    shown = run("template", "preview", str(mine), "spring-walk")
+
+    assert shown.exit_code == 2
+    assert "spring-walk@1, sms, en: no value for variable {name}: `reactivate template check" in shown.stderr
+
+
+def test_the_status_of_a_key_that_is_not_there_does_not_say_that_nothing_is(run: Run, lakeside: Engine) -> None:
+    run("template", "release", "6-12-invite@1", "--as", "Maya Ortiz", "--role", "marketing")
+
+    assert "no template nonesuch is recorded; without a key" in run("template", "status", "nonesuch").output
