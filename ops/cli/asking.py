@@ -24,7 +24,7 @@ def explain(context: click.Context, patient: str, as_json: bool) -> None:
         try:
             timeline = timeline_of(conn, patient, parts.clock.now())
         except UnknownPatientError as error:
-            fail(str(error))
+            fail(f"{error}; `reactivate find` tells it for a record number, a phone or a mail address", Exit.BREACH)
     if as_json:
         print_json(timeline.as_dict())
         return

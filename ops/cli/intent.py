@@ -34,6 +34,7 @@ def intent(
 ) -> None:
     """Tell what a reply means: its intent, what it has for effects, and the rule that says so.
 
+    A dash for the TEXT reads it from standard input, so that a patient's words need not stand in a shell's history.
     Nothing is stored or sent, and no text is logged. Of a file, each row of output is one of input: its `id`, if it
     has one, answer_intent, effects and rule.
     """
@@ -42,7 +43,7 @@ def intent(
     if csv_file is None:
         if out is not None or label is not None:
             fail("--out and --label are for --csv")
-        _tell(understand(text or ""), as_json=as_json)
+        _tell(understand(sys.stdin.read() if text == "-" else text or ""), as_json=as_json)
     elif label is not None:
         if out is not None:
             fail("--out is for what each text means; with --label the rates are printed")

@@ -96,6 +96,7 @@ def hours(
     if (zones is None) == (questions is None) or (questions is not None and (as_json or state or instant)):
         raise click.UsageError("give either --zones, with --state, --at and --json as you like, or --csv alone")
     rulebook = _rulebook(place, organisation)
+    _note_others(rulebook, organisation)
     if questions is not None:
         _answer_all(rulebook, organisation, questions)
         return
@@ -117,6 +118,13 @@ def _rulebook(place: Path | None, organisation: str | None) -> Rulebook:
     if organisation is not None and organisation not in rulebook.organisations:
         click.echo(f"{organisation} has no file of its own: it goes by everybody's rules", err=True)
     return rulebook
+
+
+def _note_others(rulebook: Rulebook, organisation: str | None) -> None:
+    """Say whose rules were not asked for: who reads these hours may think that they are theirs."""
+    if organisation is None and rulebook.organisations:
+        others = ", ".join(sorted(rulebook.organisations))
+        click.echo(f"by everybody's rules; {others} has its own: ask with --organisation", err=True)
 
 
 def _row_as_dict(organisation: str | None, row: Row) -> dict[str, Any]:

@@ -40,6 +40,13 @@ def test_a_text_is_told_with_its_effects_and_its_rule() -> None:
     ]
 
 
+def test_a_dash_reads_the_text_from_standard_input() -> None:
+    shown = CliRunner().invoke(main, ["intent", "-"], input="please stop texting me\n", catch_exceptions=False)
+
+    assert shown.exit_code == 0
+    assert shown.output.splitlines()[0] == "intent   opt_out"
+
+
 def test_a_text_no_rule_knows_says_so_and_is_not_repeated() -> None:
     shown = _intent("xyzzy plugh")
 

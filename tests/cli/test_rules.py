@@ -177,6 +177,15 @@ def test_zones_without_a_common_hour_are_told_so(run: Run) -> None:
     assert lines[2] == "next allowed: never, these zones share no hour"
 
 
+def test_hours_by_everybodys_rules_say_whose_were_not_asked_for(run: Run, own: Path) -> None:
+    result = run("hours", "--zones", "America/Denver", "--at", "2026-03-04T17:00Z")
+
+    assert (result.exit_code, result.stderr) == (
+        0,
+        "by everybody's rules; lakeside has its own: ask with --organisation\n",
+    )
+
+
 def test_an_organisations_own_hours_are_asked_by_its_key(run: Run, own: Path) -> None:
     asked = ("hours", "--zones", "America/Denver", "--at", "2026-03-04T16:30Z", "--json")
 
