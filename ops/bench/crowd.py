@@ -34,8 +34,9 @@ INSERT INTO campaign (id, organisation_id, key, version, checksum, definition, h
 INSERT INTO template_version (id, organisation_id, key, version, checksum, recorded_at, released_at)
   VALUES (1, 1, 'bench', 1, '0', :now, :now);
 INSERT INTO campaign_template (campaign_id, template_version_id) VALUES (1, 1);
-INSERT INTO template (id, template_version_id, channel, language, segment, step_kind, step, body)
-  VALUES (1, 1, 'sms', 'en', '', '', -1, :text);
+INSERT INTO template
+  (id, template_version_id, channel, language, segment, step_kind, step, season, incentive, cents, body)
+  VALUES (1, 1, 'sms', 'en', '', '', -1, '', '', 0, :text);
 """
 _PEOPLE = """
 INSERT INTO patient (id, organisation_id, ref, home_site_id, language, high_risk, version)
