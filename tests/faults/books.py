@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Engine, exists, func, select
 
-from domain.ledger import heartbeat
+from domain.ledger import heartbeat, replies
 from domain.ledger.attempts import attempt
 from domain.ledger.audit import audit
 from domain.ledger.choice_history import suppression
@@ -78,6 +78,12 @@ class Books:
             for system, value in (("phone", person.phone), ("email", person.email)):
                 if value:
                     self._contacts[contact_index(self._vault, system, value)] = value
+
+    def forget_a_hint(self, now: datetime) -> None:
+        """A stranger's message is stored, and no worker is told: the sweep has to."""
+        word = {"channel": "sms", "system": "phone", "provider_id": "SM-forgotten", "sender": "+13035550199"}
+        with self._engine.begin() as conn:
+            replies.take(conn, self._vault, **word, text="Who is this?", now=now)
 
     def look_for_opt_outs(self) -> None:
         """Tell the witness of every opt-out that is in force by now. Raises DBAPIError while the ledger is away."""

@@ -85,6 +85,10 @@ class Campaign:
             self.fleet.start(name)
         self._watch(_START, lambda: self._books.leads() and self.fleet.serves())
 
+    def forget_a_hint(self) -> None:
+        """A reply is stored and its hint is lost."""
+        self._books.forget_a_hint(self._times.clock.now())
+
     def play(self, fault: Fault, wanted: int, newcomers: int) -> Day:
         """A day with up to `wanted` injections of a fault, and so many new people."""
         self.day += 1
