@@ -24,6 +24,8 @@ AnyRow = Row[*tuple[Any, ...]]
 _at = site.alias("at")
 #: Why a lapse waits although its campaign wants it: that is looked at again, day by day.
 OUT_OF_SEASON = "out_of_season"
+#: The lapse itself is enrolled, and was looked at again because it had moved on to another segment.
+GOES_ON = "goes_on"
 
 _LAPSE = (
     select(
@@ -119,7 +121,7 @@ def decide(
         if reason is not None or campaign is None:
             decided.declined.append((row, reason or "no_campaign"))
             continue
-        engaged[row.patient_id, campaign.key] = "already_enrolled"
+        engaged[row.patient_id, campaign.key] = "already_enrolled", row.id
         decided.chosen.append((row, campaign))
     return decided
 
@@ -140,8 +142,8 @@ def is_reached(campaign: Running | None, channels: Collection[str]) -> bool:
     return campaign is not None and not set(channels).isdisjoint(campaign.definition["channels"])
 
 
-def _engaged(conn: Connection, rows: Sequence[AnyRow]) -> dict[tuple[int, str], str]:
-    """Patient and campaign pairs that may not start again, and why: live already, or opted out of it once."""
+def _engaged(conn: Connection, rows: Sequence[AnyRow]) -> dict[tuple[int, str], tuple[str, int]]:
+    """Patient and campaign pairs that may not start again, why (live already, or once for this lapse), which lapse."""
     earlier = conn.execute(
         select(enrolment.c.patient_id, enrolment.c.campaign_key, enrolment.c.lapse_id, enrolment.c.ended_at)
         .where(
@@ -151,7 +153,10 @@ def _engaged(conn: Connection, rows: Sequence[AnyRow]) -> dict[tuple[int, str], 
         .order_by(enrolment.c.id)
     )
     return {
-        (row.patient_id, row.campaign_key): "already_enrolled" if row.ended_at is None else "had_its_turn"
+        (row.patient_id, row.campaign_key): (
+            "already_enrolled" if row.ended_at is None else "had_its_turn",
+            row.lapse_id,
+        )
         for row in earlier
     }
 
@@ -160,7 +165,7 @@ def _why_not(
     row: AnyRow,
     campaign: Running | None,
     reachable: Mapping[int, list[str]],
-    engaged: Mapping[tuple[int, str], str],
+    engaged: Mapping[tuple[int, str], tuple[str, int]],
     now: datetime,
 ) -> str | None:
     if row.closed_at is not None:
@@ -172,7 +177,8 @@ def _why_not(
     if campaign.paused_at is not None:
         return "campaign_paused"
     if (row.patient_id, campaign.key) in engaged:
-        return engaged[row.patient_id, campaign.key]
+        reason, lapse_id = engaged[row.patient_id, campaign.key]
+        return GOES_ON if reason == "already_enrolled" and lapse_id == row.id else reason
     if not is_reached(campaign, reachable.get(row.patient_id, ())):
         return "unreachable"
     return None if is_in_season(campaign, row, now) else OUT_OF_SEASON

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, and_, func, or_, select
 
 from domain.ledger import explain_choices, explain_touches
 from domain.ledger.campaigns import campaign_event
+from domain.ledger.deciding import GOES_ON
 from domain.ledger.enrolments import enrolment
 from domain.ledger.incentives import incentive_offer
 from domain.ledger.lapses import lapse
@@ -100,17 +101,31 @@ def _facts(conn: Connection, who: AnyRow, points: Mapping[int, AnyRow]) -> Itera
 
 
 def _lapses(conn: Connection, patient_id: int) -> Iterator[Entry]:
+    its = enrolment.c
+    own: dict[int, int] = {
+        row.lapse_id: row.id
+        for row in conn.execute(select(its.id, its.lapse_id).where(its.patient_id == patient_id).order_by(its.id))
+    }
     for row in conn.execute(select(lapse).where(lapse.c.patient_id == patient_id).order_by(lapse.c.id)):
         subject = f"lapse {row.id}"
-        yield Entry(
-            row.detected_at,
-            subject,
-            f"found inactive in {row.service_line} since {row.inactive_since:%Y-%m-%d}, segment {row.segment}",
-        )
+        has_moved = row.segment_at > row.detected_at
+        found = f"found inactive in {row.service_line} since {row.inactive_since:%Y-%m-%d}"
+        # the row has the present segment alone
+        yield Entry(row.detected_at, subject, found if has_moved else f"{found}, segment {row.segment}")
+        if has_moved:
+            yield Entry(row.segment_at, subject, f"still inactive, and in segment {row.segment} from now on")
         if row.declined is not None and row.decided_at is not None:
-            yield Entry(row.decided_at, subject, f"not enrolled: {sentence(row.declined)}")
+            yield Entry(row.decided_at, subject, _decision(row.declined, own.get(row.id)))
         if row.closed_at is not None:
             yield Entry(row.closed_at, subject, f"closed: {sentence(row.closed_by)}")
+
+
+def _decision(declined: str, enrolment_id: int | None) -> str:
+    if declined == GOES_ON:
+        return f"looked at again: it is enrolled already, and enrolment {enrolment_id} goes on"
+    if enrolment_id is not None:
+        return f"not enrolled again after enrolment {enrolment_id}: {sentence(declined)}"
+    return f"not enrolled: {sentence(declined)}"
 
 
 def _enrolments(conn: Connection, patient_id: int) -> Iterator[Entry]:

@@ -54,7 +54,8 @@ lapse = Table(
     Column("segment_at", Instant, nullable=False),
     #: Set when enrolment looked at it; null = still owed a decision (the sweep re-announces it).
     Column("decided_at", Instant),
-    #: Why it was not enrolled (`already_enrolled`, `unreachable`, …); null if it was.
+    #: Why it was not enrolled (`already_enrolled`, `unreachable`, …); null if it was. `goes_on` = it was
+    #: before, and nothing changed when it moved on to another segment.
     Column("declined", String(32)),
     Column("closed_at", Instant),
     Column("closed_by", String(32)),

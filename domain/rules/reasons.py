@@ -91,7 +91,8 @@ REASONS: Mapping[str, str] = {
     "settled_by_person": "a person looked it up",
     "pause_channel": "the provider refused our account or registration; the channel is paused",
     # lapses that were not enrolled, or that ended
-    "already_enrolled": "the patient is already in this campaign",
+    "already_enrolled": "the patient is already in this campaign, for another lapse",
+    "goes_on": "this lapse is enrolled, and its enrolment goes on",
     "had_its_turn": "this lapse already had its enrolment",
     "daily_limit": "the site had its share of today's enrolments, so it waits for a later day",
     "no_open_slots": "the site has no open slots for more this week, so it waits",

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from lakeside import NOW, news_of, take, visit_of
 from rulebooks import STANDARD
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 from welcome_back import AWAY, SYSTEMS, Lakeside
 
 from domain.ledger import choices, enrolling
 from domain.ledger.campaigns import campaign
 from domain.ledger.choice_history import suppression
 from domain.ledger.enrolments import enrolment
+from domain.ledger.explain import explain
 from domain.ledger.lapses import lapse
 from domain.ledger.outbox import outbox
 from domain.ledger.patients import contact_point, patient
@@ -278,6 +279,41 @@ def test_a_lapse_that_had_its_turn_is_not_enrolled_again_when_it_grows_older(hea
 
     assert health.only(lapse)["segment"] == "beyond_24_months"
     assert counts == {"had_its_turn": 1}
+
+
+def test_a_lapse_that_moves_on_to_another_segment_is_told_as_enrolled_still(health: Lakeside) -> None:
+    health.lapsed()
+    health.enrol()
+    ours, found = health.only(enrolment)["id"], health.only(lapse)["id"]
+
+    counts = health.enrol(NOW + 100 * DAY)
+    later = health.enrol(NOW + 400 * DAY)
+
+    assert counts | later == {"goes_on": 1}
+    with reading(health.engine) as conn:
+        ref = conn.scalars(select(patient.c.ref)).one()
+        story = [(each.subject, each.text) for each in explain(conn, ref, NOW + 401 * DAY).entries]
+    of_lapse = [text for subject, text in story if subject == f"lapse {found}"]
+    assert of_lapse == [
+        "found inactive in primary_care since 2026-01-25",
+        "still inactive, and in segment beyond_24_months from now on",
+        f"looked at again: it is enrolled already, and enrolment {ours} goes on",
+    ]
+
+
+def test_a_lapse_of_a_patient_enrolled_for_another_says_so(health: Lakeside) -> None:
+    (number,) = health.lapsed()
+    dental = visit_of(health.organisation, number, AWAY, service_line=ServiceLine.DENTAL, source_id="teeth")
+    take(health.engine, health.vault, dental, now=AWAY)
+    health.enrol()
+
+    with reading(health.engine) as conn:
+        ref = conn.scalars(select(patient.c.ref)).one()
+        story = [each.text for each in explain(conn, ref, NOW).entries]
+
+    assert [text for text in story if text.startswith("not enrolled")] == [
+        "not enrolled: the patient is already in this campaign, for another lapse"
+    ]
 
 
 def test_a_new_lapse_after_a_return_starts_again(health: Lakeside) -> None:
