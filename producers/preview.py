@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, select
 
 from channels.kit.discovery import discover
 from domain.ledger import foreseeing
-from domain.ledger.foreseeing import Foreseen
+from domain.ledger.foreseeing import Elsewhere, Foreseen
 from domain.ledger.organisations import organisation
 from domain.ledger.rooms import NO_SLOTS, UNKNOWN
 from domain.ledger.store import reading
@@ -68,6 +68,14 @@ class Preview:
     declined: Counter[str] = field(default_factory=Counter)
     held: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     """Of the declined, those that wait for open slots: reason, site and service line -> how many."""
+    elsewhere: Counter[str] = field(default_factory=Counter)
+    """Of the declined, those whom another campaign has, or had: its name -> how many."""
+    elsewhere_until: dict[str, date] = field(default_factory=dict)
+    """The last day of those whom it still has, if nobody answers."""
+    late: int = 0
+    """Messages that go on a later day than their step: the site, or the campaign there, has sent its share."""
+    lost: int = 0
+    """Messages that find no place within their five days, and are not sent."""
     days: defaultdict[date, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """Local day -> channel -> messages."""
     said: Counter[tuple[str, int, Said]] = field(default_factory=Counter)
@@ -180,8 +188,12 @@ def _count(result: Preview, each: Foreseen, texts: _Texts) -> None:
         result.declined[each.reason or "no_campaign"] += 1
         if each.reason in {NO_SLOTS, UNKNOWN}:
             result.held[each.reason, each.site, each.service_line] += 1
+        if each.elsewhere is not None:
+            _count_elsewhere(result, each.elsewhere)
     else:
         result.enrolled[each.segment][each.arm] += 1
+    result.late += each.late
+    result.lost += each.lost
     for day, touch in each.touches:
         text, said = texts.of(each, touch, day)
         if text.incentive and each.offer(text.incentive, text.cents, day.year):
@@ -195,6 +207,13 @@ def _count(result: Preview, each: Foreseen, texts: _Texts) -> None:
     result.people.append(
         Person(each.ref, each.service_line, each.segment, outcome, first_day, len(each.touches), taken)
     )
+
+
+def _count_elsewhere(result: Preview, there: Elsewhere) -> None:
+    result.elsewhere[there.campaign] += 1
+    if there.until is not None:
+        before = result.elsewhere_until.get(there.campaign, there.until)
+        result.elsewhere_until[there.campaign] = max(before, there.until)
 
 
 def _depends(read: ReadCampaign) -> Iterator[str]:

@@ -8,7 +8,7 @@ open, none holds a touch back: who was enrolled by the slots of their week gets 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from domain.ledger.slots import Slot
 from domain.ledger.touches import touch
 from domain.rules.guard import CAMPAIGN_FULL, SITE_FULL, SLOTS_FULL, Facts, at_ceiling
 from domain.rules.quiet_hours import zone_info
+from domain.rules.shares import day_of, is_used_up, tomorrow
 from domain.rules.vocabulary import TouchKind
 
 _SITES: Final = bindparam("sites", type_=Id, expanding=True)
@@ -66,11 +67,10 @@ class Ceilings:
         """The facts of a touch, with the ceiling it meets, if it does."""
         if row.id not in self.counted:
             return facts
-        # at its own time tomorrow: all of them at midnight would come in a bunch
-        again = (self._now.astimezone(zone_info(row.site_zone)) + timedelta(days=1)).astimezone(self._now.tzinfo)
-        if row.site_daily is not None and self._in_all[row.site_id] >= row.site_daily:
+        again = tomorrow(self._now, row.site_zone)
+        if is_used_up(self._in_all[row.site_id], row.site_daily):
             return at_ceiling(facts, SITE_FULL, again)
-        if row.campaign_daily is not None and self._of_campaign[row.site_id, row.campaign_key] >= row.campaign_daily:
+        if is_used_up(self._of_campaign[row.site_id, row.campaign_key], row.campaign_daily):
             return at_ceiling(facts, CAMPAIGN_FULL, again)
         if _is_paced(row):
             key = (row.site_id, row.service_line, self._week(row.site_zone))
@@ -98,14 +98,19 @@ class Ceilings:
 
     def _count(self, conn: Connection, zones: dict[int, str]) -> None:
         conn.execute(_LOCK, {"sites": sorted(zones)})
-        alike: defaultdict[str, list[int]] = defaultdict(list)
-        for site_id, zone in sorted(zones.items()):
-            alike[zone].append(site_id)
-        for zone, sites in alike.items():
-            midnight = datetime.combine(self._now.astimezone(zone_info(zone)).date(), time(), zone_info(zone))
-            for row in conn.execute(_SENT, {"sites": sites, "midnight": midnight}):
-                self._in_all[row.site_id] += row.sent
-                self._of_campaign[row.site_id, row.campaign_key] += row.sent
+        for row in sent_today(conn, zones, self._now):
+            self._in_all[row.site_id] += row.sent
+            self._of_campaign[row.site_id, row.campaign_key] += row.sent
+
+
+def sent_today(conn: Connection, zones: Mapping[int, str], now: datetime) -> Iterator[Row[Any]]:
+    """How many each site (`zones` by site id) has sent, or may have, of each campaign on its present day."""
+    alike: defaultdict[str, list[int]] = defaultdict(list)
+    for site_id, zone in sorted(zones.items()):
+        alike[zone].append(site_id)
+    for zone, sites in alike.items():
+        midnight = datetime.combine(day_of(now, zone), time(), zone_info(zone))
+        yield from conn.execute(_SENT, {"sites": sites, "midnight": midnight})
 
 
 def _is_limited(row: Row[Any]) -> bool:

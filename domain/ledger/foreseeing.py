@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, select
 
-from domain.ledger import campaigns, deciding, enrolling, incentives, rooms
+from domain.ledger import campaigns, daily_shares, deciding, enrolling, incentives, rooms
 from domain.ledger.campaigns import Running, campaign
+from domain.ledger.daily_shares import Turn
 from domain.ledger.deciding import AnyRow
+from domain.ledger.enrolments import enrolment
 from domain.ledger.lapses import lapse
 from domain.ledger.reviews import reminder_of
 from domain.ledger.store import chunks
@@ -27,6 +29,19 @@ from domain.rules.vocabulary import Arm
 
 #: Decisions that are taken again: a campaign's start looks again at them, the clock at the latter two.
 _TAKEN_AGAIN = frozenset({"no_campaign", "unreachable", *rooms.WAITING, deciding.OUT_OF_SEASON})
+#: What a decision says of whom a campaign has, or had; which one, a preview has to tell.
+_ENGAGED = frozenset({"already_enrolled", "had_its_turn", deciding.GOES_ON})
+#: Why a lapse would not be enrolled: one that has begun already has it.
+ELSEWHERE = "in_another_campaign"
+
+
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Another campaign that a patient is, or was, enrolled in."""
+
+    campaign: str
+    until: date | None
+    """The day (UTC) on which its cadence is over, or its next reminder due, if nobody answers; None = it has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +57,14 @@ class Foreseen:
     arm: str | None = None
     site: str = ""
     """Where it would be enrolled, or waits for room."""
+    elsewhere: Elsewhere | None = None
+    """The campaign that has, or had, it; of `in_another_campaign`."""
     touches: tuple[tuple[date, Planned], ...] = ()
     """With the patient's local day of each, reminders included, if nothing ends the enrolment before."""
+    late: int = 0
+    """How many of them go on a later day than planned: the site, or the campaign there, has sent its share."""
+    lost: int = 0
+    """How many more find no place for so long that they expire; not among `touches`."""
     payer: str | None = None
     benefit_month: int | None = None
     ceilings: Ceilings = field(default_factory=Ceilings)
@@ -97,8 +118,20 @@ def foresee(
     ).all()
     before: Counter[int] = Counter()
     open_ = rooms.SlotsLeft(conn, version, now) if rooms.pace(version) is not None else None
-    for ids in chunks(patients):
-        yield from _foresee(conn, ids, is_open, version, running, systems, rules, now, before, open_)
+    found = (
+        each
+        for ids in chunks(patients)
+        for each in _foresee(conn, ids, is_open, version, running, systems, rules, now, before, open_)
+    )
+    shares = daily_shares.read(conn, version, now)
+    if not shares.is_limited:
+        yield from (each for each, _ in found)
+        return
+    # who goes when depends on everybody
+    everybody = list(found)
+    given = shares.give([turn for _, turns in everybody for turn in turns])
+    for each, turns in everybody:
+        yield _in_turn(each, turns, [given[turn.number] for turn in turns])
 
 
 def last_touch(conn: Connection) -> int:
@@ -117,66 +150,123 @@ def _foresee(
     now: datetime,
     before: Counter[int],
     open_: rooms.SlotsLeft | None,
-) -> Iterator[Foreseen]:
+) -> Iterator[tuple[Foreseen, list[Turn]]]:
     rows = deciding.read_lapses(conn, patients, is_open)
     fresh = [row for row in rows if row.decided_at is None or row.declined in _TAKEN_AGAIN]
     decided = deciding.decide(conn, fresh, running, systems, now)
+    enrolled = _enrolled(conn, rows)
     for row in rows:
         if row.decided_at is not None and row.declined not in _TAKEN_AGAIN:
-            yield _declined(row, row.declined or "had_its_turn")
+            yield _declined(row, *_engaged_by(row, row.declined, version, enrolled)), []
     for row, reason in decided.declined:
-        yield _declined(row, reason)
+        theirs = deciding.campaign_for(row, running, now)
+        is_ours = theirs is None or theirs is version or row.merged_into_id or row.deceased_at
+        if is_ours:
+            yield _declined(row, reason), []
+        elif reason in _ENGAGED and enrolled.get(row.patient_id):
+            yield _declined(row, *_engaged_by(row, reason, version, enrolled)), []
+        else:
+            yield _declined(row, "other_campaign"), []
     offered = incentives.offered(conn, [row.patient_id for row, _ in decided.chosen])
     plan = cadence.from_definition(version.definition)
     limit = version.definition.get("daily_enrolments_per_site")
     for row, chosen in decided.chosen:
         if chosen is not version:
-            yield _declined(row, "other_campaign")
+            yield _declined(row, "other_campaign"), []
             continue
         held_back = None if open_ is None else open_.take(row.site_id, row.service_line)
         if held_back is not None:
-            yield _declined(row, held_back)
+            yield _declined(row, held_back), []
             continue
         # those beyond a day's share of their site begin on a later day
         start = now + timedelta(days=before[row.site_id] // limit) if limit else now
         before[row.site_id] += 1
         drawn = arm(version.key, row.ref, version.holdout)
+        in_force = rules.in_force(row.organisation_key, filter(None, [row.home_state]))
         planned = (
-            tuple(_touches(row, plan, decided.reachable[row.patient_id], rules, start))
-            if drawn == Arm.TREATMENT
-            else ()
+            list(_touches(row, plan, decided.reachable[row.patient_id], rules, start)) if drawn == Arm.TREATMENT else []
         )
-        yield Foreseen(
+        turns = [
+            Turn((row.id, nth), row.site_id, each, row.priority, row.zone, in_force.hours, plan.blackout)
+            for nth, each in enumerate(planned)
+        ]
+        foreseen = Foreseen(
             row.ref,
             row.service_line,
             row.segment,
             row.language,
             arm=drawn.value,
             site=row.site,
-            touches=planned,
+            touches=tuple((_day(each.due_at, row.zone), each) for each in planned),
             payer=row.payer,
             benefit_month=row.benefit_month,
-            ceilings=rules.in_force(row.organisation_key, filter(None, [row.home_state])).ceilings,
+            ceilings=in_force.ceilings,
             offered=Counter({year: cents for (who, year), cents in offered.items() if who == row.patient_id}),
         )
+        yield foreseen, turns
 
 
-def _touches(
-    row: AnyRow, plan: Cadence, reachable: Sequence[str], rules: Rulebook, now: datetime
-) -> Iterator[tuple[date, Planned]]:
-    zone = zone_info(row.zone)
+def _touches(row: AnyRow, plan: Cadence, reachable: Sequence[str], rules: Rulebook, now: datetime) -> Iterator[Planned]:
     # nobody answers: what comes after as many as may go unanswered is not sent
-    for each in enrolling.planned(row, plan, reachable, rules, now)[: plan.unanswered]:
-        yield each.due_at.astimezone(zone).date(), each
+    yield from enrolling.planned(row, plan, reachable, rules, now)[: plan.unanswered]
     reviewed_at = cadence.review_after(plan, now)
     for nth in range(plan.reminders):
         reminder = reminder_of(row, plan, nth, reachable, rules, reviewed_at)
-        yield reminder.due_at.astimezone(zone).date(), reminder
+        yield reminder
         reviewed_at = reminder.expires_at
 
 
-def _declined(row: AnyRow, reason: str) -> Foreseen:
-    return Foreseen(row.ref, row.service_line, row.segment, row.language, reason=reason, site=row.site)
+def _in_turn(each: Foreseen, turns: Sequence[Turn], given: Sequence[datetime | None]) -> Foreseen:
+    """With the days on which its touches find a place."""
+    going = [(turn, at) for turn, at in zip(turns, given, strict=True) if at is not None]
+    days = tuple((_day(at, turn.zone), turn.planned) for turn, at in going)
+    late = sum(_day(at, turn.zone) != _day(turn.planned.due_at, turn.zone) for turn, at in going)
+    return replace(each, touches=days, late=late, lost=len(turns) - len(going))
+
+
+def _enrolled(conn: Connection, rows: Sequence[AnyRow]) -> Mapping[int, Sequence[AnyRow]]:
+    """Patient -> what they are, or were, enrolled in; the live ones last."""
+    wanted = select(
+        enrolment.c.patient_id,
+        enrolment.c.lapse_id,
+        enrolment.c.campaign_key,
+        enrolment.c.ended_at,
+        enrolment.c.review_at,
+    ).where(enrolment.c.patient_id.in_({row.patient_id for row in rows}))
+    found: defaultdict[int, list[AnyRow]] = defaultdict(list)
+    for row in conn.execute(wanted.order_by(enrolment.c.ended_at.is_(None), enrolment.c.id)):
+        found[row.patient_id].append(row)
+    return found
+
+
+def _engaged_by(
+    row: AnyRow, reason: str | None, version: Running, enrolled: Mapping[int, Sequence[AnyRow]]
+) -> tuple[str, Elsewhere | None]:
+    """Why a lapse that was decided about is not decided about again, by the campaign that has or had it."""
+    if reason is not None and reason not in _ENGAGED:
+        return reason, None
+    theirs = enrolled.get(row.patient_id, ())
+    own = [each for each in theirs if each.lapse_id == row.id]
+    # its own enrolment says more than another lapse's
+    by = next(reversed(own or [each for each in theirs if each.ended_at is None]), None)
+    if by is None:
+        return "had_its_turn", None
+    if by.campaign_key != version.key:
+        until = by.review_at.date() if by.ended_at is None and by.review_at is not None else None
+        return ELSEWHERE, Elsewhere(by.campaign_key, until)
+    if by.ended_at is not None:
+        return "had_its_turn", None
+    return deciding.GOES_ON if by.lapse_id == row.id else "already_enrolled", None
+
+
+def _day(at: datetime, zone: str) -> date:
+    return at.astimezone(zone_info(zone)).date()
+
+
+def _declined(row: AnyRow, reason: str, elsewhere: Elsewhere | None = None) -> Foreseen:
+    return Foreseen(
+        row.ref, row.service_line, row.segment, row.language, reason=reason, site=row.site, elsewhere=elsewhere
+    )
 
 
 def _name(version: Running) -> tuple[int, str]:

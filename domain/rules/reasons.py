@@ -98,6 +98,7 @@ REASONS: Mapping[str, str] = {
     "no_open_slots": "the site has no open slots for more this week, so it waits",
     "open_slots_unknown": "nobody told how many open slots the site has this week, so it waits",
     "out_of_season": "the campaign enrols in its seasons only, and it is none of them for this patient",
+    "in_another_campaign": "another campaign has begun with it",
     "other_campaign": "another running campaign comes first for this line and segment",
     "no_campaign": "no running campaign covers this line and segment",
     "closed": "the lapse was over before it was looked at",

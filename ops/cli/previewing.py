@@ -36,6 +36,10 @@ def _who(seen: Preview) -> Iterator[str]:
     yield f"Would not: {seen.declined.total()}"
     for reason, count in seen.declined.most_common():
         yield f"  {reason}: {count} ({sentence(reason)})"
+    for campaign, count in sorted(seen.elsewhere.items()):
+        until = seen.elsewhere_until.get(campaign)
+        runs = "ended there by now" if until is None else f"until {until:%Y-%m-%d} at least, if nobody answers"
+        yield f"  in another campaign: {campaign}: {count}, {runs}"
     for (reason, site, line), count in sorted(seen.held.items()):
         why = "no open slots" if reason == NO_SLOTS else "nobody told how many slots are open"
         yield f"  held back: {why} at {site} for {line}: {count}"
@@ -51,6 +55,10 @@ def _when(seen: Preview) -> Iterator[str]:
     yield "When, if nobody answers (local days)"
     for day, channels in sorted(seen.days.items()):
         yield f"  {day:%Y-%m-%d %a}  {_counts(channels)}"
+    if seen.late:
+        yield f"  {seen.late} of them later than their step: their site, or this campaign there, has sent a day's share"
+    if seen.lost:
+        yield f"  {seen.lost} more find no place within their five days and are not sent: raise a day's share"
 
 
 def _costs(seen: Preview) -> Iterator[str]:
@@ -92,6 +100,13 @@ def preview_as_dict(seen: Preview) -> dict[str, Any]:
             {"reason": reason, "site": site, "service_line": line, "lapses": count}
             for (reason, site, line), count in sorted(seen.held.items())
         ],
+        "elsewhere": [
+            {"campaign": campaign, "lapses": count, "until": until.isoformat() if until else None}
+            for campaign, count in sorted(seen.elsewhere.items())
+            for until in [seen.elsewhere_until.get(campaign)]
+        ],
+        "later_than_their_step": seen.late,
+        "expire_for_want_of_a_place": seen.lost,
         "days": {day.isoformat(): dict(channels) for day, channels in sorted(seen.days.items())},
         "sms_segments": seen.segments,
         "costs": list(seen.costs()),
