@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, func, or_, select
 
 from domain.ledger.campaigns import Running
 from domain.ledger.enrolments import enrolment
@@ -77,24 +77,6 @@ def read_lapses(conn: Connection, patient_ids: Collection[int], which: ColumnEle
     for row in rows:
         first.setdefault(row.patient_id, row.id)
     return sorted(rows, key=lambda row: (first[row.patient_id], row.priority, row.id))
-
-
-def read_waiting(conn: Connection, version: Running, who: ColumnElement[bool], at_most: int) -> Sequence[AnyRow]:
-    """The lapses of these patients that wait for a season and that a campaign wants, the most urgent first."""
-    audience = version.definition["audience"]
-    return conn.execute(
-        _LAPSE.where(
-            lapse.c.declined == literal_column(f"'{OUT_OF_SEASON}'"),
-            lapse.c.closed_at.is_(None),
-            lapse.c.organisation_id == version.organisation_id,
-            lapse.c.service_line.in_(audience["service_lines"]),
-            lapse.c.segment.in_(audience["segments"]),
-            who,
-        )
-        .order_by(None)
-        .order_by(lapse.c.priority, lapse.c.id)
-        .limit(at_most)
-    ).all()
 
 
 def decide(

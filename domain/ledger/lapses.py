@@ -77,7 +77,14 @@ Index(
     postgresql_where=_waiting,
 )
 _out_of_season = and_(lapse.c.declined == "out_of_season", _open)
-Index("ix_lapse_out_of_season", lapse.c.id, sqlite_where=_out_of_season, postgresql_where=_out_of_season)
+Index(
+    "ix_lapse_out_of_season",
+    lapse.c.organisation_id,
+    lapse.c.priority,
+    lapse.c.id,
+    sqlite_where=_out_of_season,
+    postgresql_where=_out_of_season,
+)
 _undecided = lapse.c.decided_at.is_(None)
 Index("ix_lapse_undecided", lapse.c.detected_at, sqlite_where=_undecided, postgresql_where=_undecided)
 

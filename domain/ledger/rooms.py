@@ -10,26 +10,20 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, func, literal_column, or_, select, update
+from sqlalchemy import Connection, func, literal_column, select, update
 
-from domain.ledger import deciding, slots
+from domain.ledger import season_waiting, slots
 from domain.ledger.campaigns import Running, campaign
 from domain.ledger.enrolments import enrolment
 from domain.ledger.lapses import lapse
 from domain.ledger.organisations import site
-from domain.ledger.patients import patient
 from domain.ledger.store import chunks
-from domain.rules import terms
 from domain.rules.quiet_hours import zone_info
-from domain.rules.vocabulary import Payer
 
 #: Why a lapse waits although its campaign wants it and reaches the patient.
 FULL = "daily_limit"
 NO_SLOTS, UNKNOWN = "no_open_slots", "open_slots_unknown"
 WAITING = (FULL, NO_SLOTS, UNKNOWN)
-
-#: So many are let in at once when a season comes, the most urgent first; the others in the next rounds.
-_MOST_BY_SEASON = 20_000
 
 
 class Rooms:
@@ -127,40 +121,7 @@ def let_in(conn: Connection, running: Sequence[Running], now: datetime) -> int:
 
     Before them those that waited for a season which has come.
     """
-    return _let_in_by_season(conn, running, now) + _let_in_by_room(conn, running, now)
-
-
-def _let_in_by_season(conn: Connection, running: Sequence[Running], now: datetime) -> int:
-    live = [each for each in running if each.paused_at is None]
-    come: list[int] = []
-    for each in live:
-        maybe = _who_may_be_in_season(each, now)
-        if not maybe:
-            continue
-        rows = deciding.read_waiting(conn, each, or_(*maybe), _MOST_BY_SEASON)
-        in_season = (row for row in rows if deciding.is_in_season(each, row, now))
-        come += [row.id for row in in_season if deciding.campaign_for(row, live, now) is each]
-    # a lapse is one campaign's, so nothing comes twice
-    for ids in chunks(come):
-        conn.execute(update(lapse).where(lapse.c.id.in_(ids)).values(decided_at=None, declined=None))
-    return len(come)
-
-
-def _who_may_be_in_season(version: Running, now: datetime) -> list[ColumnElement[bool]]:
-    """Whom a campaign of some seasons may enrol somewhere on earth today, by payer and benefit month.
-
-    Asked before any lapse is read: for most of the year most of those who wait need not be.
-    """
-    if not version.definition.get("enrol_in"):
-        return []
-    its = terms.from_definition(version.definition)
-    days = {(now + timedelta(hours=hours)).date() for hours in (-14, 0, 14)}
-    return [
-        and_(patient.c.payer.is_not_distinct_from(payer), patient.c.benefit_month.is_not_distinct_from(month))
-        for payer in (None, *(each.value for each in Payer))
-        for month in (None, *range(1, 13))
-        if any(its.enrols_on(day, payer=payer, benefit_month=month) for day in days)
-    ]
+    return season_waiting.let_in(conn, running, now) + _let_in_by_room(conn, running, now)
 
 
 def _let_in_by_room(conn: Connection, running: Sequence[Running], now: datetime) -> int:

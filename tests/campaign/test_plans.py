@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +14,15 @@ from practice import SYSTEMS, Practice
 from rulebooks import STANDARD
 from sqlalchemy import Connection, Engine, event, text
 
-from domain.ledger import agenda, claim_texts, claims, dispatching, enrolling, finishes, outbox, touches
+from domain.ledger import agenda, claim_texts, claims, dispatching, enrolling, finishes, outbox, season_waiting, touches
+from domain.ledger.campaigns import Running
 from domain.ledger.claims import LEASE
 from domain.ledger.store import open_ledger
 from domain.ledger.vault import Vault
 from domain.rules.fairness import DeficitRoundRobin
+from producers.campaign_file import read_campaign
+
+_SEASONAL = Path(__file__).parents[2] / "docs/examples/campaign-with-everything.yaml"
 
 #: Everything long over or far ahead; one in a hundred is what the query is after.
 _FILL = """
@@ -121,9 +126,18 @@ def claim_at_a_ceiling(conn: Connection) -> None:
     claim(conn)
 
 
+def let_in_by_season(conn: Connection) -> None:
+    definition = read_campaign(_SEASONAL, STANDARD).file.definition()
+    organisation = conn.scalars(text("SELECT id FROM organisation LIMIT 1")).one()
+    version = Running(1, organisation, "autumn-invitation", 1, 0.1, definition)
+    # the first of September has begun in the east
+    season_waiting.let_in(conn, [version], datetime(2026, 9, 1, 6, tzinfo=UTC))
+
+
 @pytest.mark.parametrize(
     ("work", "index"),
     [
+        (let_in_by_season, "ix_lapse_out_of_season"),
         (lambda conn: agenda.due(conn, ["sms"], NOW - LEASE), "ix_touch_"),
         (lambda conn: agenda.due(conn, ["sms"], NOW - LEASE), "ix_outbox"),
         (lambda conn: agenda.astray(conn, NOW, NOW), "ix_lapse_undecided"),
@@ -146,6 +160,7 @@ def claim_at_a_ceiling(conn: Connection) -> None:
         (lambda conn: claim_texts.held(conn, [1, 2]), "pk_template"),
     ],
     ids=[
+        "lapses whose season has come",
         "is anything due",
         "is anything to publish",
         "is anything astray",

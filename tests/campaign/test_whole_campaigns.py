@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from rulebooks import STANDARD
 from sqlalchemy import Engine, update
 from welcome_back import SYSTEMS, Lakeside
 
-from domain.ledger import campaigns, moving, releases, rooms, touches
+from domain.ledger import campaigns, deciding, moving, releases, rooms, season_waiting, touches
 from domain.ledger.enrolments import enrolment
 from domain.ledger.incentives import incentive_offer
 from domain.ledger.lapses import lapse
@@ -115,6 +116,69 @@ def test_the_season_of_a_benefit_year_comes_to_each_patient_at_their_own_time(he
     assert [sum(each.values()) for each in found[1:]] == [1, 1]
     assert [each["patient_id"] for each in health.rows(enrolment)] == [2, 1]
     assert [each["declined"] for each in health.rows(lapse, patient_id=3)] == ["out_of_season"]
+
+
+def test_many_whose_season_has_not_begun_where_they_are_do_not_keep_out_few_whose_it_is(health: Lakeside) -> None:
+    numbers = health.lapsed(12, mail=True)
+    health.start(EVERYTHING)
+    health.enrol()
+    with health.engine.begin() as conn:
+        first = [each["id"] for each in health.rows(patient)][: len(numbers) - 2]
+        conn.execute(update(patient).where(patient.c.id.in_(first)).values(zone="Pacific/Honolulu"))
+
+    # midnight in Denver, and still the last of August in Honolulu
+    now = datetime(2026, 9, 1, 7, tzinfo=UTC)
+    with health.engine.begin() as conn:
+        let = season_waiting.let_in(conn, campaigns.running(conn), now, most=5)
+
+    assert let == 2
+    assert [each["patient_id"] for each in health.rows(lapse, declined=None)] == [11, 12]
+
+
+def test_many_that_an_earlier_campaign_takes_do_not_keep_out_few_that_a_later_one_does(
+    health: Lakeside, written: Any
+) -> None:
+    health.lapsed(12, mail=True)
+    health.start(EVERYTHING)
+    health.start(written("campaign: autumn-invitation", "campaign: later"))
+    health.enrol()
+    with health.engine.begin() as conn:
+        # the earlier one knows only of the flu, the later one of resets as well
+        ours = update(patient).where(patient.c.id > 10).values(payer="commercial", benefit_month=6)
+        conn.execute(ours)
+        earlier, later = campaigns.running(conn)
+        earlier = replace(earlier, definition={**earlier.definition, "enrol_in": ["flu"]})
+        of_all = {**later.definition, "enrol_in": ["flu", "before-reset"]}
+        later = replace(later, definition=of_all)
+
+        in_may = season_waiting.waiting(later, [earlier], datetime(2026, 4, 20, 18, tzinfo=UTC), 5)
+        in_october = season_waiting.waiting(later, [earlier], OCTOBER, 5)
+        first = season_waiting.waiting(earlier, [], OCTOBER, 5)
+
+        found = [len(conn.scalars(each).all()) for each in (in_may, in_october, first) if each is not None]
+
+    assert found == [2, 0, 5]
+
+
+@pytest.mark.parametrize("hour", range(0, 24, 3))
+def test_the_query_lets_in_exactly_whom_enrolment_then_finds_in_season(health: Lakeside, hour: int) -> None:
+    health.lapsed(24, mail=True)
+    health.start(EVERYTHING)
+    health.enrol()
+    zones = ["Pacific/Honolulu", "America/New_York", "Pacific/Kiritimati", None]
+    with health.engine.begin() as conn:
+        for nth in range(24):
+            kind = {"payer": [None, "medicaid", "commercial"][nth % 3], "benefit_month": [None, 7, 11][nth // 3 % 3]}
+            mine = update(patient).where(patient.c.id == nth + 1)
+            conn.execute(mine.values(zone=zones[nth % 4], **kind))
+
+        for day in (datetime(2026, 5, 6, hour, tzinfo=UTC), datetime(2026, 9, 6, hour, tzinfo=UTC)):
+            (version,) = campaigns.running(conn)
+            found = season_waiting.waiting(version, [], day, 100)
+            rows = deciding.read_lapses(conn, range(1, 25), lapse.c.closed_at.is_(None))
+            wanted = {row.id for row in rows if deciding.is_in_season(version, row, day)}
+
+            assert set(conn.scalars(found) if found is not None else ()) == wanted
 
 
 def test_out_of_season_another_campaign_that_wants_the_lapse_has_it(health: Lakeside, written: Any) -> None:

@@ -538,7 +538,10 @@ def upgrade() -> None:
         **_where("declined IN ('daily_limit', 'no_open_slots', 'open_slots_unknown') AND closed_at IS NULL"),
     )
     op.create_index(
-        "ix_lapse_out_of_season", "lapse", ["id"], **_where("declined = 'out_of_season' AND closed_at IS NULL")
+        "ix_lapse_out_of_season",
+        "lapse",
+        ["organisation_id", "priority", "id"],
+        **_where("declined = 'out_of_season' AND closed_at IS NULL"),
     )
     op.create_index("ix_lapse_undecided", "lapse", ["detected_at"], **_where("decided_at IS NULL"))
     op.create_index(
