@@ -175,4 +175,6 @@ def _offers(conn: Connection, patient_id: int) -> Iterator[Entry]:
         sums[row.year] += row.cents
         ceiling = "a federal or unknown payer's ceilings hold" if row.is_federal else "no federal ceiling"
         told = f"offered {row.incentive}, worth ${row.cents / 100:.2f}; ${sums[row.year] / 100:.2f} in {row.year}"
+        if row.carried_at is not None:
+            told += ", to a record that was merged into this one"
         yield Entry(row.offered_at, f"enrolment {row.enrolment_id}", f"{told} ({ceiling})")

@@ -22,6 +22,8 @@ class Finding:
     """The first few rows, as `table id: what is wrong`."""
     explanation: str
     """What was promised, in a sentence."""
+    notes: tuple[str, ...] = ()
+    """What looks like a breach and is none, and why."""
 
     @property
     def is_kept(self) -> bool:
@@ -53,7 +55,7 @@ def listed(table: str, wrong: str, ids: Iterable[int]) -> Tally:
     return Tally(len(found), tuple(f"{table} {id_}: {wrong}" for id_ in found[:SAMPLES]))
 
 
-def finding(promise: str, explanation: str, tallies: Sequence[Tally]) -> Finding:
+def finding(promise: str, explanation: str, tallies: Sequence[Tally], notes: Sequence[str] = ()) -> Finding:
     """One finding from everything that was checked for a promise."""
     samples = [sample for each in tallies for sample in each.samples]
-    return Finding(promise, sum(each.count for each in tallies), tuple(samples[:SAMPLES]), explanation)
+    return Finding(promise, sum(each.count for each in tallies), tuple(samples[:SAMPLES]), explanation, tuple(notes))

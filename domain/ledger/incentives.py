@@ -45,6 +45,8 @@ incentive_offer = Table(
     #: The payer was federal, or nobody knew it: the ceilings held.
     Column("is_federal", Boolean, nullable=False),
     Column("offered_at", Instant, nullable=False),
+    #: Since when it counts for this patient, of whose records another was offered it; null = since it was offered.
+    Column("carried_at", Instant),
     UniqueConstraint("enrolment_id", "incentive", "year"),
 )
 Index("ix_incentive_offer_patient", incentive_offer.c.patient_id, incentive_offer.c.year)

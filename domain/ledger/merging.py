@@ -14,6 +14,8 @@ from domain.ledger.choice_history import CONFIRMED_DEATH, IN_FORCE, OPTED_OUT, c
 from domain.ledger.columns import Id, Instant
 from domain.ledger.incentives import incentive_offer
 from domain.ledger.patients import patient, patient_contact, registration
+from domain.ledger.touches import touch
+from domain.rules.vocabulary import TouchKind, TouchState
 
 _WANTS_NOTHING: Final = select(
     exists().where(
@@ -42,8 +44,24 @@ def merge(conn: Connection, gone: int, survivor: int, now: datetime) -> None:
     # caps count a person's calls: whom the gone record was called for yesterday must not be called today
     conn.execute(update(attempt).where(attempt.c.patient_id == gone).values(patient_id=survivor))
     # and what they were offered counts for the ceilings of the year
-    conn.execute(update(incentive_offer).where(incentive_offer.c.patient_id == gone).values(patient_id=survivor))
+    theirs = incentive_offer.c.patient_id == gone
+    conn.execute(update(incentive_offer).where(theirs).values(patient_id=survivor, carried_at=now))
+    _move_answers(conn, gone, survivor)
     _join(conn, gone, survivor)
+
+
+def _move_answers(conn: Connection, gone: int, survivor: int) -> None:
+    """An answer is for the number that wrote, whichever record it is known by: it goes on, as the row it is."""
+    on_their_way = touch.c.state.in_((TouchState.PLANNED.value, TouchState.SENDING.value))
+    conn.execute(
+        update(touch)
+        .where(touch.c.patient_id == gone, touch.c.kind == TouchKind.ANSWER.value, on_their_way)
+        # a claim that waited for the merge finds nothing to take: it is handed out again at once
+        .values(
+            patient_id=survivor,
+            dispatched_until=case((touch.c.state == TouchState.SENDING.value, touch.c.dispatched_until)),
+        )
+    )
 
 
 def _move_contacts(conn: Connection, gone: int, survivor: int, now: datetime) -> None:

@@ -179,7 +179,8 @@ def _refusal(facts: Facts, now: datetime) -> str | None:
     checks = (
         (now >= facts.expires_at, "expired"),
         (facts.deceased and not is_emergency, "deceased"),
-        (facts.merged and not is_emergency, "merged"),
+        # and answers are for the number that wrote, not for a record
+        (facts.merged and not exempt, "merged"),
         (not facts.live, "enrolment_ended"),
         (facts.unwanted is not None, facts.unwanted or ""),
         (not facts.reachable, "unreachable"),

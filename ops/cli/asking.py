@@ -40,12 +40,13 @@ def audit(context: click.Context, as_json: bool) -> None:
     with parts_of(context) as parts, reading(parts.engine, patient=True) as conn:
         findings = find_breaches(conn, parts.clock.now(), parts.rules.declared)
     if as_json:
-        print_json([{"promise": each.promise, "count": each.count, "samples": each.samples} for each in findings])
+        keep = ("promise", "count", "samples", "notes")
+        print_json([{name: getattr(each, name) for name in keep} for each in findings])
     else:
         for each in findings:
             click.echo(f"{'kept  ' if each.is_kept else 'BROKEN'} {each.promise}: {each.count}. {each.explanation}")
-            for sample in each.samples:
-                click.echo(f"         {sample}")
+            for line in (*each.samples, *each.notes):
+                click.echo(f"         {line}")
     if any(not each.is_kept for each in findings):
         fail("a promise is broken", Exit.BREACH)
 

@@ -28,6 +28,7 @@ from domain.ledger.audit import PROMISES, audit, breaches
 from domain.ledger.audit_books import conservation_gap
 from domain.ledger.audit_terms import Declared
 from domain.ledger.findings import Finding
+from domain.ledger.merging import merge
 from domain.ledger.patients import patient_contact
 from domain.rules.limits import AtMost, Week
 from tests.measuring.books import DAY, NOON, Books, Person
@@ -82,6 +83,35 @@ def test_calls_to_two_records_that_were_merged_afterwards_break_no_promise(books
     books.conn.execute(update(attempt).where(attempt.c.patient_id == gone.id).values(patient_id=who.id))
 
     assert found(books) == {}
+
+
+def test_what_two_records_were_offered_before_their_merge_is_noted_and_nothing_may_come_on_top(books: Books) -> None:
+    who, gone = books.person(), books.person()
+    mine, theirs = books.enrol(who), books.enrol(gone)
+    for nth in range(4):
+        books.offer(who, mine, cents=1250, incentive=f"mine-{nth}")
+        books.offer(gone, theirs, cents=1250, incentive=f"theirs-{nth}")
+    merge(books.conn, gone.id, who.id, NOON + DAY)
+
+    before = next(each for each in audit(books.conn, NOW) if each.promise == "incentives_over_ceiling")
+    books.offer(who, mine, cents=100, incentive="one-more", offered_at=NOON + 2 * DAY)
+    after = next(each for each in audit(books.conn, NOW) if each.promise == "incentives_over_ceiling")
+
+    assert (before.count, before.notes) == (
+        0,
+        ("patients whose merged records were offered more in a year, before the merge: 1",),
+    )
+    assert (after.count, after.notes) == (1, ())
+
+
+def test_each_of_two_records_keeps_to_the_year_by_itself(books: Books) -> None:
+    who, gone = books.person(), books.person()
+    theirs = books.enrol(gone)
+    for nth in range(6):
+        books.offer(gone, theirs, cents=1300, incentive=f"thing-{nth}")
+    merge(books.conn, gone.id, who.id, NOON + DAY)
+
+    assert found(books) == {"incentives_over_ceiling": 1}
 
 
 def test_an_orderly_ledger_has_no_findings(books: Books) -> None:

@@ -199,6 +199,16 @@ def test_no_outreach_borrows_an_answers_exemption(kind: TouchKind) -> None:
     assert decide(posing, NOW) == Never("suppressed_contact", rule="opting_out.honour")
 
 
-@pytest.mark.parametrize(("facts", "why"), REFUSALS[:5], ids=NAMES[:5])
+@pytest.mark.parametrize(("facts", "why"), [each for each in REFUSALS[:5] if each[1] != "merged"])
 def test_even_a_confirmation_is_not_sent_late_nor_to_the_dead(facts: dict[str, Any], why: str) -> None:
     assert decide(replace(ANSWER, answer="opt_out_confirmation", **facts), NOW) == Never(why, rule=RULES[why])
+
+
+@pytest.mark.parametrize(
+    ("answer", "goes"),
+    [("opt_out_confirmation", True), ("help", True), ("emergency", True), ("booking_link", False)],
+)
+def test_what_is_for_the_number_that_wrote_goes_though_its_record_was_merged(answer: str, goes: bool) -> None:
+    decision = decide(replace(ANSWER, answer=answer, merged=True), NOW)
+
+    assert isinstance(decision, Send) if goes else decision == Never("merged", rule="house.merged")

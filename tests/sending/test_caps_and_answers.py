@@ -7,12 +7,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from household import NOW, StoppedClock, add, row, rows
 from practice import Desk, Elapsed, Person, Practice, Provider, Unpaced
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from channels.kit.contract import Rate
 from domain.ledger import pauses, touches
 from domain.ledger.attempts import attempt
 from domain.ledger.inbound import reply
+from domain.ledger.merging import merge
+from domain.ledger.patients import lock
 from domain.ledger.touches import touch
 from ops.runtime.pacing import Grant
 from ops.runtime.pacing_local import LocalPacer
@@ -163,6 +165,40 @@ def test_an_answer_goes_at_night_past_every_cap_and_pause_and_counts_against_non
     clock.at = NOW + DAY
     worker.send([practice.plan(who.id, who.enrolment, step=1)])
     assert len(provider.calls) == 3
+
+
+@pytest.mark.parametrize("name", ["opt_out_confirmation", "help", "emergency"])
+@pytest.mark.parametrize("when", ["before the claim", "before the call"])
+def test_an_answer_to_a_number_goes_once_though_its_record_is_merged_meanwhile(
+    ledger: Engine,
+    practice: Practice,
+    desk: Desk,
+    provider: Provider,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    when: str,
+) -> None:
+    gone, survivor = practice.person(), practice.person()
+    planned = answer(practice, gone, name, NOW)
+    with ledger.begin() as conn:
+        conn.execute(update(touch).where(touch.c.id == planned).values(patient_id=gone.id))
+    monkeypatch.setattr("workers.send.time", Elapsed(1.5))
+
+    def join() -> None:
+        with ledger.begin() as conn:
+            lock(conn, [gone.id, survivor.id])
+            merge(conn, gone.id, survivor.id, NOW)
+
+    if when == "before the claim":
+        join()
+        desk.worker(provider).send([planned])
+    else:
+        desk.worker(provider, Unpaced(before=join)).send([planned])
+    desk.worker(provider).send([planned])
+
+    assert provider.called[gone.number] == 1
+    assert waiting(ledger, planned)[0] == "accepted"
+    assert row(ledger, touch, planned)["patient_id"] == survivor.id
 
 
 @pytest.mark.parametrize(

@@ -644,6 +644,7 @@ def upgrade() -> None:
         sa.Column("year", sa.Integer(), nullable=False),
         sa.Column("is_federal", sa.Boolean(), nullable=False),
         sa.Column("offered_at", Instant, nullable=False),
+        sa.Column("carried_at", Instant, nullable=True),
         sa.ForeignKeyConstraint(["enrolment_id"], ["enrolment.id"], name=op.f("fk_incentive_offer_enrolment_id")),
         sa.ForeignKeyConstraint(
             ["organisation_id"], ["organisation.id"], name=op.f("fk_incentive_offer_organisation_id")
