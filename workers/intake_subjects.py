@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, time
+from datetime import datetime
 from enum import StrEnum
 from typing import TypeVar, cast
 
@@ -14,22 +14,16 @@ from sqlalchemy import Connection, select
 from channels.kit.discovery import discover
 from domain.events.codec import Event
 from domain.events.incoming import (
-    AppointmentData,
     ConsentData,
     ConsentScope,
-    DeathData,
-    GapData,
-    MergeData,
-    PatientData,
     ReceiptData,
     ReplyData,
 )
-from domain.ledger import choices, consents, intake, receipts, replies, senders
-from domain.ledger.organisations import organisation
+from domain.ledger import choices, consents, intake, receipts, replies, senders, slots
+from domain.ledger.organisations import organisation, sites_of
 from domain.ledger.receipts import ReceiptNews
 from domain.ledger.vault import Vault
-from domain.rules.news import AppointmentNews, Contact, GapNews, PatientNews, Registration, version_of
-from domain.rules.vocabulary import AppointmentStatus
+from workers.intake_news import appointment_news, gap_news, patient_news, slot_news
 
 D = TypeVar("D", bound=BaseModel)
 
@@ -40,6 +34,7 @@ class Subject(StrEnum):
     PATIENT = "patient"
     APPOINTMENT = "appointment"
     GAP = "caregap"
+    SLOTS = "slots"
     CONSENT = "consent"
     REPLY = "reply"
     RECEIPT = "receipt"
@@ -119,17 +114,28 @@ _Owned = Sequence[tuple[int, int, Event]]
 
 
 def _take_patients(conn: Connection, vault: Vault, owned: _Owned, when: When, done: Applied) -> None:
-    _merge(done, owned, intake.take_patients(conn, vault, [_patient_news(owner, e) for _, owner, e in owned], when.now))
+    _merge(done, owned, intake.take_patients(conn, vault, [patient_news(owner, e) for _, owner, e in owned], when.now))
 
 
 def _take_appointments(conn: Connection, vault: Vault, owned: _Owned, when: When, done: Applied) -> None:
-    news = [_appointment_news(owner, event) for _, owner, event in owned]
+    news = [appointment_news(owner, event) for _, owner, event in owned]
     _merge(done, owned, intake.take_appointments(conn, vault, news, when.now))
 
 
 def _take_gaps(conn: Connection, vault: Vault, owned: _Owned, when: When, done: Applied) -> None:
-    news = [_gap_news(vault, owner, event, when.now) for _, owner, event in owned]
+    news = [gap_news(vault, owner, event, when.now) for _, owner, event in owned]
     _merge(done, owned, intake.take_gaps(conn, vault, news, when.now))
+
+
+def _take_slots(conn: Connection, _vault: Vault, owned: _Owned, when: When, done: Applied) -> None:
+    sites = sites_of(conn, {owner for _, owner, _ in owned})
+    for index, owner, event in owned:
+        news = slot_news(sites, owner, event)
+        if not news:
+            done.problems[index] = "site: no site of the organisation has this key"
+        # an event is stale where all that it tells is older
+        elif slots.tell(conn, news, when.now) == len(news):
+            done.stale += 1
 
 
 def _take_receipts(conn: Connection, _vault: Vault, owned: _Owned, when: When, done: Applied) -> None:
@@ -206,92 +212,11 @@ _APPLY: dict[Subject, Callable[[Connection, Vault, _Owned, When, Applied], None]
     Subject.PATIENT: _take_patients,
     Subject.APPOINTMENT: _take_appointments,
     Subject.GAP: _take_gaps,
+    Subject.SLOTS: _take_slots,
     Subject.CONSENT: _take_consents,
     Subject.REPLY: _take_replies,
     Subject.RECEIPT: _take_receipts,
 }
-
-
-def _patient_news(owner: int, event: Event) -> PatientNews:
-    match event.data:
-        case MergeData() as merge:
-            into = Registration(merge.into.site, merge.into.mrn)
-            return PatientNews(owner, merge.site, merge.mrn, _version(merge), merged_into=into)
-        case DeathData() as death:
-            return PatientNews(
-                owner, death.site, death.mrn, _version(death), deceased=True, deceased_at=death.deceased_at
-            )
-    data = cast("PatientData", event.data)
-    points = data.contact_points
-    return PatientNews(
-        owner,
-        data.site,
-        data.mrn,
-        _version(data),
-        given_name=data.name.given if data.name else None,
-        family_name=data.name.family if data.name else None,
-        birth_date=data.birth_date,
-        language=data.language,
-        zone=data.address.zone if data.address else None,
-        state=data.address.state if data.address else None,
-        contacts=None if points is None else tuple(Contact(p.system, p.value, p.use, p.rank) for p in points),
-        preferred_channel=data.preferences.channel if data.preferences else None,
-        high_risk=data.high_risk,
-        payer=data.payer,
-        benefit_month=data.benefit_month,
-    )
-
-
-_STATUS = {
-    "appointment.booked": AppointmentStatus.BOOKED,
-    "appointment.rescheduled": AppointmentStatus.BOOKED,
-    "appointment.cancelled": AppointmentStatus.CANCELLED,
-    "appointment.noshow": AppointmentStatus.NOSHOW,
-    "appointment.fulfilled": AppointmentStatus.FULFILLED,
-}
-
-
-def _appointment_news(owner: int, event: Event) -> AppointmentNews:
-    data = cast("AppointmentData", event.data)
-    return AppointmentNews(
-        owner,
-        data.source,
-        data.appointment_id,
-        _version(data),
-        data.site,
-        data.patient.mrn,
-        data.service_line,
-        _STATUS[event.kind.name],
-        data.starts_at.astimezone(UTC),
-        changed_at=data.changed_at or data.updated_at or event.time,
-        patient_site=data.patient.site,
-    )
-
-
-def _gap_news(vault: Vault, owner: int, event: Event, now: datetime) -> GapNews:
-    data = cast("GapData", event.data)
-    closed = event.kind.name == "caregap.closed"
-    return GapNews(
-        owner,
-        data.source,
-        # a record number is never stored in clear
-        data.gap_id or vault.reference("care_gap", data.site, data.mrn, data.measure),
-        _version(data),
-        data.site,
-        data.mrn,
-        data.measure,
-        site=data.site,
-        due_at=datetime.combine(data.due_on, time(), UTC),
-        closed_at=(data.closed_at or data.updated_at or event.time or now) if closed else None,
-    )
-
-
-def _version(data: BaseModel) -> int:
-    version: int | None = getattr(data, "version", None)
-    if version is not None:
-        return version
-    updated_at: datetime = data.updated_at  # type: ignore[attr-defined] # the contract wants one of the two
-    return version_of(updated_at)
 
 
 def _merge(done: Applied, owned: _Owned, taken: intake.Taken) -> None:

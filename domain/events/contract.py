@@ -21,6 +21,7 @@ from domain.events.incoming import (
     PatientData,
     ReceiptData,
     ReplyData,
+    SlotsData,
 )
 from domain.events.outgoing import (
     InactivityDetected,
@@ -84,6 +85,7 @@ def _types() -> dict[str, EventType]:
             GapData,
             {"caregap.opened": "A patient is due for a measure.", "caregap.closed": "A measure was done."},
         ),
+        (Direction.IN, SlotsData, {"slots.published": "A site told how many appointments it can still give."}),
         (Direction.IN, ReplyData, {"reply.received": "A patient wrote back."}),
         (Direction.IN, ReceiptData, {"receipt.received": "A provider reports on a message."}),
         (

@@ -5,7 +5,7 @@ It is read tolerantly (unknown fields are ignored) and bounded strictly.
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from enum import StrEnum
 from typing import Annotated, Self
 
@@ -133,6 +133,28 @@ class GapData(_Versioned):
     source: Key = "ehr"
     due_on: date
     closed_at: AwareDatetime | None = None
+
+
+class SlotsOfWeek(_Told):
+    """Appointments that a site can still give on a line in a week."""
+
+    service_line: ServiceLine
+    week: date = Field(description="Any day of it; weeks begin on Monday.")
+    open: Annotated[int, Field(ge=0, le=100_000, strict=True)]
+
+
+class SlotsData(_Versioned):
+    """Open slots of a site; lines and weeks that are not in it stay as they were told."""
+
+    site: Key
+    slots: list[SlotsOfWeek] = Field(min_length=1, max_length=500)
+
+    @model_validator(mode="after")
+    def _tells_each_once(self) -> Self:
+        told = {(each.service_line, each.week - timedelta(days=each.week.weekday())) for each in self.slots}
+        if len(told) < len(self.slots):
+            raise ValueError("slots: one line and week is there twice")
+        return self
 
 
 class ReplyData(_Told):

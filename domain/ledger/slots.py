@@ -13,6 +13,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any, Final
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     Connection,
     Date,
@@ -35,6 +36,7 @@ from domain.ledger.columns import Id, Instant, id_column, metadata, ref
 from domain.ledger.enrolments import enrolment
 from domain.ledger.organisations import site
 from domain.ledger.touches import IS_PLANNED, touch
+from domain.rules.news import version_of
 from domain.rules.quiet_hours import zone_info
 
 open_slots = Table(
@@ -47,6 +49,8 @@ open_slots = Table(
     Column("week", Date, nullable=False),
     Column("open", Integer, nullable=False),
     Column("told_at", Instant, nullable=False),
+    #: Of what was told; older news changes nothing.
+    Column("version", BigInteger, nullable=False),
     UniqueConstraint("site_id", "service_line", "week"),
 )
 
@@ -98,6 +102,8 @@ class SlotNews:
     service_line: str
     week: date
     open: int
+    version: int | None = None
+    """Without one, it is as new as the moment it is stored."""
 
 
 def monday(day: date) -> date:
@@ -105,25 +111,45 @@ def monday(day: date) -> date:
     return day - timedelta(days=day.weekday())
 
 
-def tell(conn: Connection, news: Sequence[SlotNews], now: datetime) -> None:
-    """Store what was told; what was told before of the same site, line and week is replaced."""
+def tell(conn: Connection, news: Sequence[SlotNews], now: datetime) -> int:
+    """Store what was told; what was told before of the same site, line and week is replaced. How much is older news."""
     if not news:
-        return
+        return 0
     statement = store.insert(conn, open_slots)
-    replaced = {name: statement.excluded[name] for name in ("open", "told_at")}
-    conn.execute(
-        statement.on_conflict_do_update(index_elements=["site_id", "service_line", "week"], set_=replaced),
-        [
-            {
-                "site_id": each.site_id,
-                "service_line": each.service_line,
-                "week": each.week,
-                "open": each.open,
-                "told_at": now,
-            }
-            for each in news
-        ],
+    replaced = {name: statement.excluded[name] for name in ("open", "told_at", "version")}
+    # by key, as everybody writes them: two batches that cross must not wait for each other
+    ordered = sorted(news, key=lambda each: (each.site_id, each.service_line, each.week, each.version or 0))
+    values: list[dict[str, Any]] = [
+        {
+            "site_id": each.site_id,
+            "service_line": each.service_line,
+            "week": each.week,
+            "open": each.open,
+            "told_at": now,
+            "version": version_of(now) if each.version is None else each.version,
+        }
+        for each in ordered
+    ]
+    before = {
+        (row.site_id, row.service_line, row.week): row.version
+        for row in conn.execute(
+            _KNOWN, {"sites": sorted({each.site_id for each in news}), "weeks": sorted({each.week for each in news})}
+        )
+    }
+    # how it was, where two tell at once; what is kept is decided by the statement
+    stale: int = sum(
+        row["version"] < before.get((row["site_id"], row["service_line"], row["week"]), row["version"])
+        for row in values
     )
+    conn.execute(
+        statement.on_conflict_do_update(
+            index_elements=["site_id", "service_line", "week"],
+            set_=replaced,
+            where=statement.excluded.version >= open_slots.c.version,
+        ),
+        values,
+    )
+    return stale
 
 
 def known(conn: Connection, site_ids: Collection[int], weeks: Collection[date]) -> dict[Slot, int]:

@@ -223,6 +223,7 @@ def upgrade() -> None:
         sa.Column("week", sa.Date(), nullable=False),
         sa.Column("open", sa.Integer(), nullable=False),
         sa.Column("told_at", Instant, nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
         sa.ForeignKeyConstraint(["site_id"], ["site.id"], name=op.f("fk_open_slots_site_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_open_slots")),
         sa.UniqueConstraint("site_id", "service_line", "week", name=op.f("uq_open_slots_site_id_service_line_week")),
