@@ -18,7 +18,8 @@ from domain.ledger.releases import ReleaseError, Version
 from domain.ledger.texts import ChangedTextError
 from domain.rules.rulebook import Rulebook
 from domain.rules.vocabulary import Role
-from producers.campaign_file import CampaignFile, read_campaign
+from producers.campaign_file import read_campaign
+from producers.campaign_form import CampaignFile
 from producers.lexicon import lexicon
 from producers.names import revealing
 

@@ -51,6 +51,8 @@ class Halt:
     is_new: bool
     enrolments: int
     touches: int
+    later: int = 0
+    """Of a resumption: planned touches that were not due meanwhile, and keep their times."""
 
 
 def pause(conn: Connection, organisation_id: int, key: str, *, who: str, why: str, now: datetime) -> Halt:
@@ -76,13 +78,13 @@ def resume(conn: Connection, organisation_id: int, key: str, *, who: str, now: d
         HaltError: nothing of this campaign goes on.
     """
     _live(conn, organisation_id, key)
-    enrolled, _ = _concerned(conn, organisation_id, key)
+    enrolled, planned = _concerned(conn, organisation_id, key)
     if not _set_paused(conn, organisation_id, key, None):
         return Halt(False, enrolled, 0)
     woken = _spread(conn, organisation_id, key, now)
     _owe_again(conn, organisation_id)
     _note(conn, organisation_id, key, {"what": "resumed", "who": who, "why": None, "enrolments": enrolled}, now)
-    return Halt(True, enrolled, woken)
+    return Halt(True, enrolled, woken, planned - woken)
 
 
 def stop(conn: Connection, organisation_id: int, key: str, *, who: str, why: str, now: datetime) -> Halt:

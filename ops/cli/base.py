@@ -104,6 +104,11 @@ def print_list(rows: Sequence[Mapping[str, Any]], lines: Iterable[str], *, as_js
         click.echo(nothing)
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 message`, `2 messages`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def named(who: str) -> str:
     """The name of who decides, as it is recorded."""
     name = " ".join(who.split())

@@ -9,10 +9,11 @@ from pathlib import Path
 import click
 from sqlalchemy import RowMapping
 
+from channels.kit.discovery import discover
 from domain.ledger import campaigns, halts
 from domain.ledger.store import reading
 from domain.rules.vocabulary import Role
-from ops.cli.base import JSON, ORGANISATION, ORGANISATION_FILE, fail, named, parts_of, print_json, print_list
+from ops.cli.base import JSON, ORGANISATION, ORGANISATION_FILE, counted, fail, named, parts_of, print_json, print_list
 from ops.cli.previewing import preview_as_dict, preview_lines
 from ops.runtime.settings import rules_place
 from producers.campaign_file import read_campaign
@@ -79,7 +80,7 @@ def start(
     mover = named(who) if move else ""
     with parts_of(context) as parts:
         if move and not parts.systems:
-            fail("--move: no channel is set up here, so nobody could be planned for")
+            fail(f"--move: no channel is set up here, so nobody could be planned for: {_what_sets_up()}")
         now = parts.clock.now()
         running, is_new = start_campaign(parts.engine, file, organisation, parts.rules, now, reviewers)
         click.echo(f"{running.key} version {running.version} {'started' if is_new else 'was running already'}")
@@ -164,8 +165,9 @@ def pause(context: click.Context, key: str, who: str, why: str, organisation: st
     if not done.is_new:
         click.echo(f"{key} was paused already")
         return
-    waits = f"{done.enrolments} enrolments and {done.touches} planned touches wait"
-    click.echo(f"{key} is paused: {waits}; resume it with `reactivate campaign resume {key} --as NAME`")
+    waits = f"{counted(done.touches, 'planned message')} of {counted(done.enrolments, 'enrolled patient')}"
+    click.echo(f"{key} is paused: {waits} (holdout included) wait until it is resumed")
+    click.echo(f"resume it with `reactivate campaign resume {key} --as NAME`")
 
 
 @campaign.command(epilog="Example: reactivate campaign resume welcome-back --as 'Maya Ortiz'")
@@ -178,7 +180,11 @@ def resume(context: click.Context, key: str, who: str, organisation: str | None)
     who = named(who)
     with parts_of(context) as parts, parts.engine.begin() as conn:
         done = halts.resume(conn, organisation_of(conn, organisation), key, who=who, now=parts.clock.now())
-    click.echo(f"{key} goes again: {done.touches} touches had waited" if done.is_new else f"{key} was not paused")
+    if not done.is_new:
+        click.echo(f"{key} was not paused")
+        return
+    woken = f"{counted(done.touches, 'message')} came due meanwhile and will go spread over the next hours"
+    click.echo(f"{key} goes again: {woken}; {done.later} planned for later keep their times")
 
 
 @campaign.command(epilog="Example: reactivate campaign stop welcome-back --as 'Maya Ortiz' --why 'a new one follows'")
@@ -193,7 +199,8 @@ def stop(context: click.Context, key: str, who: str, why: str, organisation: str
     with parts_of(context) as parts, parts.engine.begin() as conn:
         owner = organisation_of(conn, organisation)
         done = halts.stop(conn, owner, key, who=who, why=why, now=parts.clock.now())
-    click.echo(f"{key} has ended: {done.enrolments} enrolments finished, {done.touches} planned touches revoked")
+    ended = f"{counted(done.enrolments, 'enrolment')} finished, {counted(done.touches, 'planned message')} revoked"
+    click.echo(f"{key} has ended: {ended}")
 
 
 @campaign.command(epilog="Example: reactivate campaign history welcome-back")
@@ -222,6 +229,12 @@ def _write_table(path: Path, seen: Preview) -> None:
             writer.writerows(seen.people)
     except OSError as error:
         fail(f"--csv {path}: cannot be written: {error.strerror}")
+
+
+def _what_sets_up() -> str:
+    """The first setting of each channel: without it the channel is not there, and it asks for the others."""
+    first = ", ".join(f"{name} by {channel.settings[0].name}" for name, channel in sorted(discover().items()))
+    return f"set up {first} and what each then asks for (docs/operations.md has every setting)"
 
 
 def _told(event: RowMapping) -> str:

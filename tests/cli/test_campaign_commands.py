@@ -65,11 +65,17 @@ def test_a_campaign_is_paused_resumed_and_stopped_and_each_is_on_record(run: Run
     resumed = run("campaign", "resume", "welcome-back", *AS)
     stopped = run("campaign", "stop", "welcome-back", "--as", "Sam  Reed", "--why", "a new one follows")
 
-    assert "welcome-back is paused: 0 enrolments and 0 planned touches wait" in paused.output
+    assert (
+        "welcome-back is paused: 0 planned messages of 0 enrolled patients (holdout included) will not go"
+        in paused.output
+    )
     assert ", paused since " in listed[0].output
     assert listed[1][0]["paused_since"] is not None
-    assert resumed.output == "welcome-back goes again: 0 touches had waited\n"
-    assert stopped.output == "welcome-back has ended: 0 enrolments finished, 0 planned touches revoked\n"
+    assert resumed.output == (
+        "welcome-back goes again: 0 messages came due meanwhile and will go spread over the next hours; "
+        "0 planned for later keep their times\n"
+    )
+    assert stopped.output == "welcome-back has ended: 0 enrolments finished, 0 planned messages revoked\n"
     assert "no campaign is running" in run("campaign", "list").output
     history = run("campaign", "history", "welcome-back").output.splitlines()
     assert [line.partition("Z ")[2] for line in history] == [
@@ -169,6 +175,7 @@ def test_a_move_is_asked_for_in_words_and_by_name(
     assert (nameless.exit_code, unreachable.exit_code) == (2, 2)
     assert "--as: give your name" in nameless.stderr
     assert "--move: no channel is set up here" in unreachable.stderr
+    assert "set up email by REACTIVATE_SMTP_HOST, sms by REACTIVATE_SMS_URL" in unreachable.stderr
     assert moved.output.splitlines() == [
         "welcome-back version 2 started",
         "3 enrolments moved to version 2; stayed with theirs: none",

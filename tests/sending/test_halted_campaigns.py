@@ -128,13 +128,14 @@ def test_what_waited_goes_on_one_a_minute_the_longest_due_first(
 ) -> None:
     people = [practice.person() for _ in range(3)]
     old = practice.plan(people[0].id, people[0].enrolment, step=1, expires_at=NOW + timedelta(days=1))
+    practice.plan(people[0].id, people[0].enrolment, step=2, due_at=NOW + timedelta(days=9))
     pause(ledger, practice.organisation)
     desk.worker(provider).send([*(each.touch for each in people), old])
 
     done = resume(ledger, practice.organisation, NOW + MINUTE)
 
     first = NOW + MINUTE
-    assert done == Halt(is_new=True, enrolments=3, touches=4)
+    assert done == Halt(is_new=True, enrolments=3, touches=4, later=1)
     assert [waiting(ledger, id_)[2] for id_ in (old, *(each.touch for each in people))] == [
         first + nth * MINUTE for nth in range(4)
     ]
