@@ -65,10 +65,10 @@ def test_a_campaign_is_paused_resumed_and_stopped_and_each_is_on_record(run: Run
     resumed = run("campaign", "resume", "welcome-back", *AS)
     stopped = run("campaign", "stop", "welcome-back", "--as", "Sam  Reed", "--why", "a new one follows")
 
-    assert (
-        "welcome-back is paused: 0 planned messages of 0 enrolled patients (holdout included) will not go"
-        in paused.output
-    )
+    assert paused.output.splitlines() == [
+        "welcome-back is paused: 0 planned messages of 0 enrolled patients (holdout included) wait until it is resumed",
+        "resume it with `reactivate campaign resume welcome-back --as NAME`",
+    ]
     assert ", paused since " in listed[0].output
     assert listed[1][0]["paused_since"] is not None
     assert resumed.output == (
