@@ -11,7 +11,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from domain.ledger import audit_books, audit_calls, audit_sends, audit_stops, audit_texts
+from domain.ledger import audit_books, audit_calls, audit_sends, audit_shares, audit_stops, audit_texts
 from domain.ledger.audit_terms import Declared
 from domain.ledger.findings import Finding
 
@@ -29,6 +29,7 @@ PROMISES = (
     "holdout_contacted",
     "suppression_disagrees",
     "incentives_over_ceiling",
+    "over_daily_share",
 )
 
 
@@ -50,6 +51,7 @@ def audit(conn: Connection, now: datetime, declared: Declared | None = None) -> 
         audit_sends.holdout_contacted(conn),
         audit_books.suppression_disagrees(conn),
         audit_sends.incentives_over_ceiling(conn, declared or {}),
+        audit_shares.over_daily_share(conn),
     ]
 
 

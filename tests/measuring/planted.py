@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import delete, func, select, update
 
+from domain.ledger.campaigns import campaign
 from domain.ledger.choice_history import choice_event, suppression
 from domain.ledger.enrolments import enrolment
 from domain.ledger.inbound import receipt
@@ -246,6 +247,13 @@ def a_touch_planned_for_the_holdout(books: Books) -> None:
     books.touch(who, books.enrol(who, arm="holdout"))
 
 
+def a_touch_beyond_the_days_share_of_its_campaign(books: Books) -> None:
+    books.conn.execute(update(campaign).values(daily_touches=2, started_at=NOON + 20 * DAY))
+    for nth in range(3):
+        who = books.person()
+        books.sent(who, books.enrol(who), NOON + 25 * DAY + nth * HOUR)
+
+
 def an_offer_dearer_than_one_item_may_be(books: Books) -> None:
     who = books.person()
     books.offer(who, books.enrol(who), cents=1501)
@@ -465,6 +473,7 @@ PLANTED: list[tuple[Callable[[Books], None], str]] = [
     (a_wait_without_a_reason, "without_reason"),
     (an_end_without_a_reason, "without_reason"),
     (a_touch_planned_for_the_holdout, "holdout_contacted"),
+    (a_touch_beyond_the_days_share_of_its_campaign, "over_daily_share"),
     (an_offer_dearer_than_one_item_may_be, "incentives_over_ceiling"),
     (offers_that_come_to_more_than_a_year_may_have, "incentives_over_ceiling"),
     (an_offer_that_is_in_no_book, "incentives_over_ceiling"),

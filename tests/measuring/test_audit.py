@@ -27,6 +27,7 @@ from domain.ledger.attempts import attempt
 from domain.ledger.audit import PROMISES, audit, breaches
 from domain.ledger.audit_books import conservation_gap
 from domain.ledger.audit_terms import Declared
+from domain.ledger.campaigns import campaign
 from domain.ledger.findings import Finding
 from domain.ledger.merging import merge
 from domain.ledger.patients import patient_contact
@@ -102,6 +103,33 @@ def test_what_two_records_were_offered_before_their_merge_is_noted_and_nothing_m
         ("patients whose merged records were offered more in a year, before the merge: 1",),
     )
     assert (after.count, after.notes) == (1, ())
+
+
+@pytest.mark.parametrize(
+    ("began", "newer", "broken"),
+    [(NOON - 10 * DAY, 2, 1), (NOON - 10 * DAY, 3, 0), (NOON - 10 * DAY, None, 0), (NOON - timedelta(hours=2), 2, 0)],
+    ids=["by the figure of the day", "by the laxer of two", "by none at last", "not on the day it began"],
+)
+def test_a_day_is_judged_by_the_share_that_a_campaign_had_on_it(
+    books: Books, began: datetime, newer: int | None, broken: int
+) -> None:
+    books.conn.execute(update(campaign).values(daily_touches=2, started_at=began, ended_at=NOON + timedelta(hours=2)))
+    books.add(
+        campaign,
+        organisation_id=books.org,
+        key="welcome-back",
+        version=2,
+        checksum="d",
+        definition={},
+        holdout=0.1,
+        started_at=NOON + timedelta(hours=2),
+        daily_touches=newer,
+    )
+    for nth in range(3):
+        who = books.person()
+        books.sent(who, books.enrol(who), NOON + nth * timedelta(hours=1))
+
+    assert found(books).get("over_daily_share", 0) == broken
 
 
 def test_each_of_two_records_keeps_to_the_year_by_itself(books: Books) -> None:
