@@ -21,6 +21,7 @@ from sqlalchemy import (
     exists,
     func,
     insert,
+    or_,
     select,
     update,
 )
@@ -174,6 +175,13 @@ def suppress(
     fixed = {"organisation_id": organisation_id, "channel": channel, "reason": reason, "since": since}
     rows = [{"contact_point_id": None, "patient_id": None, column: number} | fixed for column, number in subjects]
     conn.execute(_SUPPRESS, rows)
+
+
+def in_force(conn: Connection, subjects: Sequence[Subject], reason: str) -> dict[int, str | None]:
+    """Id -> channel (None = every one) of each suppression in force for one of these subjects and this reason."""
+    who = [suppression.c[column] == number for column, number in subjects]
+    found = select(suppression.c.id, suppression.c.channel).where(IN_FORCE, suppression.c.reason == reason, or_(*who))
+    return {row.id: row.channel for row in conn.execute(found)}
 
 
 def lift(conn: Connection, subjects: Sequence[Subject], reason: str, at: datetime, channel: str | None = None) -> None:
