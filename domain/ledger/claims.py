@@ -16,7 +16,7 @@ from domain.ledger import holds
 from domain.ledger.attempts import attempt
 from domain.ledger.ceilings import Ceilings
 from domain.ledger.claim_facts import LEASE, Contacts, read_contacts, read_facts
-from domain.ledger.claim_rows import AnyRow, lock_and_read
+from domain.ledger.claim_rows import AnyRow, lock_and_read, read
 from domain.ledger.claim_steps import Wish, read_wishes
 from domain.ledger.claim_stops import departed, revoked, suppressed, usable
 from domain.ledger.claim_texts import Usable, held, read_texts
@@ -30,7 +30,7 @@ from domain.rules.rulebook import Rulebook
 from domain.rules.steps import PHONE
 from domain.rules.vocabulary import AttemptState, Decision, Never, Send, TouchKind, TouchState, Wait
 
-__all__ = ["LEASE", "Claim", "Claimed", "claim", "new_token", "still_suppressed", "texts_held"]
+__all__ = ["LEASE", "Claim", "Claimed", "claim", "judge", "new_token", "still_suppressed", "texts_held"]
 
 _IDS = bindparam("ids", type_=Id, expanding=True)
 _AS_PLANNED = Wish()
@@ -94,28 +94,51 @@ def claim(
     rules: Rulebook,
     now: datetime,
     lease: timedelta = LEASE,
+    kept_until: datetime | None = None,
 ) -> Claim:
     """Decide about each planned, due touch among `ids`, by the `rules`, and write the decisions.
 
     Those that may go become `sending` under a fresh attempt; those that must wait get a new `due_at`; those that may
     never go end `suppressed`. A patient without a working contact point for this channel is moved to another channel
     of `systems` (channel -> contact system) that reaches them. Touches that are not planned any more are left alone.
+
+    With `kept_until`, what may go is only kept for somebody until then, if nobody keeps it: it stays planned, whatever
+    ends what is planned ends it, and another claim asks again before it goes.
     """
     rows, families = lock_and_read(conn, sorted(ids), channel, system, now)
+    if kept_until is not None:
+        rows = [row for row in rows if row.dispatched_until is None or row.dispatched_until <= now]
     if not rows:
         return Claim()
-    all_systems = with_calls(systems)
-    contacts = read_contacts(conn, rows, system, all_systems)
-    offers = Offers(conn, rows, rules, now)
-    said = read_texts(conn, rows, channel, now, offers)
-    wishes = read_wishes(conn, rows, all_systems, channel)
-    unwanted = {id_: wish.refusal for id_, wish in wishes.items()}
-    facts = read_facts(conn, rows, contacts, said, families, unwanted, channel, rules, now)
-    ceilings = Ceilings(conn, rows, now)
-    result = _decide(rows, contacts, families, ceilings, facts, said, wishes, channel, now)
-    _write(conn, result, ceilings, facts, now, lease)
-    offers.write(conn, [each.touch_id for each in result.claimed])
+    offers, ceilings = Offers(conn, rows, rules, now), Ceilings(conn, rows, now)
+    result, facts = _ask(conn, rows, families, ceilings, offers, channel, system, systems, rules, now)
+    if kept_until is None:
+        _write_claimed(conn, result, ceilings, facts, now, lease)
+        offers.write(conn, [each.touch_id for each in result.claimed])
+    elif result.claimed:
+        _update(conn, [each.touch_id for each in result.claimed], dispatched_until=kept_until)
+    _write_waits(conn, result.waits, now)
+    _write_nevers(conn, result, now)
+    _write_reroutes(conn, result.rerouted, now)
     return result
+
+
+def judge(
+    conn: Connection,
+    ids: Collection[int],
+    *,
+    channel: str,
+    system: str,
+    systems: Mapping[str, str],
+    rules: Rulebook,
+    now: datetime,
+) -> Claim:
+    """What a claim would decide about these touches, but for the ceilings of sites; nothing is locked or written."""
+    rows, families = read(conn, sorted(ids), channel, system, now)
+    if not rows:
+        return Claim()
+    offers, no_ceilings = Offers(conn, rows, rules, now), Ceilings(conn, [], now)
+    return _ask(conn, rows, families, no_ceilings, offers, channel, system, systems, rules, now)[0]
 
 
 def still_suppressed(conn: Connection, claimed: Sequence[Claimed]) -> set[int]:
@@ -150,6 +173,27 @@ def texts_held(conn: Connection, claimed: Sequence[Claimed]) -> set[int]:
     """Touch ids among an aged claim whose text was recalled since then."""
     stopped = held(conn, {each.template_id for each in claimed if each.template_id is not None})
     return {each.touch_id for each in claimed if each.template_id in stopped}
+
+
+def _ask(
+    conn: Connection,
+    rows: Sequence[AnyRow],
+    families: Households,
+    ceilings: Ceilings,
+    offers: Offers,
+    channel: str,
+    system: str,
+    systems: Mapping[str, str],
+    rules: Rulebook,
+    now: datetime,
+) -> tuple[Claim, Mapping[int, Facts]]:
+    all_systems = with_calls(systems)
+    contacts = read_contacts(conn, rows, system, all_systems)
+    said = read_texts(conn, rows, channel, now, offers)
+    wishes = read_wishes(conn, rows, all_systems, channel)
+    unwanted = {id_: wish.refusal for id_, wish in wishes.items()}
+    facts = read_facts(conn, rows, contacts, said, families, unwanted, channel, rules, now)
+    return _decide(rows, contacts, families, ceilings, facts, said, wishes, channel, now), facts
 
 
 def _decide(
@@ -232,7 +276,7 @@ def new_token() -> str:
     return base64.b32encode(os.urandom(16)).decode().rstrip("=").lower()
 
 
-def _write(
+def _write_claimed(
     conn: Connection,
     result: Claim,
     ceilings: Ceilings,
@@ -267,9 +311,6 @@ def _write(
                 for each in result.claimed
             ],
         )
-    _write_waits(conn, result.waits, now)
-    _write_nevers(conn, result, now)
-    _write_reroutes(conn, result.rerouted, now)
 
 
 def _write_waits(conn: Connection, waits: Sequence[tuple[int, Wait]], now: datetime) -> None:
