@@ -18,7 +18,7 @@ from domain.ledger.ceilings import Ceilings
 from domain.ledger.claim_facts import LEASE, Contacts, read_contacts, read_facts
 from domain.ledger.claim_rows import AnyRow, lock_and_read, read
 from domain.ledger.claim_steps import Wish, read_wishes
-from domain.ledger.claim_stops import departed, revoked, suppressed, usable
+from domain.ledger.claim_stops import departed, overtaken, revoked, suppressed, usable
 from domain.ledger.claim_texts import Usable, held, read_texts
 from domain.ledger.columns import Id
 from domain.ledger.households import Households
@@ -30,7 +30,7 @@ from domain.rules.rulebook import Rulebook
 from domain.rules.steps import PHONE
 from domain.rules.vocabulary import AttemptState, Decision, Never, Send, TouchKind, TouchState, Wait
 
-__all__ = ["LEASE", "Claim", "Claimed", "claim", "judge", "new_token", "still_suppressed", "texts_held"]
+__all__ = ["LEASE", "Claim", "Claimed", "claim", "judge", "new_token", "overtaken", "still_suppressed", "texts_held"]
 
 _IDS = bindparam("ids", type_=Id, expanding=True)
 _AS_PLANNED = Wish()
