@@ -20,6 +20,7 @@ from domain.ledger.claim_rows import AnyRow, lock_and_read, read
 from domain.ledger.claim_steps import Wish, read_wishes
 from domain.ledger.claim_stops import departed, overtaken, revoked, suppressed, usable
 from domain.ledger.claim_texts import Usable, held, read_texts
+from domain.ledger.claim_ways import ways_round
 from domain.ledger.columns import Id
 from domain.ledger.households import Households
 from domain.ledger.incentives import Offers
@@ -27,7 +28,6 @@ from domain.ledger.reach import with_calls
 from domain.ledger.touches import IS_PLANNED, tell, touch
 from domain.rules.guard import Facts, decide, may_answer_suppressed, with_sent
 from domain.rules.rulebook import Rulebook
-from domain.rules.steps import PHONE
 from domain.rules.vocabulary import AttemptState, Decision, Never, Send, TouchKind, TouchState, Wait
 
 __all__ = ["LEASE", "Claim", "Claimed", "claim", "judge", "new_token", "overtaken", "still_suppressed", "texts_held"]
@@ -100,7 +100,8 @@ def claim(
 
     Those that may go become `sending` under a fresh attempt; those that must wait get a new `due_at`; those that may
     never go end `suppressed`. A patient without a working contact point for this channel is moved to another channel
-    of `systems` (channel -> contact system) that reaches them. Touches that are not planned any more are left alone.
+    of `systems` (channel -> contact system) that reaches them, if the campaign has words for one. Touches that are not
+    planned any more are left alone.
 
     With `kept_until`, what may go is only kept for somebody until then, if nobody keeps it: it stays planned, whatever
     ends what is planned ends it, and another claim asks again before it goes.
@@ -193,7 +194,8 @@ def _ask(
     wishes = read_wishes(conn, rows, all_systems, channel)
     unwanted = {id_: wish.refusal for id_, wish in wishes.items()}
     facts = read_facts(conn, rows, contacts, said, families, unwanted, channel, rules, now)
-    return _decide(rows, contacts, families, ceilings, facts, said, wishes, channel, now), facts
+    ways = ways_round(conn, rows, contacts, channel, now)
+    return _decide(rows, contacts, families, ceilings, facts, said, wishes, ways, channel, now), facts
 
 
 def _decide(
@@ -204,6 +206,7 @@ def _decide(
     facts: Mapping[int, Facts],
     said: Mapping[int, Usable],
     wishes: Mapping[int, Wish],
+    ways: Mapping[int, str],
     channel: str,
     now: datetime,
 ) -> Claim:
@@ -214,10 +217,8 @@ def _decide(
     sent_point: defaultdict[int, list[datetime]] = defaultdict(list)
     for row in rows:
         known, point = facts[row.id], contacts.of(row)
-        # a person's time is spent where a campaign says so, not where a text cannot go
-        others = contacts.channels.get(row.patient_id, set()) - {channel, PHONE}
-        if point is None and others and known.live:
-            result.rerouted.append((row.id, min(others), None))
+        if row.id in ways and known.live:
+            result.rerouted.append((row.id, ways[row.id], None))
             continue
         if point is not None and row.kind != TouchKind.ANSWER:
             known = with_sent(

@@ -16,7 +16,7 @@ from domain.ledger import call_list, calls, choices, claims
 from domain.ledger.attempts import attempt
 from domain.ledger.audit_calls import outside_hours
 from domain.ledger.calls import CallEnd, CallError, Refused
-from domain.ledger.campaigns import campaign
+from domain.ledger.campaigns import campaign, campaign_template
 from domain.ledger.choice_history import suppression
 from domain.ledger.claim_rows import lock_and_read
 from domain.ledger.claim_texts import read_texts
@@ -24,9 +24,9 @@ from domain.ledger.claims import Claim
 from domain.ledger.explain import explain
 from domain.ledger.inbound import reply
 from domain.ledger.incentives import Offers, incentive_offer
-from domain.ledger.patients import patient
+from domain.ledger.patients import contact_point, patient
 from domain.ledger.store import reading
-from domain.ledger.texts import template
+from domain.ledger.texts import template, template_version
 from domain.ledger.touches import touch, touch_event
 from domain.rules import terms
 
@@ -219,6 +219,68 @@ def test_an_answer_starts_the_count_again(practice: Practice) -> None:
     writes_back(practice, who, at=NOW)
 
     assert len(claim(practice, who.touch).claimed) == 1
+
+
+# Another channel, where the touch's own does not reach the patient
+
+
+def claim_without_a_phone(practice: Practice, who: Person) -> Claim:
+    """A text to somebody whose number does not work; `app` reaches whom a mail does."""
+    systems = {"app": "email", **SYSTEMS}
+    with practice.engine.begin() as conn:
+        conn.execute(update(contact_point).where(contact_point.c.id == who.phone).values(quality="bad"))
+        return claims.claim(conn, [who.touch], channel="sms", system="phone", systems=systems, rules=STANDARD, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("cadence", "channels", "preferred", "taken"),
+    [
+        ([0, 10], ["sms", "email", "app"], None, "email"),
+        ([0, 10], ["app", "sms", "email"], None, "app"),
+        ([0, 10], ["sms", "email"], None, "email"),
+        ([0, 10], ["sms", "email", "app"], "app", "app"),
+        ([0, 10], ["sms", "email"], "app", "email"),
+        ([{"day": 0, "channels": ["sms", "app"]}, 10], ["sms", "email"], None, "app"),
+        ([{"day": 0, "channels": ["app"], "escalate_if": "no_reply"}, 10], ["sms", "email"], None, "email"),
+    ],
+)
+def test_a_touch_whose_channel_fails_takes_the_first_in_the_order_of_its_campaign(
+    practice: Practice, cadence: list[Any], channels: list[str], preferred: str | None, taken: str
+) -> None:
+    promise(practice, cadence, channels=channels)
+    say(practice, channel="app")
+    who = practice.person(mail="jane.doe@example.com", preferred_channel=preferred)
+
+    found = claim_without_a_phone(practice, who)
+
+    assert found.rerouted == [(who.touch, taken, None)]
+
+
+@pytest.mark.parametrize("words", [None, "released", "unreleased", "recalled"])
+def test_and_none_for_which_it_has_no_released_words(practice: Practice, words: str | None) -> None:
+    promise(practice, [0, 10], channels=["sms", "app"])
+    who = practice.person(mail="jane.doe@example.com")
+    if words is not None:
+        dates = {"unreleased": {"released_at": None}, "recalled": {"recalled_at": NOW}}.get(words, {})
+        with practice.engine.begin() as conn:
+            version = add(
+                conn,
+                template_version,
+                organisation_id=practice.organisation,
+                key="app",
+                version=1,
+                checksum="0",
+                **{"recorded_at": NOW, "released_at": NOW, **dates},
+            )
+            add(conn, campaign_template, campaign_id=practice.campaign, template_version_id=version)
+        say(practice, template_version_id=version, channel="app")
+
+    found = claim_without_a_phone(practice, who)
+
+    if words == "released":
+        assert found.rerouted == [(who.touch, "app", None)]
+    else:
+        assert (found.rerouted, found.nevers) == ([], [(who.touch, "unreachable")])
 
 
 # The list of calls
