@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from household import EMAIL, NOW, STRANGER, Household, add, meet, row, rows
+from household import EMAIL, NOW, STRANGER, Household, meet, row, rows, words_for_mail
 from rulebooks import STANDARD
-from sqlalchemy import Engine, select, update
+from sqlalchemy import Engine, update
 
 from domain.ledger import confidential, merging, patient_choices, patients
 from domain.ledger.audit_stops import confidential_ignored
-from domain.ledger.campaigns import campaign, campaign_template
 from domain.ledger.choice_history import DO_NOT_CONTACT, Note, choice_event
 from domain.ledger.claims import Claim, claim, still_suppressed
 from domain.ledger.contacts import Told, link, point_of
 from domain.ledger.patients import contact_point, patient_contact
 from domain.ledger.reach import reachable_channels
-from domain.ledger.texts import template, template_version
 from domain.ledger.touches import touch
 from domain.ledger.vault import Vault
 from domain.rules.news import Contact
@@ -51,25 +49,8 @@ def test_only_the_number_asked_for_is_called(ledger: Engine, vault: Vault, house
     assert claimed == {household.jane: number, household.john: household.phone}
 
 
-def _has_words_for_mail(ledger: Engine, household: Household) -> None:
-    with ledger.begin() as conn:
-        version = add(
-            conn,
-            template_version,
-            organisation_id=household.organisation,
-            key="by-mail",
-            version=1,
-            checksum="0",
-            recorded_at=NOW,
-            released_at=NOW,
-        )
-        add(conn, template, template_version_id=version, channel="email", language="en", subject="Hello", body="Hello.")
-        (plan,) = conn.scalars(select(campaign.c.id))
-        add(conn, campaign_template, campaign_id=plan, template_version_id=version)
-
-
 def test_who_asked_for_mail_alone_is_moved_to_it(ledger: Engine, household: Household) -> None:
-    _has_words_for_mail(ledger, household)
+    words_for_mail(ledger, household)
     _ask(ledger, household.jane, household.email)
 
     moved = _claim(ledger, household).rerouted
