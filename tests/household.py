@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, Table, func, insert, select
 
 from domain.ledger import senders
 from domain.ledger.attempts import attempt
-from domain.ledger.campaigns import campaign
+from domain.ledger.campaigns import campaign, campaign_template
 from domain.ledger.claims import new_token
 from domain.ledger.enrolments import enrolment
 from domain.ledger.lapses import lapse
@@ -195,6 +195,16 @@ def released_text(conn: Connection, household: Household) -> int:
     add(conn, template_event, **decided, role="marketing", who="Maya Ortiz")
     add(conn, template_event, **decided, role="clinical", who="Sam Reed")
     return add(conn, template, template_version_id=version, channel="sms", language="en", body="{organisation}: hello.")
+
+
+def words_for_mail(engine: Engine, household: Household) -> None:
+    """A released mail of the household's campaign."""
+    with engine.begin() as conn:
+        common = {"organisation_id": household.organisation, "version": 1, "checksum": "0"}
+        version = add(conn, template_version, **common, key="by-mail", recorded_at=NOW, released_at=NOW)
+        add(conn, template, template_version_id=version, channel="email", language="en", subject="Hello", body="Hello.")
+        plan = conn.scalars(select(campaign.c.id)).one()
+        add(conn, campaign_template, campaign_id=plan, template_version_id=version)
 
 
 def meet(conn: Connection, vault: Vault, clinic: int, system: str, value: str) -> int:

@@ -176,31 +176,31 @@ class SendWorker:
 
     def _recheck(self, wave: Sequence[Message]) -> tuple[list[Message], list[Finish]]:
         """What of an aged wave may still go. The rest goes back, due now: the next claim finds its reason again."""
+        claimed, now = [each.claimed for each in wave], self._clock.now()
         with reading(self._engine) as conn:
             # first: what was kept is committed before it is said that nothing is
             are_kept = listeners.may_keep_choices(conn)
-            stopped = claims.still_suppressed(conn, [each.claimed for each in wave])
-            recalled = claims.texts_held(conn, [each.claimed for each in wave]) - stopped
-            halts_of = halts.held(conn, [each.claimed.touch_id for each in wave])
+            stopped = claims.still_suppressed(conn, claimed)
+            overtaken = claims.overtaken(conn, [each.touch_id for each in claimed], now)
+            recalled = claims.texts_held(conn, claimed)
+            halts_of = halts.held(conn, [each.touch_id for each in claimed])
             is_paused = self._channel.name in pauses.paused(conn)
-        now = self._clock.now()
-        waits = {each.claimed.touch_id for each in wave if are_kept and not each.may_follow_an_opt_out} - stopped
-        opted_out = [each.claimed for each in wave if each.claimed.touch_id in stopped]
-        waiting = [each.claimed for each in wave if each.claimed.touch_id in waits]
-        unsaid = [each.claimed for each in wave if each.claimed.touch_id in recalled - waits]
-        rest = [each for each in wave if each.claimed.touch_id not in stopped | waits | recalled | halts_of]
-        of_paused = [each.claimed for each in wave if each.claimed.touch_id in halts_of - stopped - waits - recalled]
         # as at the claim, answers go whether or not the channel is paused
-        kept = [each for each in rest if each.is_answer or not is_paused]
-        halted = [each.claimed for each in rest if is_paused and not each.is_answer]
-        back = (
-            (opted_out, "opted_out"),
-            (waiting, "choices_kept"),
-            (unsaid, "template_recalled"),
-            (of_paused, "campaign_paused"),
-            (halted, "channel_paused"),
+        paused = [each.claimed.touch_id for each in wave if is_paused and not each.is_answer]
+        waits = [each.claimed.touch_id for each in wave if are_kept and not each.may_follow_an_opt_out]
+        # of several reasons the last one written here is told
+        why = (
+            dict.fromkeys(paused, "channel_paused")
+            | dict.fromkeys(halts_of, "campaign_paused")
+            | dict.fromkeys(recalled, "template_recalled")
+            | overtaken
+            | dict.fromkeys(waits, "choices_kept")
+            | dict.fromkeys(stopped, "opted_out")
         )
-        return kept, [end for claimed, why in back for end in self._released(claimed, why, now)]
+        kept = [each for each in wave if each.claimed.touch_id not in why]
+        return kept, [
+            end for each in claimed if each.touch_id in why for end in self._released([each], why[each.touch_id], now)
+        ]
 
     @staticmethod
     def _released(claimed: Iterable[Claimed], reason: str, at: datetime) -> list[Finish]:

@@ -131,12 +131,19 @@ def lock_and_read(
 
     Beside them the households of their patients, all of whose contact points are locked.
     """
-    values: dict[str, Any] = {"ids": sorted(ids), "channel": channel, "system": system, "now": now}
     if conn.dialect.name == "sqlite":  # there, a write transaction is the only one as it is
-        rows = conn.execute(_DETAILS, values).all()
-        return rows, households.of(conn, {row.patient_id for row in rows if row.patient_id is not None})
+        return read(conn, ids, channel, system, now)
+    values: dict[str, Any] = {"ids": sorted(ids), "channel": channel, "system": system, "now": now}
     values["ids"], families = _lock(conn, values)
     return conn.execute(_DETAILS, values).all() if values["ids"] else [], families
+
+
+def read(
+    conn: Connection, ids: Sequence[int], channel: str, system: str, now: datetime
+) -> tuple[Sequence[AnyRow], Households]:
+    """The same without a lock."""
+    rows = conn.execute(_DETAILS, {"ids": sorted(ids), "channel": channel, "system": system, "now": now}).all()
+    return rows, households.of(conn, {row.patient_id for row in rows if row.patient_id is not None})
 
 
 def _lock(conn: Connection, values: Mapping[str, Any]) -> tuple[Sequence[int], Households]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from datetime import datetime
 
-from sqlalchemy import Connection, String, bindparam, or_, select
+from sqlalchemy import Connection, String, and_, bindparam, case, exists, or_, select
 
 from domain.ledger import holds
+from domain.ledger.appointments import care
 from domain.ledger.choice_history import suppression
-from domain.ledger.columns import Id
+from domain.ledger.columns import Id, Instant
 from domain.ledger.consents import consent
+from domain.ledger.enrolments import enrolment
 from domain.ledger.patients import MAY_BE_USED, contact_point, patient, patient_contact
+from domain.ledger.touches import touch
+from domain.rules.vocabulary import LIVE, Arm, TouchKind
 
 _CHANNEL = bindparam("channel", type_=String)
 _PATIENTS = bindparam("patients", type_=Id, expanding=True)
@@ -36,6 +41,22 @@ _DEPARTED = select(patient.c.id).where(
 )
 _USABLE = select(patient_contact.c.patient_id, patient_contact.c.contact_point_id).where(
     patient_contact.c.patient_id.in_(_PATIENTS), patient_contact.c.contact_point_id.in_(_POINTS), MAY_BE_USED
+)
+_ended = and_(
+    touch.c.enrolment_id.is_not(None),
+    or_(enrolment.c.state.not_in(sorted(LIVE)), enrolment.c.arm != Arm.TREATMENT.value),
+)
+_is_booked = exists().where(
+    care.c.patient_id == touch.c.patient_id, care.c.next_appointment_at >= bindparam("now", type_=Instant)
+)
+_OVERTAKEN = (
+    select(touch.c.id, case((_ended, "enrolment_ended"), else_="booked"))
+    .outerjoin(enrolment, enrolment.c.id == touch.c.enrolment_id)
+    .where(
+        touch.c.id.in_(bindparam("ids", type_=Id, expanding=True)),
+        touch.c.kind != TouchKind.ANSWER.value,
+        or_(_ended, _is_booked),
+    )
 )
 
 
@@ -63,3 +84,8 @@ def departed(conn: Connection, patients: Sequence[int]) -> set[int]:
 def usable(conn: Connection, patients: Sequence[int], points: Sequence[int]) -> set[tuple[int, int]]:
     """Pairs of patient and contact point that outreach may use: attached, and no other one was asked for instead."""
     return {(row[0], row[1]) for row in conn.execute(_USABLE, {"patients": patients, "points": points})}
+
+
+def overtaken(conn: Connection, touch_ids: Collection[int], now: datetime) -> dict[int, str]:
+    """Which of these touches the patient needs no more, and why (a reason id): they are out of it, or have a visit."""
+    return {row[0]: row[1] for row in conn.execute(_OVERTAKEN, {"ids": sorted(touch_ids), "now": now})}

@@ -16,10 +16,11 @@ from domain.ledger import holds
 from domain.ledger.attempts import attempt
 from domain.ledger.ceilings import Ceilings
 from domain.ledger.claim_facts import LEASE, Contacts, read_contacts, read_facts
-from domain.ledger.claim_rows import AnyRow, lock_and_read
+from domain.ledger.claim_rows import AnyRow, lock_and_read, read
 from domain.ledger.claim_steps import Wish, read_wishes
-from domain.ledger.claim_stops import departed, revoked, suppressed, usable
+from domain.ledger.claim_stops import departed, overtaken, revoked, suppressed, usable
 from domain.ledger.claim_texts import Usable, held, read_texts
+from domain.ledger.claim_ways import ways_round
 from domain.ledger.columns import Id
 from domain.ledger.households import Households
 from domain.ledger.incentives import Offers
@@ -27,10 +28,9 @@ from domain.ledger.reach import with_calls
 from domain.ledger.touches import IS_PLANNED, tell, touch
 from domain.rules.guard import Facts, decide, may_answer_suppressed, with_sent
 from domain.rules.rulebook import Rulebook
-from domain.rules.steps import PHONE
 from domain.rules.vocabulary import AttemptState, Decision, Never, Send, TouchKind, TouchState, Wait
 
-__all__ = ["LEASE", "Claim", "Claimed", "claim", "new_token", "still_suppressed", "texts_held"]
+__all__ = ["LEASE", "Claim", "Claimed", "claim", "judge", "new_token", "overtaken", "still_suppressed", "texts_held"]
 
 _IDS = bindparam("ids", type_=Id, expanding=True)
 _AS_PLANNED = Wish()
@@ -94,28 +94,52 @@ def claim(
     rules: Rulebook,
     now: datetime,
     lease: timedelta = LEASE,
+    kept_until: datetime | None = None,
 ) -> Claim:
     """Decide about each planned, due touch among `ids`, by the `rules`, and write the decisions.
 
     Those that may go become `sending` under a fresh attempt; those that must wait get a new `due_at`; those that may
     never go end `suppressed`. A patient without a working contact point for this channel is moved to another channel
-    of `systems` (channel -> contact system) that reaches them. Touches that are not planned any more are left alone.
+    of `systems` (channel -> contact system) that reaches them, if the campaign has words for one. Touches that are not
+    planned any more are left alone.
+
+    With `kept_until`, what may go is only kept for somebody until then, if nobody keeps it: it stays planned, whatever
+    ends what is planned ends it, and another claim asks again before it goes.
     """
     rows, families = lock_and_read(conn, sorted(ids), channel, system, now)
+    if kept_until is not None:
+        rows = [row for row in rows if row.dispatched_until is None or row.dispatched_until <= now]
     if not rows:
         return Claim()
-    all_systems = with_calls(systems)
-    contacts = read_contacts(conn, rows, system, all_systems)
-    offers = Offers(conn, rows, rules, now)
-    said = read_texts(conn, rows, channel, now, offers)
-    wishes = read_wishes(conn, rows, all_systems, channel)
-    unwanted = {id_: wish.refusal for id_, wish in wishes.items()}
-    facts = read_facts(conn, rows, contacts, said, families, unwanted, channel, rules, now)
-    ceilings = Ceilings(conn, rows, now)
-    result = _decide(rows, contacts, families, ceilings, facts, said, wishes, channel, now)
-    _write(conn, result, ceilings, facts, now, lease)
-    offers.write(conn, [each.touch_id for each in result.claimed])
+    offers, ceilings = Offers(conn, rows, rules, now), Ceilings(conn, rows, now)
+    result, facts = _ask(conn, rows, families, ceilings, offers, channel, system, systems, rules, now)
+    if kept_until is None:
+        _write_claimed(conn, result, ceilings, facts, now, lease)
+        offers.write(conn, [each.touch_id for each in result.claimed])
+    elif result.claimed:
+        _update(conn, [each.touch_id for each in result.claimed], dispatched_until=kept_until)
+    _write_waits(conn, result.waits, now)
+    _write_nevers(conn, result, now)
+    _write_reroutes(conn, result.rerouted, now)
     return result
+
+
+def judge(
+    conn: Connection,
+    ids: Collection[int],
+    *,
+    channel: str,
+    system: str,
+    systems: Mapping[str, str],
+    rules: Rulebook,
+    now: datetime,
+) -> Claim:
+    """What a claim would decide about these touches, but for the ceilings of sites; nothing is locked or written."""
+    rows, families = read(conn, sorted(ids), channel, system, now)
+    if not rows:
+        return Claim()
+    offers, no_ceilings = Offers(conn, rows, rules, now), Ceilings(conn, [], now)
+    return _ask(conn, rows, families, no_ceilings, offers, channel, system, systems, rules, now)[0]
 
 
 def still_suppressed(conn: Connection, claimed: Sequence[Claimed]) -> set[int]:
@@ -152,6 +176,28 @@ def texts_held(conn: Connection, claimed: Sequence[Claimed]) -> set[int]:
     return {each.touch_id for each in claimed if each.template_id in stopped}
 
 
+def _ask(
+    conn: Connection,
+    rows: Sequence[AnyRow],
+    families: Households,
+    ceilings: Ceilings,
+    offers: Offers,
+    channel: str,
+    system: str,
+    systems: Mapping[str, str],
+    rules: Rulebook,
+    now: datetime,
+) -> tuple[Claim, Mapping[int, Facts]]:
+    all_systems = with_calls(systems)
+    contacts = read_contacts(conn, rows, system, all_systems)
+    said = read_texts(conn, rows, channel, now, offers)
+    wishes = read_wishes(conn, rows, all_systems, channel)
+    unwanted = {id_: wish.refusal for id_, wish in wishes.items()}
+    facts = read_facts(conn, rows, contacts, said, families, unwanted, channel, rules, now)
+    ways = ways_round(conn, rows, contacts, channel, now)
+    return _decide(rows, contacts, families, ceilings, facts, said, wishes, ways, channel, now), facts
+
+
 def _decide(
     rows: Sequence[AnyRow],
     contacts: Contacts,
@@ -160,6 +206,7 @@ def _decide(
     facts: Mapping[int, Facts],
     said: Mapping[int, Usable],
     wishes: Mapping[int, Wish],
+    ways: Mapping[int, str],
     channel: str,
     now: datetime,
 ) -> Claim:
@@ -170,10 +217,8 @@ def _decide(
     sent_point: defaultdict[int, list[datetime]] = defaultdict(list)
     for row in rows:
         known, point = facts[row.id], contacts.of(row)
-        # a person's time is spent where a campaign says so, not where a text cannot go
-        others = contacts.channels.get(row.patient_id, set()) - {channel, PHONE}
-        if point is None and others and known.live:
-            result.rerouted.append((row.id, min(others), None))
+        if row.id in ways and known.live:
+            result.rerouted.append((row.id, ways[row.id], None))
             continue
         if point is not None and row.kind != TouchKind.ANSWER:
             known = with_sent(
@@ -232,7 +277,7 @@ def new_token() -> str:
     return base64.b32encode(os.urandom(16)).decode().rstrip("=").lower()
 
 
-def _write(
+def _write_claimed(
     conn: Connection,
     result: Claim,
     ceilings: Ceilings,
@@ -267,9 +312,6 @@ def _write(
                 for each in result.claimed
             ],
         )
-    _write_waits(conn, result.waits, now)
-    _write_nevers(conn, result, now)
-    _write_reroutes(conn, result.rerouted, now)
 
 
 def _write_waits(conn: Connection, waits: Sequence[tuple[int, Wait]], now: datetime) -> None:

@@ -14,13 +14,15 @@ from domain.ledger.enrolments import enrolment
 from domain.ledger.inbound import reply
 from domain.ledger.patients import patient_contact
 from domain.ledger.touches import touch, touch_event
-from domain.rules.steps import Heard
+from domain.rules.steps import SPOKEN_WITH, Heard
 from domain.rules.vocabulary import Delivery, Intent, TouchKind, TouchState
 
 #: A row whose columns its query names.
 AnyRow = Row[*tuple[Any, ...]]
 
 _IDS: Final = bindparam("ids", type_=Id, expanding=True)
+#: What the history of a touch calls it when its link was opened.
+_CLICKED: Final = "clicked"
 
 #: Who wrote back: from any of the patient's numbers and addresses, whoever else shares it.
 _REPLIED: Final = (
@@ -35,11 +37,11 @@ _REPLIED: Final = (
     )
     .group_by(enrolment.c.id)
 )
-_CLICKED: Final = (
-    select(touch.c.enrolment_id, func.max(touch_event.c.at))
+_DID: Final = (
+    select(touch.c.enrolment_id, touch_event.c.what, func.max(touch_event.c.at))
     .join(touch_event, touch_event.c.touch_id == touch.c.id)
-    .where(touch.c.enrolment_id.in_(_IDS), touch_event.c.what == "clicked")
-    .group_by(touch.c.enrolment_id)
+    .where(touch.c.enrolment_id.in_(_IDS), touch_event.c.what.in_([_CLICKED, SPOKEN_WITH]))
+    .group_by(touch.c.enrolment_id, touch_event.c.what)
 )
 _WENT: Final = (
     select(touch.c.enrolment_id, touch.c.state, touch.c.delivery, touch.c.accepted_at)
@@ -57,15 +59,15 @@ def hear(conn: Connection, enrolment_ids: Collection[int]) -> dict[int, Heard]:
     if not enrolment_ids:
         return {}
     ids = {"ids": sorted(enrolment_ids)}
-    replied: dict[int, datetime] = {row[0]: row[1] for row in conn.execute(_REPLIED, ids)}
-    clicked: dict[int, datetime] = {row[0]: row[1] for row in conn.execute(_CLICKED, ids)}
+    wrote: dict[int, datetime] = {row[0]: row[1] for row in conn.execute(_REPLIED, ids)}
+    did: dict[tuple[int, str], datetime] = {(row[0], row[1]): row[2] for row in conn.execute(_DID, ids)}
     went: defaultdict[int, list[AnyRow]] = defaultdict(list)
     for row in conn.execute(_WENT, ids):
         went[row.enrolment_id].append(row)
     return {
         id_: Heard(
-            replied_at=replied.get(id_),
-            clicked_at=clicked.get(id_),
+            replied_at=max(filter(None, [wrote.get(id_), did.get((id_, SPOKEN_WITH))]), default=None),
+            clicked_at=did.get((id_, _CLICKED)),
             is_undelivered=_is_undelivered(went[id_]),
             sent_at=tuple(row.accepted_at for row in went[id_] if row.accepted_at is not None),
         )

@@ -105,6 +105,10 @@ touch_event = Table(
     Column("rule", String(48)),
 )
 
+_taken = touch_event.c.what == "taken"
+#: Whose calls somebody took of late.
+Index("ix_touch_event_taken", touch_event.c.until, sqlite_where=_taken, postgresql_where=_taken)
+
 # Spelt out in statements, never bound: the planners match a partial index only by the letter of its condition.
 IS_PLANNED: ColumnElement[bool] = touch.c.state == literal_column("'planned'")
 IS_ANSWER: ColumnElement[bool] = touch.c.kind == literal_column("'answer'")

@@ -150,6 +150,17 @@ def channel_of(
     return order[nth % len(order)] if order else None
 
 
+def other_channels(cadence: Cadence, nth: int, *, reachable: Collection[str], preferred: str | None) -> list[str]:
+    """What the `nth` touch may take where its channel fails, best first: the step's own, then the campaign's.
+
+    Channels that a step keeps for whom the earlier ones came to nothing are not among them.
+    """
+    step = cadence.step(nth) if nth < len(cadence.offsets) else None
+    own = () if step is None or step.escalate_if is not None else step.channels
+    order = [*(each for each in own if each in reachable), *_channel_order(cadence, reachable, preferred)]
+    return list(dict.fromkeys(order))
+
+
 def review_after(cadence: Cadence, start: datetime) -> datetime:
     """When an enrolment that nothing ended is looked at for graduation, if nobody answers."""
     steps = len(cadence.offsets) if cadence.unanswered is None else min(cadence.unanswered, len(cadence.offsets))

@@ -54,7 +54,7 @@ REASONS: Mapping[str, str] = {
     "no_common_hour": "the places where this person may be share no hour in which contact is allowed",
     "enrolment_ended": "the patient's enrolment had ended",
     "unanswered": "as many touches as the campaign allows had gone unanswered",
-    "step_replied": "this step is for those who did not write back, and somebody did",
+    "step_replied": "this step is for those who did not answer, and somebody wrote back or was spoken with",
     "step_clicked": "this step is for those who opened no link, and one was opened",
     "step_delivered": "this step is for those whom the last touch did not reach, and it arrived",
     "answers_in_a_row": "three automatic answers in a row were enough: the other side may be a machine",

@@ -11,12 +11,15 @@ from typing import Any
 #: The list of calls that people make. No provider stands behind it, so it is no channel of `channels/`.
 PHONE = "phone"
 
+#: What the history of a touch calls it when whoever answered a call spoke with us: an answer, as a reply is.
+SPOKEN_WITH = "spoken_with"
+
 
 class Silence(StrEnum):
     """What a step may wait for: that the earlier touches of the enrolment came to nothing."""
 
     NO_REPLY = "no_reply"
-    """Nobody wrote back from the patient's numbers and addresses."""
+    """Nobody wrote back from the patient's numbers and addresses, or was spoken with in a call."""
     NO_CLICK = "no_click"
     """No link of them was opened."""
     UNDELIVERED = "undelivered"
@@ -27,7 +30,7 @@ class Answer(StrEnum):
     """What counts as an answer to outreach; a booking and a visit always do, they end or hold the cadence."""
 
     REPLY = "reply"
-    """Anything written back but a machine's answer and a phone's reaction."""
+    """Anything written back but a machine's answer and a phone's reaction; a call in which somebody was spoken with."""
     CLICK = "click"
     """A link was opened: weak, as scanners open links too."""
 
@@ -60,6 +63,7 @@ class Heard:
     """What came of the touches of one enrolment until now."""
 
     replied_at: datetime | None = None
+    """In writing, or on the phone."""
     clicked_at: datetime | None = None
     is_undelivered: bool = False
     """Of the last touch that went out, or was refused."""

@@ -54,7 +54,7 @@ class Exit(IntEnum):
     OK = 0
     BREACH = 1
     """A promise is broken, rows were refused, a file names no patient, a template has findings, nobody and nothing was
-    found under the name that was asked for, or a choice that was told changes nothing."""
+    found under the name that was asked for, a choice that was told changes nothing, or a call must not be made."""
     USAGE = 2
     """A file, option or setting is wrong; nothing was changed."""
     UNAVAILABLE = 3

@@ -14,7 +14,18 @@ from practice import SYSTEMS, Practice
 from rulebooks import STANDARD
 from sqlalchemy import Connection, Engine, event, text
 
-from domain.ledger import agenda, claim_texts, claims, dispatching, enrolling, finishes, outbox, season_waiting, touches
+from domain.ledger import (
+    agenda,
+    call_list,
+    claim_texts,
+    claims,
+    dispatching,
+    enrolling,
+    finishes,
+    outbox,
+    season_waiting,
+    touches,
+)
 from domain.ledger.campaigns import Running
 from domain.ledger.claims import LEASE
 from domain.ledger.store import open_ledger
@@ -47,6 +58,9 @@ SELECT t.id, 'token' || t.id, 'sms', 'outreach', :who + 1 + t.id % 4000, :point 
        CASE WHEN t.id % 1000 = 0 THEN 'sending' WHEN t.id % 1000 = 1 THEN 'uncertain' ELSE 'accepted' END,
        :now - t.id * interval '1 minute', :now - t.id * interval '1 minute', '', false
 FROM touch t WHERE t.state = 'accepted';
+INSERT INTO touch_event (touch_id, at, what, until)
+SELECT t.id, :now - interval '1 hour', CASE WHEN t.id % 100 = 0 THEN 'taken' ELSE 'waited' END,
+       :now - t.id * interval '1 minute' FROM touch t;
 INSERT INTO template_version (organisation_id, key, version, checksum, recorded_at, released_at)
 SELECT v.organisation_id, 'key' || n / 10, n % 10, 'c', v.recorded_at, v.released_at
 FROM template_version v, generate_series(1, 5000) n;
@@ -158,6 +172,10 @@ def let_in_by_season(conn: Connection) -> None:
         (claim, "uq_template_slot"),
         (claim, "uq_template_version_organisation_id_key_version"),
         (lambda conn: claim_texts.held(conn, [1, 2]), "pk_template"),
+        (lambda conn: claims.overtaken(conn, [1, 2], NOW), "pk_touch"),
+        (lambda conn: call_list.in_hand(conn, SYSTEMS, STANDARD, NOW), "ix_touch_event_taken"),
+        (lambda conn: call_list.in_hand(conn, SYSTEMS, STANDARD, NOW), "ix_attempt_lease"),
+        (lambda conn: call_list.due(conn, NOW, 50), "ix_touch_"),
     ],
     ids=[
         "lapses whose season has come",
@@ -181,6 +199,10 @@ def let_in_by_season(conn: Connection) -> None:
         "texts",
         "texts that speak for recalled ones",
         "texts recalled since",
+        "enrolments that ended since",
+        "calls taken",
+        "calls dialled",
+        "calls due",
     ],
 )
 def test_it_reads_its_index_and_never_the_whole_table(
@@ -196,6 +218,7 @@ def test_it_reads_its_index_and_never_the_whole_table(
     assert index in plans, plans
     for table in (
         "touch",
+        "touch_event",
         "attempt",
         "outbox",
         "lapse",

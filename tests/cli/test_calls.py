@@ -74,45 +74,103 @@ def test_what_is_due_is_listed_by_reference_without_a_number(run: Run, family: H
     told = run("calls", "list")
     as_json = json.loads(run("calls", "list", "--json").stdout)
 
-    assert [each["patient"] for each in as_json] == ["PTEST0", "PTEST1"]
+    assert [(each["patient"], each["standing"]) for each in as_json] == [("PTEST0", "due"), ("PTEST1", "due")]
     assert [each["call"] for each in as_json] == list(family.touches)
-    assert f"call {family.touches[0]}: PTEST0, north, welcome-back step 0" in told.stdout
+    assert f"call {family.touches[0]}: PTEST0, north, welcome-back step 0, until 2026-03-09 17:00Z" in told.stdout
     assert "0101" not in told.output
 
 
-def test_a_call_is_taken_with_its_number_on_record_and_ends_as_told(
+def test_a_call_is_taken_without_its_number_dialled_with_it_on_record_and_ends_as_told(
     run: Run, ledger: Engine, family: Household
 ) -> None:
     sayable(ledger, family)
 
-    taken = json.loads(run("calls", "take", *AS, "--json").stdout)
-    told = run("calls", "done", str(taken["call"]), "--outcome", "voicemail")
+    taken = run("calls", "take", "--json")
+    unseen = rows(ledger, disclosure)
+    call = json.loads(taken.stdout)
+    dialled = json.loads(run("calls", "dial", str(call["call"]), *AS, "--json").stdout)
+    told = run("calls", "done", str(call["call"]), "--outcome", "voicemail")
 
-    assert (taken["number"], taken["say"]) == (PHONE, "Hello, this is Lakeside & Sons. Call us at +1 303 555 0100.")
-    assert told.stdout == f"call {taken['call']}: voicemail\n"
+    assert "0101" not in taken.output
+    assert unseen == []
+    assert call["say"] == dialled["say"] == "Hello, this is Lakeside & Sons. Call us at +1 303 555 0100."
+    assert (dialled["number"], dialled["dial_by"]) == (PHONE, (MORNING + timedelta(minutes=2)).isoformat())
+    assert told.stdout == f"call {call['call']}: voicemail\n"
     (seen,) = rows(ledger, disclosure)
     assert (seen["who"], seen["patient_id"]) == ("Maya Ortiz", family.jane)
     (made,) = rows(ledger, attempt)
-    assert (made["channel"], made["state"], made["lease_until"] - made["claimed_at"]) == (
-        "phone",
-        "accepted",
-        timedelta(minutes=30),
+    assert (made["channel"], made["state"], made["called_at"]) == ("phone", "accepted", MORNING)
+
+
+def test_who_opts_out_while_a_caller_holds_their_call_is_not_called(
+    run: Run, ledger: Engine, family: Household
+) -> None:
+    sayable(ledger, family)
+    call = str(family.touches[0])
+    run("calls", "take")
+    taken = run("calls", "list")
+
+    run("choice", "opt-out", "PTEST0", "--by", "Sam Reed", "--why", "wrote STOP")
+    listed, dialled, told = (
+        run("calls", "list"),
+        run("calls", "dial", call, *AS),
+        run("calls", "done", call, "--outcome", "no-answer"),
     )
+
+    assert f"call {call}: PTEST0, north, welcome-back step 0, taken, until 2026-03-04 17:30Z\n" in taken.stdout
+    assert listed.stdout.startswith(
+        f"call {call}: PTEST0, north, welcome-back step 0, withdrawn: do not call: the patient opted out\n"
+    )
+    assert (dialled.exit_code, dialled.stdout) == (1, "")
+    assert dialled.stderr == f"reactivate: call {call}: do not call: the patient opted out\n"
+    assert told.exit_code == 2
+    assert told.stderr.startswith(f"reactivate: {call}: do not call: the patient opted out;")
+    assert rows(ledger, disclosure) == []
+    assert rows(ledger, attempt) == []
 
 
 def test_the_second_of_a_household_is_not_called_on_the_same_day(run: Run, ledger: Engine, family: Household) -> None:
     sayable(ledger, family)
-    run("calls", "take", *AS)
+    first, second = map(str, family.touches)
+    run("calls", "take")
+    run("calls", "take")
+    run("calls", "dial", first, *AS)
 
-    again = run("calls", "take", *AS)
+    again = run("calls", "dial", second, *AS)
+
+    assert again.exit_code == 1
+    assert "do not call: this number or address had already been contacted as often as a day allows" in again.stderr
+    assert "; it is on the list again from 2026-03-05 17:00Z" in again.stderr
+    assert {each["reason"] for each in rows(ledger, touch)} == {None, "cap_contact_day"}
+
+
+def test_what_may_not_be_made_now_is_not_taken(run: Run, ledger: Engine, family: Household) -> None:
+    sayable(ledger, family)
+    run("calls", "take")
+    run("calls", "dial", str(family.touches[0]), *AS)
+
+    again = run("calls", "take")
 
     assert (again.exit_code, again.stdout) == (0, "no call may be made now\n")
-    assert {each["reason"] for each in rows(ledger, touch)} == {None, "cap_contact_day"}
+
+
+def test_a_call_that_was_dialled_is_listed_until_it_is_told_of(run: Run, ledger: Engine, family: Household) -> None:
+    sayable(ledger, family)
+    call = str(family.touches[0])
+    run("calls", "take")
+    run("calls", "dial", call, *AS)
+
+    listed, again = run("calls", "list"), run("calls", "dial", call, *AS)
+
+    assert f"call {call}: PTEST0, north, welcome-back step 0, dialled, until 2026-03-04 17:30Z\n" in listed.stdout
+    assert again.exit_code == 2
+    assert again.stderr.startswith(f"reactivate: {call}: it was dialled already: tell how it ended with")
 
 
 def test_who_wants_no_more_calls_has_opted_out(run: Run, ledger: Engine, family: Household) -> None:
     sayable(ledger, family)
-    run("calls", "take", *AS)
+    run("calls", "take")
+    run("calls", "dial", str(family.touches[0]), *AS)
 
     told = run("calls", "done", str(family.touches[0]), "--outcome", "do-not-call")
 
@@ -121,18 +179,23 @@ def test_who_wants_no_more_calls_has_opted_out(run: Run, ledger: Engine, family:
 
 
 def test_a_call_without_words_is_given_back_and_told_of(run: Run, ledger: Engine, family: Household) -> None:
-    told = run("calls", "take", *AS)
+    told = run("calls", "take")
 
     assert told.exit_code == 2
     assert told.stderr.startswith(f"reactivate: call {family.touches[0]} was given back: the campaign has no text for")
-    assert {each["state"] for each in rows(ledger, touch)} == {"planned"}
+    assert {(each["state"], each["dispatched_until"]) for each in rows(ledger, touch)} == {("planned", None)}
 
 
-def test_a_call_that_was_never_taken_is_told_in_a_sentence(run: Run, family: Household) -> None:
-    told = run("calls", "done", str(family.touches[0]), "--outcome", "reached")
+@pytest.mark.parametrize("command", [("done", "--outcome", "reached"), ("dial", *AS)])
+def test_a_call_that_was_never_taken_is_told_in_a_sentence(
+    run: Run, family: Household, command: tuple[str, ...]
+) -> None:
+    name, *options = command
+    told = run("calls", name, str(family.touches[0]), *options)
 
     assert told.exit_code == 2
-    assert told.stderr.startswith(f"reactivate: {family.touches[0]}: no call of this number was taken: see `reactivate")
+    assert told.stderr.startswith(f"reactivate: {family.touches[0]}: no")
+    assert "`reactivate calls" in told.stderr
 
 
 def test_nothing_due_is_said(run: Run, ledger: Engine, family: Household) -> None:
@@ -140,4 +203,4 @@ def test_nothing_due_is_said(run: Run, ledger: Engine, family: Household) -> Non
         conn.execute(update(touch).where(touch.c.organisation_id == family.organisation).values(channel="sms"))
 
     assert run("calls", "list").stdout == "no call is due\n"
-    assert run("calls", "take", *AS).stdout == "no call may be made now\n"
+    assert run("calls", "take").stdout == "no call may be made now\n"

@@ -256,7 +256,7 @@ def _claimed(state: State, rules: Protocol, who: int, worker: Worker) -> Iterato
         yield Step("withhold", who), _stands(withheld._replace(is_hinted=True), who, Worker())
     age = state.age if worker.attempt == len(state.attempts) - 1 else LOST
     is_old = age >= OLD and rules.checks_lease
-    is_stopped = age >= AGED and bool(state.stop) and rules.checks_again
+    is_stopped = age >= AGED and (bool(state.stop) or state.visit == AHEAD) and rules.checks_again
     if is_old or is_stopped:
         yield Step("check", who), _stands(_finish(state, rules, worker.attempt, "released", NOW_DUE), who, Worker())
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from household import EMAIL, NOW, STRANGER, Household, meet, row, rows
+from household import EMAIL, NOW, STRANGER, Household, meet, row, rows, words_for_mail
 from rulebooks import STANDARD
 from sqlalchemy import Engine, update
 
@@ -50,6 +50,7 @@ def test_only_the_number_asked_for_is_called(ledger: Engine, vault: Vault, house
 
 
 def test_who_asked_for_mail_alone_is_moved_to_it(ledger: Engine, household: Household) -> None:
+    words_for_mail(ledger, household)
     _ask(ledger, household.jane, household.email)
 
     moved = _claim(ledger, household).rerouted

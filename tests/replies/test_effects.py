@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
-from household import NOW, PHONE, Household, StoppedClock, add, row, rows, send
+from household import NOW, PHONE, Household, StoppedClock, add, row, rows, send, words_for_mail
 from rulebooks import STANDARD
 from sqlalchemy import Engine, case, update
 
@@ -218,6 +218,7 @@ def test_a_wrong_number_is_detached_from_whom_we_wrote_to_last_and_never_from_th
 def test_what_was_planned_at_a_wrong_number_takes_another_way_or_ends(
     ledger: Engine, household: Household, clock: StoppedClock, writes: Writes
 ) -> None:
+    words_for_mail(ledger, household)
     writes("this is my number now")
 
     claim = claimed(ledger, household, clock)

@@ -12,11 +12,11 @@ from practice import SYSTEMS, Person, Practice
 from rulebooks import STANDARD
 from sqlalchemy import Engine, update
 
-from domain.ledger import calls, choices, claims
+from domain.ledger import call_list, calls, choices, claims
 from domain.ledger.attempts import attempt
 from domain.ledger.audit_calls import outside_hours
-from domain.ledger.calls import CallEnd, CallError
-from domain.ledger.campaigns import campaign
+from domain.ledger.calls import CallEnd, CallError, Refused
+from domain.ledger.campaigns import campaign, campaign_template
 from domain.ledger.choice_history import suppression
 from domain.ledger.claim_rows import lock_and_read
 from domain.ledger.claim_texts import read_texts
@@ -24,9 +24,9 @@ from domain.ledger.claims import Claim
 from domain.ledger.explain import explain
 from domain.ledger.inbound import reply
 from domain.ledger.incentives import Offers, incentive_offer
-from domain.ledger.patients import patient
+from domain.ledger.patients import contact_point, patient
 from domain.ledger.store import reading
-from domain.ledger.texts import template
+from domain.ledger.texts import template, template_version
 from domain.ledger.touches import touch, touch_event
 from domain.rules import terms
 
@@ -221,6 +221,68 @@ def test_an_answer_starts_the_count_again(practice: Practice) -> None:
     assert len(claim(practice, who.touch).claimed) == 1
 
 
+# Another channel, where the touch's own does not reach the patient
+
+
+def claim_without_a_phone(practice: Practice, who: Person) -> Claim:
+    """A text to somebody whose number does not work; `app` reaches whom a mail does."""
+    systems = {"app": "email", **SYSTEMS}
+    with practice.engine.begin() as conn:
+        conn.execute(update(contact_point).where(contact_point.c.id == who.phone).values(quality="bad"))
+        return claims.claim(conn, [who.touch], channel="sms", system="phone", systems=systems, rules=STANDARD, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("cadence", "channels", "preferred", "taken"),
+    [
+        ([0, 10], ["sms", "email", "app"], None, "email"),
+        ([0, 10], ["app", "sms", "email"], None, "app"),
+        ([0, 10], ["sms", "email"], None, "email"),
+        ([0, 10], ["sms", "email", "app"], "app", "app"),
+        ([0, 10], ["sms", "email"], "app", "email"),
+        ([{"day": 0, "channels": ["sms", "app"]}, 10], ["sms", "email"], None, "app"),
+        ([{"day": 0, "channels": ["app"], "escalate_if": "no_reply"}, 10], ["sms", "email"], None, "email"),
+    ],
+)
+def test_a_touch_whose_channel_fails_takes_the_first_in_the_order_of_its_campaign(
+    practice: Practice, cadence: list[Any], channels: list[str], preferred: str | None, taken: str
+) -> None:
+    promise(practice, cadence, channels=channels)
+    say(practice, channel="app")
+    who = practice.person(mail="jane.doe@example.com", preferred_channel=preferred)
+
+    found = claim_without_a_phone(practice, who)
+
+    assert found.rerouted == [(who.touch, taken, None)]
+
+
+@pytest.mark.parametrize("words", [None, "released", "unreleased", "recalled"])
+def test_and_none_for_which_it_has_no_released_words(practice: Practice, words: str | None) -> None:
+    promise(practice, [0, 10], channels=["sms", "app"])
+    who = practice.person(mail="jane.doe@example.com")
+    if words is not None:
+        dates = {"unreleased": {"released_at": None}, "recalled": {"recalled_at": NOW}}.get(words, {})
+        with practice.engine.begin() as conn:
+            version = add(
+                conn,
+                template_version,
+                organisation_id=practice.organisation,
+                key="app",
+                version=1,
+                checksum="0",
+                **{"recorded_at": NOW, "released_at": NOW, **dates},
+            )
+            add(conn, campaign_template, campaign_id=practice.campaign, template_version_id=version)
+        say(practice, template_version_id=version, channel="app")
+
+    found = claim_without_a_phone(practice, who)
+
+    if words == "released":
+        assert found.rerouted == [(who.touch, "app", None)]
+    else:
+        assert (found.rerouted, found.nevers) == ([], [(who.touch, "unreachable")])
+
+
 # The list of calls
 
 
@@ -234,13 +296,18 @@ def on_the_list(practice: Practice, **columns: Any) -> Person:
 
 def take(practice: Practice, now: datetime = NOW) -> claims.Claimed | None:
     with reading(practice.engine) as conn:
-        listed = [row.id for row in calls.due(conn, now, 10)]
+        listed = [row.id for row in call_list.due(conn, now, 10)]
     for each in listed:
         with practice.engine.begin() as conn:
             taken = calls.take(conn, each, SYSTEMS, STANDARD, now)
         if taken is not None:
             return taken
     return None
+
+
+def dial(practice: Practice, call: int, now: datetime = NOW) -> claims.Claimed | Refused:
+    with practice.engine.begin() as conn:
+        return calls.dial(conn, call, SYSTEMS, STANDARD, now)
 
 
 def end(practice: Practice, call: int, how: CallEnd, now: datetime = NOW) -> None:
@@ -259,7 +326,7 @@ def test_patients_at_high_risk_go_to_the_list_of_calls_from_their_step_on(practi
     assert sorted(each.touch_id for each in found.claimed) == sorted([early.touch, other.touch])
     assert found.rerouted == [(late.touch, "phone", "high_risk")]
     with reading(practice.engine) as conn:
-        assert [row.id for row in calls.due(conn, NOW, 10)] == [late.touch]
+        assert [row.id for row in call_list.due(conn, NOW, 10)] == [late.touch]
 
 
 def test_who_wants_no_calls_and_texts_gets_mail_although_their_step_is_for_a_person(practice: Practice) -> None:
@@ -283,11 +350,12 @@ def test_who_wants_no_calls_and_texts_gets_mail_although_their_step_is_for_a_per
     assert [each.touch_id for each in found.claimed] == [who.touch]
 
 
-def test_a_call_taken_is_nobody_elses_and_counts_in_the_caps(practice: Practice) -> None:
+def test_a_call_taken_is_nobody_elses_and_counts_in_the_caps_once_it_is_dialled(practice: Practice) -> None:
     who = on_the_list(practice)
     text = practice.plan(who.id, who.enrolment, step=1)
 
     taken, nothing = take(practice), take(practice)
+    dial(practice, who.touch)
     end(practice, who.touch, CallEnd.VOICEMAIL)
     found = claim(practice, text)
 
@@ -311,6 +379,7 @@ def test_no_call_is_made_outside_the_hours_or_to_who_opted_out(practice: Practic
 def test_who_asks_not_to_be_called_has_opted_out_of_everything(practice: Practice) -> None:
     who = on_the_list(practice)
     take(practice)
+    dial(practice, who.touch)
 
     end(practice, who.touch, CallEnd.DO_NOT_CALL)
 
@@ -318,9 +387,12 @@ def test_who_asks_not_to_be_called_has_opted_out_of_everything(practice: Practic
     assert {(each["contact_point_id"], each["patient_id"]) for each in stopped} == {(who.phone, None), (None, who.id)}
 
 
-def test_a_call_that_was_not_made_is_on_the_list_again(practice: Practice) -> None:
+@pytest.mark.parametrize("is_dialled", [True, False])
+def test_a_call_that_was_not_made_is_on_the_list_again(practice: Practice, *, is_dialled: bool) -> None:
     who = on_the_list(practice)
     take(practice)
+    if is_dialled:
+        dial(practice, who.touch)
 
     end(practice, who.touch, CallEnd.NOT_CALLED)
 
@@ -329,26 +401,28 @@ def test_a_call_that_was_not_made_is_on_the_list_again(practice: Practice) -> No
     assert (again.touch_id, again.attempts) == (who.touch, 1)
 
 
-def test_a_call_is_somebodys_until_its_hours_end_and_told_later_it_was_made_in_them(practice: Practice) -> None:
+def test_a_call_told_of_after_its_hours_was_made_when_it_was_dialled(practice: Practice) -> None:
     who = on_the_list(practice)
     ten_to_eight, ten_past = datetime(2026, 3, 5, 2, 50, tzinfo=UTC), datetime(2026, 3, 5, 3, 10, tzinfo=UTC)
-    taken = take(practice, ten_to_eight)
+    take(practice, ten_to_eight)
+    dialled = dial(practice, who.touch, ten_to_eight)
 
     end(practice, who.touch, CallEnd.REACHED, ten_past)
 
-    assert taken is not None
+    assert isinstance(dialled, claims.Claimed)
     (made,) = rows(practice.engine, attempt)
-    assert made["lease_until"] == taken.valid_until == datetime(2026, 3, 5, 3, tzinfo=UTC)
-    assert made["called_at"] < taken.valid_until
+    assert made["lease_until"] == dialled.valid_until == datetime(2026, 3, 5, 3, tzinfo=UTC)
+    assert made["called_at"] == ten_to_eight
     with reading(practice.engine) as conn:
         assert outside_hours(conn, {}).count == 0
 
 
-def test_how_a_call_ended_is_told_once_and_of_calls_that_were_taken(practice: Practice) -> None:
+def test_how_a_call_ended_is_told_once_and_of_calls_that_were_dialled(practice: Practice) -> None:
     who = on_the_list(practice)
-    with pytest.raises(CallError, match="was taken"):
-        end(practice, who.touch, CallEnd.REACHED)
     take(practice)
+    with pytest.raises(CallError, match="was dialled"):
+        end(practice, who.touch, CallEnd.REACHED)
+    dial(practice, who.touch)
     end(practice, who.touch, CallEnd.REACHED)
 
     with pytest.raises(CallError, match="told before"):

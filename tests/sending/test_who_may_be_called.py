@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from household import NOW, StoppedClock, add, row, rows
-from practice import Desk, Elapsed, Practice, Provider, Unpaced
-from sqlalchemy import Engine, update
+from practice import Desk, Elapsed, Person, Practice, Provider, Unpaced
+from sqlalchemy import Connection, Engine, update
 
 from channels.kit.contract import Outcome, OutcomeKind, Outgoing
-from domain.ledger import choices, consents, pauses
+from domain.ledger import choices, consents, enrolments, pauses
 from domain.ledger.appointments import care
 from domain.ledger.attempts import attempt
 from domain.ledger.choice_history import suppression
@@ -114,6 +115,52 @@ def test_an_opt_out_after_the_claim_is_seen_right_before_the_call_once_the_claim
         desk.worker(provider).send([who.touch])
         assert provider.called[who.number] == 0
         assert standing(ledger, who.touch)[0] in {"suppressed", "cancelled"}
+
+
+def leaves(conn: Connection, _practice: Practice, who: Person) -> None:
+    enrolments.leave(conn, [who.id], NOW)
+
+
+def books(conn: Connection, practice: Practice, who: Person) -> None:
+    common = {"site_id": practice.site, "service_line": "cardiology"}
+    add(conn, care, patient_id=who.id, **common, next_appointment_at=NOW + DAY)
+
+
+@pytest.mark.parametrize(
+    ("change", "why", "then"),
+    [(leaves, "enrolment_ended", ("suppressed", "enrolment_ended")), (books, "booked", ("planned", "booked"))],
+)
+def test_who_left_or_booked_after_the_claim_is_seen_right_before_the_call(
+    ledger: Engine,
+    practice: Practice,
+    desk: Desk,
+    provider: Provider,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Connection, Practice, Person], None],
+    why: str,
+    then: tuple[str, str],
+) -> None:
+    who, other = practice.person(), practice.person()
+    answer = practice.plan(
+        who.id, None, kind="answer", answer="help", contact_point_id=who.phone, expires_at=NOW + HOUR, priority=0
+    )
+    with ledger.begin() as conn:
+        # one of yesterday is ahead of nobody
+        gone = {"site_id": practice.site, "service_line": "primary_care", "next_appointment_at": NOW - DAY}
+        add(conn, care, patient_id=other.id, **gone)
+    monkeypatch.setattr("workers.send.time", Elapsed(1.5))
+
+    def happen() -> None:
+        with ledger.begin() as conn:
+            change(conn, practice, who)
+
+    desk.worker(provider, Unpaced(before=happen)).send([who.touch, other.touch, answer])
+
+    assert provider.called == {other.number: 1, who.number: 1}
+    assert standing(ledger, answer) == ("accepted", None)
+    assert waiting(ledger, who.touch) == ("planned", why, NOW)
+    desk.worker(provider).send([who.touch])
+    assert standing(ledger, who.touch) == then
 
 
 def test_a_consent_revoked_after_the_claim_is_seen_right_before_the_call_like_any_opt_out(

@@ -786,6 +786,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_touch_event")),
     )
     op.create_index(op.f("ix_touch_event_touch_id"), "touch_event", ["touch_id"])
+    op.create_index("ix_touch_event_taken", "touch_event", ["until"], **_where("what = 'taken'"))
 
 
 def downgrade() -> None:
