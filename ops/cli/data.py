@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import asdict
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import click
@@ -24,12 +25,13 @@ _NUMBERS = click.argument("numbers", nargs=-1, type=int, required=True)
 
 
 @click.command(epilog="Example: reactivate migrate")
+@click.option("--contract", is_flag=True, help="Take away what only older code uses, too: none of it may run any more.")
 @click.pass_context
-def migrate(context: click.Context) -> None:
+def migrate(context: click.Context, contract: bool) -> None:
     """Bring the ledger to the newest schema; does nothing when it is there already."""
     with parts_of(context, migrated=False) as parts:
         check_keys(parts.engine, parts.vault)
-        click.echo(migrate_ledger(parts.engine))
+        click.echo(migrate_ledger(parts.engine, contract=contract, tell=partial(click.echo, err=True)))
 
 
 @click.command(epilog="Example: reactivate keys >> .env")

@@ -75,7 +75,8 @@ def test_migrate_makes_a_ledger_and_again_changes_nothing(run: Run, home: Path) 
     first, second = run("migrate"), run("migrate")
 
     assert (first.exit_code, second.exit_code) == (0, 0)
-    assert first.output == f"the ledger was brought to revision {newest()}\n"
+    assert first.stdout == f"the ledger was brought to revision {newest()}\n"
+    assert f"revision {newest()}: done" in first.stderr
     assert second.output == f"the ledger is at revision {newest()}: nothing to migrate\n"
     assert run("audit").exit_code == 0
 

@@ -171,8 +171,7 @@ def end_and_start(name: str, *, kill: bool) -> Inject:
         server = scene.fleet.services.server(name)
         (server.kill if kill else server.stop)()
         time.sleep(scene.dice.uniform(0.2, 2.0))
-        server.start()
-        server.wait()
+        scene.fleet.start_server(server)
         return 1
 
     return inject
@@ -180,6 +179,16 @@ def end_and_start(name: str, *, kill: bool) -> Inject:
 
 def wipe_rabbitmq(scene: Scene) -> int:
     scene.fleet.services.drop_vhost("faults")
+    scene.fleet.services.amqp_url("faults")
+    return 1
+
+
+def wipe_rabbitmq_disk(scene: Scene) -> int:
+    """Its disk is lost with everything on it; a new node begins with nothing."""
+    server = scene.fleet.services.server("rabbitmq")
+    server.kill()
+    server.wipe()  # type: ignore[union-attr] # RabbitMQ's, by its name
+    scene.fleet.start_server(server)
     scene.fleet.services.amqp_url("faults")
     return 1
 

@@ -23,6 +23,7 @@ from tests.faults.acts import (
     through,
     web_alone,
     wipe_rabbitmq,
+    wipe_rabbitmq_disk,
     wipe_redis,
 )
 from tests.faults.fleet import COMMANDS, SERVERS
@@ -94,6 +95,7 @@ def _faults() -> Iterator[Fault]:
     yield Fault("log-disk-full", "no log can be written", log_disk_full, share=0.5)
     yield Fault("restart-in-order", "SIGTERM, a rolling restart", restart_in_order, is_short=True)
     yield Fault("rabbitmq-wiped", "every queue and exchange is gone", wipe_rabbitmq, every=3.0, share=0.2)
+    yield Fault("rabbitmq-disk-lost", "killed, its disk emptied, started", wipe_rabbitmq_disk, every=3.0, share=0.05)
     yield Fault("redis-wiped", "every pacing cell is gone", wipe_redis, is_short=True)
     for name, share in (("rabbitmq", 0.08), ("redis", 0.5), ("postgres", 0.2)):
         yield Fault(f"{name}-killed", "killed and started", end_and_start(name, kill=True), every=2.0, share=share)
