@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, text
 from domain.ledger.store import open_ledger
 
 #: Any number, the same in every release: two processes that migrate at once take turns.
-_MIGRATING = 0x7265_6163
+MIGRATING = 0x7265_6163
 #: Seconds between two looks whether it is our turn.
 _LOOK_AGAIN = 0.5
 #: Milliseconds that building an index waits for transactions older than itself; nobody waits for it meanwhile.
@@ -106,7 +106,7 @@ def oldest_transaction(conn: Connection) -> str:
 def _take_turn(conn: Connection, patience: Patience, tell: Tell) -> None:
     # asked for again and again: a session that waits for it inside a statement would hold up an index being built
     deadline, told = time.monotonic() + patience.turn.total_seconds(), False
-    while not conn.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": _MIGRATING}):
+    while not conn.scalar(text("SELECT pg_try_advisory_lock(:lock)"), {"lock": MIGRATING}):
         conn.rollback()
         if time.monotonic() > deadline:
             raise MigrationBlockedError(
