@@ -49,6 +49,7 @@ def upgrade(
     ledger: Engine | str,
     *,
     contract: bool = False,
+    to: str | None = None,
     patience: Patience = _PATIENCE,
     tell: Tell = lambda _: None,
     beyond: Path | None = None,
@@ -57,6 +58,7 @@ def upgrade(
 
     Args:
         contract: whether to take contracts, too: no older code may run any more. A new ledger gets everything.
+        to: the last step to take; None = the newest.
         beyond: a folder of further migrations.
 
     Raises:
@@ -74,6 +76,8 @@ def upgrade(
             _take(conn, step, patience, tell, beyond)
             at = step.revision
             done.append(at)
+            if at == to:
+                break
         return Upgraded(at or "none", done)
 
 
