@@ -30,7 +30,7 @@ from ops.assembly import Parts, assemble, check_keys
 from ops.cli.spelling import misspelt
 from ops.migrations import run as migrations
 from ops.migrations.fit import UnfitLedgerError, check_schema
-from ops.migrations.session import MigrationBlockedError, MigrationError, Tell
+from ops.migrations.session import PATIENCE, MigrationBlockedError, MigrationError, Patience, Tell
 from ops.runtime.amqp import BrokerUnavailable
 from ops.runtime.bus_contract import BusError
 from ops.runtime.settings import Settings, SettingsError, read_settings
@@ -143,9 +143,11 @@ def parts_of(context: click.Context, *, migrated: bool = True) -> Iterator[Parts
         yield parts
 
 
-def migrate_ledger(engine: Engine, *, contract: bool = False, tell: Tell = lambda _: None) -> str:
+def migrate_ledger(
+    engine: Engine, *, contract: bool = False, tell: Tell = lambda _: None, patience: Patience = PATIENCE
+) -> str:
     """Bring the ledger to the newest schema, telling each step; what came of it, in a line or two."""
-    came = migrations.upgrade(engine, contract=contract, tell=tell)
+    came = migrations.upgrade(engine, contract=contract, tell=tell, patience=patience)
     if came.done:
         said = f"the ledger was brought to revision {came.revision}"
     else:

@@ -19,6 +19,7 @@ from domain.ledger.schema_steps import Kind, Step
 from domain.ledger.tables import metadata
 from ops.migrations.fit import misfit
 from ops.migrations.session import (
+    PATIENCE,
     MigrationBlockedError,
     MigrationError,
     Patience,
@@ -28,7 +29,6 @@ from ops.migrations.session import (
 )
 from ops.migrations.steps import config_for, steps
 
-_PATIENCE = Patience()
 #: How PostgreSQL says that a lock was not to be had in time, that two waited for each other, and that it took too long.
 _LOCKED, _DEADLOCK, _TOO_LONG = "55P03", "40P01", "57014"
 
@@ -50,7 +50,7 @@ def upgrade(
     *,
     contract: bool = False,
     to: str | None = None,
-    patience: Patience = _PATIENCE,
+    patience: Patience = PATIENCE,
     tell: Tell = lambda _: None,
     beyond: Path | None = None,
 ) -> Upgraded:
@@ -85,7 +85,7 @@ def downgrade(
     ledger: Engine | str,
     revision: str,
     *,
-    lock_timeout: timedelta = _PATIENCE.lock_timeout,
+    lock_timeout: timedelta = PATIENCE.lock_timeout,
     beyond: Path | None = None,
 ) -> None:
     """Take `ledger` back to `revision` (`base` = empty, every row gone), for who develops a migration.
@@ -93,7 +93,7 @@ def downgrade(
     Raises:
         sqlalchemy.exc.OperationalError: PostgreSQL did not give a lock within `lock_timeout`.
     """
-    with session(ledger, replace(_PATIENCE, lock_timeout=lock_timeout), lambda _: None) as conn:
+    with session(ledger, replace(PATIENCE, lock_timeout=lock_timeout), lambda _: None) as conn:
         command.downgrade(config_for(conn, beyond), revision)
 
 

@@ -50,6 +50,10 @@ class Patience:
         return float(min(self.longest_pause, self.first_pause * 2 ** (number - 1)))
 
 
+#: Beside a fleet at work.
+PATIENCE = Patience()
+
+
 @contextmanager
 def session(ledger: Engine | str, patience: Patience, tell: Tell) -> Iterator[Connection]:
     """A connection of its own, in no transaction, that alone may migrate.
