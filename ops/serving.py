@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
+from sqlalchemy import Connection
 
 from ops import assembly
 from ops.assembly import Parts
-from ops.migrations import run as migrations
+from ops.migrations.fit import misfit
 from ops.runtime.settings import SettingsError
 from producers.webhooks.app import WebParts, create_app
 from producers.webhooks.handover import LINGER
@@ -82,11 +83,16 @@ def _web_parts(parts: Parts) -> WebParts:
         is_heard=settings.clock == "system",
         store_seconds=STORE_SECONDS if settings.clock == "system" else _PATIENT_STORE,
         events_token=settings.events_token,
-        expected_revision=migrations.newest(),
+        schema_trouble=_schema_trouble,
         rules=parts.rules,
         # without a broker to spare, a hint has nothing to wait for
         linger=0.0 if settings.is_embedded else LINGER,
     )
+
+
+def _schema_trouble(conn: Connection) -> str | None:
+    error = misfit(conn)
+    return None if error is None else str(error)
 
 
 def _no_place(host: str, port: int) -> SettingsError:

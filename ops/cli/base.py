@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import click
 from rich.console import Console
-from sqlalchemy import Engine, inspect
+from sqlalchemy import Engine
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 
 from channels.kit.contract import ChannelSettingsError
@@ -29,6 +29,8 @@ from domain.rules.replies.sheet import GrammarError
 from ops.assembly import Parts, assemble, check_keys
 from ops.cli.spelling import misspelt
 from ops.migrations import run as migrations
+from ops.migrations.fit import UnfitLedgerError, check_schema
+from ops.migrations.session import PATIENCE, MigrationBlockedError, MigrationError, Patience, Tell
 from ops.runtime.amqp import BrokerUnavailable
 from ops.runtime.bus_contract import BusError
 from ops.runtime.settings import Settings, SettingsError, read_settings
@@ -142,18 +144,26 @@ def parts_of(context: click.Context, *, migrated: bool = True) -> Iterator[Parts
         click.echo(f"reactivate: {sentence}", err=True)
     with assemble(settings) as parts:
         if migrated:
-            with parts.engine.connect() as conn:
-                if not inspect(conn).has_table("touch"):
-                    fail("the ledger has no tables yet: run `reactivate migrate`")
+            check_schema(parts.engine)
             check_keys(parts.engine, parts.vault)
         yield parts
 
 
-def migrate_ledger(engine: Engine) -> str:
-    """Bring the ledger to the newest schema; one line about what was done."""
-    if migrations.upgrade(engine):
-        return f"the ledger was brought to revision {migrations.newest()}"
-    return f"the ledger is at revision {migrations.newest()}: nothing to migrate"
+def migrate_ledger(
+    engine: Engine, *, contract: bool = False, tell: Tell = lambda _: None, patience: Patience = PATIENCE
+) -> str:
+    """Bring the ledger to the newest schema, telling each step; what came of it, in a line or two."""
+    came = migrations.upgrade(engine, contract=contract, tell=tell, patience=patience)
+    if came.done:
+        said = f"the ledger was brought to revision {came.revision}"
+    else:
+        said = f"the ledger is at revision {came.revision}: nothing to migrate"
+    if came.waiting is not None:
+        said += (
+            f"\nrevision {came.waiting.revision} waits, for it takes away what older code uses: once no process older "
+            f"than revision {came.waiting.needs} runs, run `reactivate migrate --contract`"
+        )
+    return said
 
 
 @contextmanager
@@ -194,6 +204,8 @@ _MISTAKES = (
     ReleaseError,
     ChangedTextError,
     GrammarError,
+    MigrationError,
+    UnfitLedgerError,
 )
 
 
@@ -209,7 +221,7 @@ def _plain_mistakes() -> Iterator[None]:
         fail(f"the file was not used:\n{error}")
     except BrokerUnavailable as error:
         fail(f"{error} (REACTIVATE_AMQP_URL)", Exit.UNAVAILABLE)
-    except (BusError, ServiceError) as error:
+    except (BusError, ServiceError, MigrationBlockedError) as error:
         fail(str(error), Exit.UNAVAILABLE)
     except OperationalError as error:
         # a file has its own place, which its error names

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ from domain.ledger.store import reading
 from ops import assembly
 from ops.assembly import check_keys
 from ops.cli.base import JSON, LIMIT, Exit, fail, migrate_ledger, parts_of, print_json, print_list
+from ops.migrations.session import Patience
 from ops.runtime.settings import new_keys
 from producers.importing.dates import end_of_day
 from producers.importing.result import ImportResult, Progress
@@ -24,12 +26,16 @@ _NUMBERS = click.argument("numbers", nargs=-1, type=int, required=True)
 
 
 @click.command(epilog="Example: reactivate migrate")
+@click.option("--contract", is_flag=True, help="Take away what only older code uses, too: none of it may run any more.")
+@click.option("--fleet-is-stopped", is_flag=True, help="Nobody waits: a statement may take as long as it needs.")
 @click.pass_context
-def migrate(context: click.Context) -> None:
+def migrate(context: click.Context, contract: bool, fleet_is_stopped: bool) -> None:
     """Bring the ledger to the newest schema; does nothing when it is there already."""
     with parts_of(context, migrated=False) as parts:
         check_keys(parts.engine, parts.vault)
-        click.echo(migrate_ledger(parts.engine))
+        patience = Patience(statement=timedelta(days=1)) if fleet_is_stopped else Patience()
+        tell = partial(click.echo, err=True)
+        click.echo(migrate_ledger(parts.engine, contract=contract, tell=tell, patience=patience))
 
 
 @click.command(epilog="Example: reactivate keys >> .env")

@@ -25,6 +25,7 @@ from domain.ledger.store import reading
 from ops import assembly
 from ops.cli.base import Exit, fail, migrate_ledger, parts_of, print_json
 from ops.demo.embedded import Embedded
+from ops.migrations.fit import UnfitLedgerError, check_schema
 from ops.runtime import logs, metrics
 from ops.runtime.broker import run_worker
 from ops.runtime.connecting import wait_for_servers
@@ -93,8 +94,13 @@ def _end_anyway() -> None:
 
 
 @contextmanager
-def _process(context: click.Context, *, waits: bool = True) -> Iterator[tuple[assembly.Parts, threading.Event]]:
-    """A fleet process: logs, metrics, servers waited for (unless told not to), parts, and the event that ends it."""
+def _process(
+    context: click.Context, *, waits: bool = True, migrates: bool = False
+) -> Iterator[tuple[assembly.Parts, threading.Event]]:
+    """A fleet process: logs, metrics, servers waited for (unless told not to), parts, and the event that ends it.
+
+    Unless it migrates by itself, the ledger must suit this release.
+    """
     with parts_of(context, migrated=False) as parts, _stopping() as stop:
         logs.configure(parts.settings.log_level)
         assembly.log_loosened(parts.rules)
@@ -108,6 +114,8 @@ def _process(context: click.Context, *, waits: bool = True) -> Iterator[tuple[as
             if waits:
                 wait_for_servers(parts.engine, parts.settings.amqp_url, stop)
                 if not stop.is_set():
+                    if not migrates:
+                        check_schema(parts.engine)
                     assembly.check_keys(parts.engine, parts.vault)
                     assembly.log_unknown_organisations(parts.engine, parts.rules)
             yield parts, stop
@@ -118,20 +126,26 @@ def _process(context: click.Context, *, waits: bool = True) -> Iterator[tuple[as
 
 @contextmanager
 def _keys_checked_meanwhile(parts: assembly.Parts, stop: threading.Event) -> Iterator[None]:
-    """Check the keys once the ledger answers, which nobody waits for; others than the ledger's end the process.
+    """Check schema and keys once the ledger answers, which nobody waits for; what will not mend ends the process.
 
     Raises:
-        SettingsError: they are others.
+        SettingsError: the keys are others than the ledger's.
+        UnfitLedgerError: the ledger is a newer release's.
     """
-    wrong: list[SettingsError] = []
+    wrong: list[SettingsError | UnfitLedgerError] = []
 
     def check() -> None:
         while not stop.is_set():
             try:
+                check_schema(parts.engine)
                 assembly.check_keys(parts.engine, parts.vault)
             except DBAPIError:
                 stop.wait(_CHECK_EVERY)
-            except SettingsError as error:
+            except (SettingsError, UnfitLedgerError) as error:
+                # webhooks wait on the disk until it was migrated
+                if isinstance(error, UnfitLedgerError) and error.is_behind:
+                    stop.wait(_CHECK_EVERY)
+                    continue
                 wrong.append(error)
                 stop.set()
             else:
@@ -206,10 +220,10 @@ def web(context: click.Context) -> None:
 @click.pass_context
 def up(context: click.Context, pause: float) -> None:
     """Run everything in this one process, on SQLite: for development and a small practice."""
-    with _process(context) as (parts, stop):
+    with _process(context, migrates=True) as (parts, stop):
         if not parts.settings.is_embedded:
             fail("`reactivate up` is embedded; REACTIVATE_AMQP_URL is set: run the fleet's processes instead")
-        click.echo(migrate_ledger(parts.engine), err=True)
+        click.echo(migrate_ledger(parts.engine, contract=True), err=True)
         if not parts.channels:
             click.echo("no channel is set up: lapses are noticed, and nobody is enrolled or written to", err=True)
         with Embedded(parts, assembly.SCAN_EVERY) as embedded:

@@ -9,7 +9,8 @@ from pathlib import Path
 from alembic import command
 
 from domain.ledger.store import open_ledger
-from ops.migrations.run import config_for, upgrade
+from ops.migrations.run import upgrade
+from ops.migrations.steps import config_for
 
 
 def draft(revision: str, message: str) -> Path:
@@ -21,7 +22,7 @@ def draft(revision: str, message: str) -> Path:
         engine = open_ledger(f"sqlite:///{directory}/scratch.db")
         try:
             upgrade(engine)
-            with engine.begin() as conn:
+            with engine.connect() as conn:
                 written = command.revision(config_for(conn), message, rev_id=revision, autogenerate=True)
         finally:
             engine.dispose()

@@ -1,17 +1,20 @@
-"""Alembic's way in: runs the migrations on the connection it is given, in one transaction."""
+"""Alembic's way in: runs the migrations on the connection it is given, each in a transaction of its own."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from alembic import context
-from sqlalchemy import BigInteger, Connection, DateTime, LargeBinary, text
+from alembic.runtime.migration import MigrationContext, MigrationInfo
+from alembic.script import Script
+from sqlalchemy import BigInteger, Connection, DateTime, LargeBinary, inspect
 
+from domain.ledger import schema_steps
 from domain.ledger.columns import Instant
 from domain.ledger.tables import metadata
-
-#: Any number, the same in every release: two processes that migrate at once take turns.
-_MIGRATING = 0x7265_6163
+from ops.migrations.steps import step_of
 
 
 def _render(kind: str, value: Any, _context: Any) -> str | Literal[False]:
@@ -29,22 +32,33 @@ def _render(kind: str, value: Any, _context: Any) -> str | Literal[False]:
     return False
 
 
+def _record(
+    ctx: MigrationContext,
+    step: MigrationInfo,
+    heads: Collection[Any],  # noqa: ARG001 - alembic passes it by name
+    run_args: Mapping[str, Any],  # noqa: ARG001 - as above
+) -> None:
+    """Keep the step's kind beside its revision, in the step's own transaction: older code goes by it."""
+    conn = ctx.connection
+    for script in step.up_revisions:
+        if conn is None or not isinstance(script, Script):
+            raise TypeError("a migration runs on a connection, and comes from a file")
+        if step.is_upgrade:
+            schema_steps.record(conn, step_of(script), datetime.now(UTC))
+        elif inspect(conn).has_table("schema_step"):
+            schema_steps.forget(conn, script.revision)
+
+
 def _migrate(connection: Connection) -> None:
-    if connection.dialect.name == "postgresql":
-        # the ledger's own time-outs are for the fleet: a turn may be long in coming, and an index long in building
-        for name in ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"):
-            connection.execute(text("SELECT set_config(:name, '0', true)"), {"name": name})
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATING})
-        # queries queue behind a waiting migration: it gives up before the fleet stands still
-        timeout = {"milliseconds": str(context.config.attributes["lock_timeout_ms"])}
-        connection.execute(text("SELECT set_config('lock_timeout', :milliseconds, true)"), timeout)
     context.configure(
         connection=connection,
         target_metadata=metadata,
         render_item=_render,
         compare_type=True,
-        # PostgreSQL and SQLite both roll DDL back: a failed migration leaves nothing half done
+        # PostgreSQL and SQLite both roll DDL back: a step that failed leaves nothing half done
         transactional_ddl=True,
+        transaction_per_migration=True,
+        on_version_apply=_record,
     )
     with context.begin_transaction():
         context.run_migrations()

@@ -90,7 +90,8 @@ def connect(parameters: pika.URLParameters) -> pika.BlockingConnection:
         raise BrokerUnavailable(f"{where} refused the user or password") from None
     except ProbableAccessDeniedError:
         raise BrokerUnavailable(f"{where} has no such virtual host for this user") from None
-    except (AMQPConnectionError, OSError):
+    except (AMQPConnectionError, OSError, ValueError, AssertionError):
+        # pika asks a socket that was just connected for its peer: where the server died meanwhile, a bare ValueError
         raise BrokerUnavailable(f"{where} cannot be reached") from None
 
 

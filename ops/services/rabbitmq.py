@@ -72,6 +72,10 @@ class RabbitMQ:
         for process in reversed(self._processes):
             process.kill()
 
+    def wipe(self) -> None:
+        """Empty the disk of a node that has ended: users, virtual hosts and queues are gone with it."""
+        shutil.rmtree(self._directory / "mnesia", ignore_errors=True)
+
     def _process(self, name: str, argv: list[str]) -> Process:
         return Process(
             name, argv, directory=self._directory, account=self._account, environ=clean_environ(**self._environ())

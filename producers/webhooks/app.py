@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import anyio
 from prometheus_client import REGISTRY, CollectorRegistry
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
@@ -64,7 +64,7 @@ class WebParts:
     events_token: str = ""
     observe_opt_out: Callable[[float], None] = metrics.opt_out_seconds.observe
     """Is told the seconds from an opt-out's arrival to its commit."""
-    expected_revision: str | None = None
+    schema_trouble: Callable[[Connection], str | None] = lambda _: None
     """The migration `/ready` insists on; None = any schema that has our tables."""
     registry: CollectorRegistry = REGISTRY
     request_seconds: float = REQUEST_SECONDS
@@ -114,7 +114,7 @@ def create_app(parts: WebParts) -> Starlette:
         spool=lanes.choices,
         threads=threads,
         registry=parts.registry,
-        expected_revision=parts.expected_revision,
+        schema_trouble=parts.schema_trouble,
     )
     return Starlette(
         routes=_routes(webhooks, pages, events, health),

@@ -15,7 +15,7 @@ import pytest
 from waiting import wait_until
 
 from domain.jobs import Job
-from ops.runtime.amqp import AmqpUrlError, BrokerUnavailable
+from ops.runtime.amqp import AmqpUrlError, BrokerUnavailable, connect, read_url
 from ops.runtime.broker import depth, enqueue, open_broker, run_worker, working
 from ops.runtime.broker_local import InProcessBroker
 from ops.runtime.broker_rabbitmq import QuorumBroker, dead_letters_of
@@ -405,3 +405,14 @@ def test_a_url_that_is_none_is_refused_without_repeating_it(bad: str) -> None:
         open_broker(bad)
 
     assert "secret-word" not in str(caught.value)
+
+
+def test_a_server_that_dies_while_it_is_connected_to_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    def died(_: object) -> None:
+        # as pika does where the peer resets between the connect and its next look at the socket
+        raise ValueError("Expected connected socket, but getpeername() failed")
+
+    monkeypatch.setattr(pika, "BlockingConnection", died)
+
+    with pytest.raises(BrokerUnavailable, match="cannot be reached"):
+        connect(read_url("amqp://guest:guest@127.0.0.1:5672/"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -71,11 +72,30 @@ def test_a_file_that_is_no_ledger_cannot_be_used(run: Run, home: Path) -> None:
     assert_told(run("audit"), 2, "the database cannot be used: file is not a database")
 
 
+@pytest.mark.parametrize("command", ["audit", "clock", "web", "find --mrn north:1"])
+def test_code_older_than_a_contract_is_refused_in_a_sentence(run: Run, home: Path, command: str) -> None:
+    run("migrate")
+    with sqlite3.connect(home / "ledger.db") as conn:
+        conn.execute("INSERT INTO schema_step VALUES ('9998', 'expand', NULL, '2026-01-01')")
+        conn.execute("INSERT INTO schema_step VALUES ('9999', 'contract', '9998', '2026-01-01')")
+
+    assert_told(run(*command.split()), 2, "of a newer release", "run the release that knows revision 9998")
+
+
+def test_code_older_than_an_expansion_runs(run: Run, home: Path) -> None:
+    run("migrate")
+    with sqlite3.connect(home / "ledger.db") as conn:
+        conn.execute("INSERT INTO schema_step VALUES ('9998', 'expand', NULL, '2026-01-01')")
+
+    assert run("audit").exit_code == 0
+
+
 def test_migrate_makes_a_ledger_and_again_changes_nothing(run: Run, home: Path) -> None:
     first, second = run("migrate"), run("migrate")
 
     assert (first.exit_code, second.exit_code) == (0, 0)
-    assert first.output == f"the ledger was brought to revision {newest()}\n"
+    assert first.stdout == f"the ledger was brought to revision {newest()}\n"
+    assert f"revision {newest()}: done" in first.stderr
     assert second.output == f"the ledger is at revision {newest()}: nothing to migrate\n"
     assert run("audit").exit_code == 0
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import resource
 import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -14,7 +16,7 @@ import redis
 from sqlalchemy import create_engine, text
 
 from tests.faults.fleet import COMMANDS, Fleet
-from tests.faults.points import PLACES, Act
+from tests.faults.points import BY_REAL_TIME, PLACES, Act
 from tests.faults.proxy import Proxy, Trigger, Way
 
 #: Longer than a claim's lease, in real seconds.
@@ -127,7 +129,8 @@ def at_a_point(kind: str, act: Act = Act.KILL) -> Inject:
         board, slots, dice = scene.fleet.board, scene.fleet.slots, scene.dice
         armed = set()
         for _ in range(3):
-            (_, place), name = dice.choice(sorted(each for each in PLACES.items() if each[0][0] == kind))
+            places = (each for each in PLACES.items() if each[0][0] == kind and each[1] not in BY_REAL_TIME)
+            (_, place), name = dice.choice(sorted(places))
             process = dice.choice(runners(place))
             if process in armed:
                 continue
@@ -171,8 +174,7 @@ def end_and_start(name: str, *, kill: bool) -> Inject:
         server = scene.fleet.services.server(name)
         (server.kill if kill else server.stop)()
         time.sleep(scene.dice.uniform(0.2, 2.0))
-        server.start()
-        server.wait()
+        scene.fleet.start_server(server)
         return 1
 
     return inject
@@ -180,6 +182,16 @@ def end_and_start(name: str, *, kill: bool) -> Inject:
 
 def wipe_rabbitmq(scene: Scene) -> int:
     scene.fleet.services.drop_vhost("faults")
+    scene.fleet.services.amqp_url("faults")
+    return 1
+
+
+def wipe_rabbitmq_disk(scene: Scene) -> int:
+    """Its disk is lost with everything on it; a new node begins with nothing."""
+    server = scene.fleet.services.server("rabbitmq")
+    server.kill()
+    server.wipe()  # type: ignore[union-attr] # RabbitMQ's, by its name
+    scene.fleet.start_server(server)
     scene.fleet.services.amqp_url("faults")
     return 1
 
@@ -265,4 +277,15 @@ def web_alone(scene: Scene) -> int:
     scene.on_loop(cut)
     time.sleep(3.0)
     scene.on_loop(mend)
+    return 1
+
+
+def spool_disk_full(scene: Scene) -> int:
+    """Neither the ledger nor the disk takes what comes in: it is refused, and its sender comes again."""
+    pid = scene.fleet.pids["web"]
+    with suppress(ProcessLookupError):
+        soft, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
+        web_alone(scene)
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (soft, hard))
     return 1

@@ -139,6 +139,8 @@ class Books:
 
     def totals(self, now: datetime) -> Totals:
         """Judge everything so far, by both ledgers."""
+        # what came into force since the last look is in force
+        self.look_for_opt_outs()
         judged = self._outside.judged()
         self.details = []
         with reading(self._engine, patient=True) as conn:

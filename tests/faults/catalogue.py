@@ -19,10 +19,12 @@ from tests.faults.acts import (
     mute,
     restart_in_order,
     second_leader,
+    spool_disk_full,
     stop_longer_than_a_lease,
     through,
     web_alone,
     wipe_rabbitmq,
+    wipe_rabbitmq_disk,
     wipe_redis,
 )
 from tests.faults.fleet import COMMANDS, SERVERS
@@ -92,8 +94,10 @@ def _faults() -> Iterator[Fault]:
     yield Fault("two-dispatchers", "the leader's lock is lost behind its back", second_leader)
     yield Fault("clocks-apart", "three processes are minutes off", clocks_apart, every=2.0, share=0.5)
     yield Fault("log-disk-full", "no log can be written", log_disk_full, share=0.5)
+    yield Fault("spool-disk-full", "neither ledger nor disk takes a webhook", spool_disk_full, every=4.0, share=0.2)
     yield Fault("restart-in-order", "SIGTERM, a rolling restart", restart_in_order, is_short=True)
     yield Fault("rabbitmq-wiped", "every queue and exchange is gone", wipe_rabbitmq, every=3.0, share=0.2)
+    yield Fault("rabbitmq-disk-lost", "killed, its disk emptied, started", wipe_rabbitmq_disk, every=3.0, share=0.05)
     yield Fault("redis-wiped", "every pacing cell is gone", wipe_redis, is_short=True)
     for name, share in (("rabbitmq", 0.08), ("redis", 0.5), ("postgres", 0.2)):
         yield Fault(f"{name}-killed", "killed and started", end_and_start(name, kill=True), every=2.0, share=share)

@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -22,7 +23,7 @@ from sqlalchemy import make_url
 from domain.ledger.vault import Vault
 from ops.runtime.clock import SharedClock
 from ops.services.process import free_port
-from ops.services.start import Services
+from ops.services.start import Server, Services
 from tests.faults.nursery import Nursery
 from tests.faults.outside import Outside
 from tests.faults.points import Board
@@ -116,6 +117,8 @@ class Fleet:
         self.vault = Vault({1: vault}, 1, index)
         self._asked: set[int] = set()
         self._ports = {"web": free_port()}
+        # a server ends with the thread that started it: this one lives as long as the fleet
+        self._keeper = ThreadPoolExecutor(1, "servers")
         self._place_proxies()
         self._nursery = Nursery(os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}, directory / "nursery.log")
 
@@ -130,6 +133,7 @@ class Fleet:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._nursery.__exit__(None, None, None)
+        self._keeper.shutdown()
 
     @property
     def ledger_url(self) -> str:
@@ -167,6 +171,11 @@ class Fleet:
         log = Path("/dev/full") if self.log_full else self.directory / "logs" / f"{name}.log"
         self.board.disarm(self.slots[name])
         self.pids[name] = self._nursery.start(COMMANDS[name], self.environ(name), log)
+
+    def start_server(self, server: Server) -> None:
+        """Start a server that was ended, and wait until it serves. Raises ServiceError."""
+        self._keeper.submit(server.start).result()
+        server.wait()
 
     def serves(self) -> bool:
         """Whether the web process answers."""

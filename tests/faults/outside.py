@@ -6,6 +6,7 @@ It lives on one event loop in a thread of the harness, on the time of the fleet'
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 from collections import Counter
@@ -44,6 +45,8 @@ _WORDS = (
     ("yes I would like to book a visit", 0.02),
 )
 _UNSUBSCRIBES = 0.06
+#: A booking link; everybody follows it.
+_LINK = re.compile(r"http://127\.0\.0\.1:\d+/\S+")
 #: Share of the numbers whose carrier knows an opt-out that nobody told us.
 _KNOWN_TO_CARRIER = 0.02
 #: Seconds between an opt-out in force and a call that its claim need not have seen (the promise), and for the way.
@@ -223,6 +226,10 @@ class Outside:
                 task.add_done_callback(self._busy.discard)
 
     def _text_arrived(self, number: str, text: str) -> None:
+        link = _LINK.search(text)
+        if link is not None:
+            # nobody repeats a click: a key of its own, or a STOP would wait for it
+            self.caller.plan(Call("booking_link", link[0], f"link {number}"), self.now())
         if self.witness.just_wrote(number, self.now()) or "STOP" not in text:
             return
         words = self._words(number)

@@ -30,6 +30,8 @@ PLACES: dict[tuple[str, str], str] = {
     ("commit", "producers.webhooks.arrival_store.ArrivalStore._take_reply"): "web.reply",
     ("commit", "producers.webhooks.arrival_store.ArrivalStore._unsubscribe"): "web.unsubscribe",
     ("commit", "producers.webhooks.arrival_store.ArrivalStore.take_receipts"): "web.receipts",
+    ("commit", "producers.webhooks.beat.Beat._tell"): "web.beat",
+    ("commit", "producers.webhooks.link_pages.LinkPages._record_click"): "web.click",
     ("commit", "workers.enrol.Enrol.take"): "enrol.decide",
     ("commit", "workers.intake.Intake._take_part"): "intake.take",
     ("commit", "workers.receipts.register.apply_receipts"): "receipts.apply",
@@ -53,8 +55,12 @@ PLACES: dict[tuple[str, str], str] = {
     ("flush", "producers.webhooks.spool_file._sync_directory"): "spool.directory",
 }
 
-POINTS = tuple(f"{name}.{when}" for name in sorted(set(PLACES.values())) for when in ("before", "after"))
-_NUMBERS = {name: number for number, name in enumerate(POINTS)}
+#: Passed only where time is the system's: a day of a campaign, whose clock is set forward, never passes them.
+BY_REAL_TIME = frozenset({"web.beat"})
+_ALL = tuple(f"{name}.{when}" for name in sorted(set(PLACES.values())) for when in ("before", "after"))
+#: What a day of a campaign passes.
+POINTS = tuple(point for point in _ALL if point.rpartition(".")[0] not in BY_REAL_TIME)
+_NUMBERS = {name: number for number, name in enumerate(_ALL)}
 
 #: Of a process: the point at which something is to happen, how many times it is passed until then, what, and whether
 #: it has happened.

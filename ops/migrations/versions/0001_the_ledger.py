@@ -11,6 +11,7 @@ revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+kind = "expand"
 
 Id = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 Instant = sa.DateTime(timezone=True)
@@ -33,6 +34,14 @@ def upgrade() -> None:
         sa.Column("forgotten_by", sa.String(length=256), nullable=True),
         sa.Column("why", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_listener")),
+    )
+    op.create_table(
+        "schema_step",
+        sa.Column("revision", sa.String(length=32), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("needs", sa.String(length=32), nullable=True),
+        sa.Column("at", Instant, nullable=False),
+        sa.PrimaryKeyConstraint("revision", name=op.f("pk_schema_step")),
     )
     op.create_table(
         "channel_pause",
@@ -829,4 +838,5 @@ def downgrade() -> None:
     op.drop_table("heartbeat")
     op.drop_table("event_seen")
     op.drop_table("channel_pause")
+    op.drop_table("schema_step")
     op.drop_table("listener")
