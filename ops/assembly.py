@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import Engine, inspect, select
 
 from channels.kit.contract import Channel, SideEffect
-from channels.kit.discovery import discover
+from channels.kit.discovery import providers
 from channels.kit.environment import is_loopback
 from domain import jobs
 from domain.events.topology import TOPOLOGY
@@ -65,7 +65,9 @@ class Parts:
     broker: QuorumBroker | InProcessBroker
     bus: AmqpBus | LocalBus
     channels: Mapping[str, tuple[Channel, Any]]
-    """Every channel that is configured, by name."""
+    """Every channel that is configured, by name, with the first of its providers."""
+    providers: Mapping[str, tuple[Channel, Any]]
+    """Every provider that is configured, by its own name."""
     rules: Rulebook
     """What is in force, for every organisation."""
 
@@ -73,6 +75,10 @@ class Parts:
     def systems(self) -> dict[str, str]:
         """Channel -> the contact system it reaches."""
         return {name: channel.contact_system for name, (channel, _) in self.channels.items()}
+
+    def providers_of(self, channel: str) -> dict[str, tuple[Channel, Any]]:
+        """The providers of one channel, by their names."""
+        return {name: found for name, found in self.providers.items() if found[0].name == channel}
 
     def enqueue(self, job: Job) -> None:
         """Hand a job to whoever serves its queue. Raises BrokerUnavailable."""
@@ -99,6 +105,7 @@ def assemble(settings: Settings) -> Iterator[Parts]:
         clock = _clock(settings)
         if isinstance(clock, SharedClock):
             closing.callback(clock.close)
+        configured = configured_providers(settings)
         yield Parts(
             settings=settings,
             engine=engine,
@@ -106,7 +113,8 @@ def assemble(settings: Settings) -> Iterator[Parts]:
             clock=clock,
             broker=broker,
             bus=bus,
-            channels=configured_channels(settings),
+            channels=first_of_each(configured),
+            providers=configured,
             rules=read_rules(settings.rules),
         )
 
@@ -153,19 +161,27 @@ def spare_the_collector() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-def configured_channels(settings: Settings) -> dict[str, tuple[Channel, Any]]:
-    """Every discovered channel whose settings are present, with its configuration.
+def configured_providers(settings: Settings) -> dict[str, tuple[Channel, Any]]:
+    """Every discovered provider whose settings are present, with its configuration.
 
     Raises:
         SettingsError: it would send real patients links to this machine.
         ChannelSettingsError: see `Channel.configure`.
     """
     found = {}
-    for name, channel in discover().items():
+    for name, channel in providers().items():
         config = channel.configure(settings.environ, settings.public_url)
         if config is not None:
             _check_links(settings, channel, config)
             found[name] = (channel, config)
+    return found
+
+
+def first_of_each(configured: Mapping[str, tuple[Channel, Any]]) -> dict[str, tuple[Channel, Any]]:
+    """Each channel with the first of its providers, which speaks for it where it matters to no patient which does."""
+    found: dict[str, tuple[Channel, Any]] = {}
+    for channel, config in configured.values():
+        found.setdefault(channel.name, (channel, config))
     return found
 
 
@@ -236,9 +252,9 @@ def rounds(parts: Parts, scan_every: timedelta = SCAN_EVERY) -> Rounds:
     )
 
 
-def means_opted_out(channel: str, code: str) -> bool:
-    """Whether a channel's error code says that the recipient opted out at the provider; no, of an unknown channel."""
-    known = discover().get(channel)
+def means_opted_out(provider: str, code: str) -> bool:
+    """Whether a provider's error code says that the recipient opted out there; no, of an unknown provider."""
+    known = providers().get(provider)
     return known is not None and known.effect_of(code) == SideEffect.OPTED_OUT
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -30,7 +30,10 @@ from domain.rules.rulebook import Rulebook
 from domain.rules.steps import PHONE
 from domain.rules.vocabulary import AttemptState, Decision, Never, Send, TouchKind, TouchState, Wait
 
-__all__ = ["LEASE", "Claim", "Claimed", "claim", "new_token", "still_suppressed", "texts_held"]
+__all__ = ["LEASE", "Claim", "Claimed", "Route", "claim", "new_token", "still_suppressed", "texts_held"]
+
+#: Contact point -> the provider that is to deliver to it, or until when and why none may now.
+Route = Callable[[int], str | Wait]
 
 _IDS = bindparam("ids", type_=Id, expanding=True)
 _AS_PLANNED = Wish()
@@ -51,6 +54,8 @@ class Claimed:
     kind: str
     answer: str | None
     channel: str
+    provider: str
+    """Who is to deliver it; receipts, refusals and doubts are this one's."""
     organisation_id: int
     patient_id: int | None
     contact_point_id: int
@@ -94,12 +99,14 @@ def claim(
     rules: Rulebook,
     now: datetime,
     lease: timedelta = LEASE,
+    route: Route | None = None,
 ) -> Claim:
     """Decide about each planned, due touch among `ids`, by the `rules`, and write the decisions.
 
     Those that may go become `sending` under a fresh attempt; those that must wait get a new `due_at`; those that may
     never go end `suppressed`. A patient without a working contact point for this channel is moved to another channel
     of `systems` (channel -> contact system) that reaches them. Touches that are not planned any more are left alone.
+    `route` names the provider of each, or makes it wait (None: the channel has one, of its own name).
     """
     rows, families = lock_and_read(conn, sorted(ids), channel, system, now)
     if not rows:
@@ -112,7 +119,8 @@ def claim(
     unwanted = {id_: wish.refusal for id_, wish in wishes.items()}
     facts = read_facts(conn, rows, contacts, said, families, unwanted, channel, rules, now)
     ceilings = Ceilings(conn, rows, now)
-    result = _decide(rows, contacts, families, ceilings, facts, said, wishes, channel, now)
+    route = route or (lambda _: channel)
+    result = _decide(rows, contacts, families, ceilings, facts, said, wishes, channel, route, now)
     _write(conn, result, ceilings, facts, now, lease)
     offers.write(conn, [each.touch_id for each in result.claimed])
     return result
@@ -161,6 +169,7 @@ def _decide(
     said: Mapping[int, Usable],
     wishes: Mapping[int, Wish],
     channel: str,
+    route: Route,
     now: datetime,
 ) -> Claim:
     """Row by row, so that a send counts at once for its patient, household and contact point in the same batch."""
@@ -189,7 +198,11 @@ def _decide(
         elif isinstance(decision, Wait):
             result.waits.append((row.id, decision))
         elif isinstance(decision, Send) and point is not None:
-            result.claimed.append(_claimed(row, point, said.get(row.id), channel, decision))
+            provider = route(point.id)
+            if isinstance(provider, Wait):
+                result.waits.append((row.id, provider))
+                continue
+            result.claimed.append(_claimed(row, point, said.get(row.id), channel, provider, decision))
             ceilings.take(row)
             if row.kind != TouchKind.ANSWER:
                 sent_patient[row.patient_id].append(now)
@@ -203,13 +216,14 @@ def _decide(
     return result
 
 
-def _claimed(row: AnyRow, point: AnyRow, text: Usable | None, channel: str, decision: Send) -> Claimed:
+def _claimed(row: AnyRow, point: AnyRow, text: Usable | None, channel: str, provider: str, decision: Send) -> Claimed:
     return Claimed(
         touch_id=row.id,
         token=new_token(),
         kind=row.kind,
         answer=row.answer,
         channel=channel,
+        provider=provider,
         organisation_id=row.organisation_id,
         patient_id=row.patient_id,
         contact_point_id=point.id,
@@ -252,6 +266,7 @@ def _write(
                     "touch_id": each.touch_id,
                     "token": each.token,
                     "channel": each.channel,
+                    "provider": each.provider,
                     "kind": each.kind,
                     "patient_id": each.patient_id,
                     "contact_point_id": each.contact_point_id,
