@@ -26,6 +26,8 @@ from domain.ledger.organisations import organisation
 from domain.ledger.store import open_ledger, reading
 from domain.ledger.vault import Vault
 from domain.rules.rulebook import Rulebook
+from ops.runtime.breakers import Breakers, LocalStore
+from ops.runtime.breakers_redis import RedisStore
 from ops.runtime.broker import enqueue, open_broker
 from ops.runtime.broker_local import InProcessBroker
 from ops.runtime.broker_rabbitmq import QuorumBroker
@@ -45,6 +47,7 @@ from producers.sweep import Sweep
 from workers import receipts, replies, send
 from workers.enrol import Enrol
 from workers.intake import Intake
+from workers.providers import Providers
 from workers.rendering import Renderer
 from workers.send import SendWorker
 
@@ -230,9 +233,9 @@ def actors(parts: Parts, queues: list[str], stopping: threading.Event | None = N
     Once `stopping` is set, batches under way begin no further provider calls and give back what they have not sent.
     """
     with ExitStack() as closing:
-        for name, (channel, config) in parts.channels.items():
+        for name, (channel, _) in parts.channels.items():
             if set(channel_queues(name)) & set(queues):
-                send.register(parts.broker, _send_worker(parts, channel, config, closing, stopping), name)
+                send.register(parts.broker, _send_worker(parts, channel, closing, stopping), name)
         if jobs.RECEIPTS in queues:
             receipts.register(parts.broker, parts.engine, parts.clock)
         if jobs.REPLIES in queues:
@@ -271,14 +274,20 @@ def open_pacer(settings: Settings) -> Pacer:
     return LocalPacer()
 
 
+def open_providers(parts: Parts, channel: str) -> Providers:
+    """A channel's providers behind their breakers, which are shared where there is a Redis."""
+    settings, members = parts.settings, parts.providers_of(channel)
+    store = RedisStore(settings.redis_url, settings.redis_prefix) if settings.redis_url else LocalStore()
+    by_clock = not isinstance(parts.clock, SystemClock)
+    return Providers(members, Breakers(channel, list(members), store, by_clock=by_clock))
+
+
 def open_renderer(parts: Parts) -> Renderer:
     """What opens the address of a claimed touch, and fills in its words."""
     return Renderer(parts.engine, parts.vault, parts.settings.public_url, parts.settings.index_key)
 
 
-def _send_worker(
-    parts: Parts, channel: Channel, config: Any, closing: ExitStack, stopping: threading.Event | None
-) -> SendWorker:
+def _send_worker(parts: Parts, channel: Channel, closing: ExitStack, stopping: threading.Event | None) -> SendWorker:
     loop = LoopThread()
     closing.callback(loop.close)
     pacer = open_pacer(parts.settings)
@@ -288,7 +297,7 @@ def _send_worker(
         vault=parts.vault,
         clock=parts.clock,
         channel=channel,
-        config=config,
+        providers=open_providers(parts, channel.name),
         systems=parts.systems,
         rules=parts.rules,
         pacer=pacer,
