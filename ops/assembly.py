@@ -247,7 +247,12 @@ def rounds(parts: Parts, scan_every: timedelta = SCAN_EVERY) -> Rounds:
     """The clock's rounds."""
     return Rounds(
         engine=parts.engine,
-        dispatcher=Dispatcher(parts.engine, parts.channels, parts.enqueue),
+        dispatcher=Dispatcher(
+            parts.engine,
+            parts.channels,
+            parts.enqueue,
+            {name: list(parts.providers_of(name).values()) for name in parts.channels},
+        ),
         sweep=Sweep(parts.engine, parts.systems, parts.rules, parts.enqueue, means_opted_out),
         scan=partial(scan, parts.engine),
         relay=partial(relay.relay, parts.engine, parts.bus),
@@ -276,10 +281,15 @@ def open_pacer(settings: Settings) -> Pacer:
 
 def open_providers(parts: Parts, channel: str) -> Providers:
     """A channel's providers behind their breakers, which are shared where there is a Redis."""
-    settings, members = parts.settings, parts.providers_of(channel)
+    return Providers(parts.providers_of(channel), open_breakers(parts, channel))
+
+
+def open_breakers(parts: Parts, channel: str) -> Breakers:
+    """The breakers of a channel's providers."""
+    settings = parts.settings
     store = RedisStore(settings.redis_url, settings.redis_prefix) if settings.redis_url else LocalStore()
     by_clock = not isinstance(parts.clock, SystemClock)
-    return Providers(members, Breakers(channel, list(members), store, by_clock=by_clock))
+    return Breakers(channel, list(parts.providers_of(channel)), store, by_clock=by_clock)
 
 
 def open_renderer(parts: Parts) -> Renderer:
@@ -305,6 +315,7 @@ def _send_worker(parts: Parts, channel: Channel, closing: ExitStack, stopping: t
         loop=loop,
         pace_by_clock=not isinstance(parts.clock, SystemClock),
         stopping=stopping,
+        tries=parts.settings.tries,
     )
     closing.callback(worker.close)
     return worker

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, update
 from channels.kit.contract import Outcome, OutcomeKind, Outgoing, Rate
 from domain.ledger import choices
 from domain.ledger.campaigns import campaign, campaign_template
+from domain.ledger.finishes import MOST_ATTEMPTS
 from domain.ledger.organisations import organisation, site
 from domain.ledger.patients import contact_point, patient, patient_contact
 from domain.ledger.texts import template, template_version
@@ -231,6 +232,7 @@ class Desk:
         stopping: threading.Event | None = None,
         members: Mapping[str, tuple[Any, Any]] | None = None,
         store: Store | None = None,
+        tries: int = MOST_ATTEMPTS,
     ) -> SendWorker:
         """A worker of the provider's channel; `members` are all its providers, where there are several."""
         loop = LoopThread()
@@ -252,6 +254,7 @@ class Desk:
             loop=loop,
             pace_by_clock=True,
             stopping=stopping,
+            tries=tries,
         )
 
     def close(self) -> None:

@@ -62,6 +62,7 @@ class SendWorker:
         loop: LoopThread,
         pace_by_clock: bool,
         stopping: threading.Event | None = None,
+        tries: int = finishes.MOST_ATTEMPTS,
     ) -> None:
         """Open the providers' senders on `loop`; once `stopping` is set, no further call is begun."""
         self._engine = engine
@@ -73,6 +74,7 @@ class SendWorker:
         self._rules = rules
         self._renderer = renderer
         self._loop = loop
+        self._tries = tries
         self._stopping = stopping or threading.Event()
         self._turns = Turns(channel, providers, pacer, pace_by_clock=pace_by_clock)
         loop.run(providers.open())
@@ -229,7 +231,9 @@ class SendWorker:
         is_paused = self._take_effects(wave, outcomes)
         self._providers.report([each.claimed for each in wave], outcomes, self._clock.now())
         ends = [
-            self._providers.elsewhere(each.claimed, outcome, finish_of(each.claimed, outcome, called_at, each.cost))
+            self._providers.elsewhere(
+                each.claimed, outcome, finish_of(each.claimed, outcome, called_at, each.cost, self._tries)
+            )
             for each, outcome in zip(wave, outcomes, strict=True)
         ]
         return ends, is_paused
