@@ -38,7 +38,7 @@ class Settings:
     amqp_url: str
     """REACTIVATE_AMQP_URL: amqp://… of RabbitMQ (default: empty = in-process broker)."""
     redis_url: str
-    """REACTIVATE_REDIS_URL: redis://… for pacing (default: empty = in-process pacing)."""
+    """REACTIVATE_REDIS_URL: redis://… for pacing and breakers (default: empty = in-process pacing)."""
     redis_prefix: str
     """REACTIVATE_REDIS_PREFIX: prepended to every Redis key (default: reactivate:)."""
     clock: str
