@@ -204,7 +204,7 @@ class Breakers:
             if was is not phase:
                 metrics.provider_transitions_total.labels(self._channel, name, phase.value).inc()
                 tell = log.error if phase is Phase.OPEN else log.info
-                tell("provider_breaker", channel=self._channel, provider=name, was=was.value, now=phase.value)
+                tell("provider_breaker", channel=self._channel, provider=name, state=phase.value)
         with self._lock:
             self._states = {**self._states, **done.after}
             self._at, self._seen_at = done.at, now
