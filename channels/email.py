@@ -177,6 +177,10 @@ class EmailChannel:
         """As many as it has connections."""
         return config.server.connections
 
+    def weight(self, config: EmailConfig) -> int:  # noqa: ARG002 - the contract's signature
+        """There is one relay; see `Channel.weight`."""
+        return 1
+
     def effect_of(self, code: str) -> SideEffect | None:
         """What an enhanced status code tells beyond its message; see `Channel.effect_of`."""
         known = _row_of(code)

@@ -16,7 +16,7 @@ import structlog
 from sqlalchemy import Engine, inspect, select
 
 from channels.kit.contract import Channel, SideEffect
-from channels.kit.discovery import discover
+from channels.kit.discovery import providers
 from channels.kit.environment import is_loopback
 from domain import jobs
 from domain.events.topology import TOPOLOGY
@@ -26,6 +26,8 @@ from domain.ledger.organisations import organisation
 from domain.ledger.store import open_ledger, reading
 from domain.ledger.vault import Vault
 from domain.rules.rulebook import Rulebook
+from ops.runtime.breakers import Breakers, LocalStore
+from ops.runtime.breakers_redis import RedisStore
 from ops.runtime.broker import enqueue, open_broker
 from ops.runtime.broker_local import InProcessBroker
 from ops.runtime.broker_rabbitmq import QuorumBroker
@@ -45,6 +47,7 @@ from producers.sweep import Sweep
 from workers import receipts, replies, send
 from workers.enrol import Enrol
 from workers.intake import Intake
+from workers.providers import Providers
 from workers.rendering import Renderer
 from workers.send import SendWorker
 
@@ -65,7 +68,9 @@ class Parts:
     broker: QuorumBroker | InProcessBroker
     bus: AmqpBus | LocalBus
     channels: Mapping[str, tuple[Channel, Any]]
-    """Every channel that is configured, by name."""
+    """Every channel that is configured, by name, with the first of its providers."""
+    providers: Mapping[str, tuple[Channel, Any]]
+    """Every provider that is configured, by its own name."""
     rules: Rulebook
     """What is in force, for every organisation."""
 
@@ -73,6 +78,10 @@ class Parts:
     def systems(self) -> dict[str, str]:
         """Channel -> the contact system it reaches."""
         return {name: channel.contact_system for name, (channel, _) in self.channels.items()}
+
+    def providers_of(self, channel: str) -> dict[str, tuple[Channel, Any]]:
+        """The providers of one channel, by their names."""
+        return {name: found for name, found in self.providers.items() if found[0].name == channel}
 
     def enqueue(self, job: Job) -> None:
         """Hand a job to whoever serves its queue. Raises BrokerUnavailable."""
@@ -99,6 +108,7 @@ def assemble(settings: Settings) -> Iterator[Parts]:
         clock = _clock(settings)
         if isinstance(clock, SharedClock):
             closing.callback(clock.close)
+        configured = configured_providers(settings)
         yield Parts(
             settings=settings,
             engine=engine,
@@ -106,7 +116,8 @@ def assemble(settings: Settings) -> Iterator[Parts]:
             clock=clock,
             broker=broker,
             bus=bus,
-            channels=configured_channels(settings),
+            channels=first_of_each(configured),
+            providers=configured,
             rules=read_rules(settings.rules),
         )
 
@@ -153,19 +164,27 @@ def spare_the_collector() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-def configured_channels(settings: Settings) -> dict[str, tuple[Channel, Any]]:
-    """Every discovered channel whose settings are present, with its configuration.
+def configured_providers(settings: Settings) -> dict[str, tuple[Channel, Any]]:
+    """Every discovered provider whose settings are present, with its configuration.
 
     Raises:
         SettingsError: it would send real patients links to this machine.
         ChannelSettingsError: see `Channel.configure`.
     """
     found = {}
-    for name, channel in discover().items():
+    for name, channel in providers().items():
         config = channel.configure(settings.environ, settings.public_url)
         if config is not None:
             _check_links(settings, channel, config)
             found[name] = (channel, config)
+    return found
+
+
+def first_of_each(configured: Mapping[str, tuple[Channel, Any]]) -> dict[str, tuple[Channel, Any]]:
+    """Each channel with the first of its providers, which speaks for it where it matters to no patient which does."""
+    found: dict[str, tuple[Channel, Any]] = {}
+    for channel, config in configured.values():
+        found.setdefault(channel.name, (channel, config))
     return found
 
 
@@ -214,9 +233,9 @@ def actors(parts: Parts, queues: list[str], stopping: threading.Event | None = N
     Once `stopping` is set, batches under way begin no further provider calls and give back what they have not sent.
     """
     with ExitStack() as closing:
-        for name, (channel, config) in parts.channels.items():
+        for name, (channel, _) in parts.channels.items():
             if set(channel_queues(name)) & set(queues):
-                send.register(parts.broker, _send_worker(parts, channel, config, closing, stopping), name)
+                send.register(parts.broker, _send_worker(parts, channel, closing, stopping), name)
         if jobs.RECEIPTS in queues:
             receipts.register(parts.broker, parts.engine, parts.clock)
         if jobs.REPLIES in queues:
@@ -228,7 +247,12 @@ def rounds(parts: Parts, scan_every: timedelta = SCAN_EVERY) -> Rounds:
     """The clock's rounds."""
     return Rounds(
         engine=parts.engine,
-        dispatcher=Dispatcher(parts.engine, parts.channels, parts.enqueue),
+        dispatcher=Dispatcher(
+            parts.engine,
+            parts.channels,
+            parts.enqueue,
+            {name: list(parts.providers_of(name).values()) for name in parts.channels},
+        ),
         sweep=Sweep(parts.engine, parts.systems, parts.rules, parts.enqueue, means_opted_out),
         scan=partial(scan, parts.engine),
         relay=partial(relay.relay, parts.engine, parts.bus),
@@ -236,9 +260,9 @@ def rounds(parts: Parts, scan_every: timedelta = SCAN_EVERY) -> Rounds:
     )
 
 
-def means_opted_out(channel: str, code: str) -> bool:
-    """Whether a channel's error code says that the recipient opted out at the provider; no, of an unknown channel."""
-    known = discover().get(channel)
+def means_opted_out(provider: str, code: str) -> bool:
+    """Whether a provider's error code says that the recipient opted out there; no, of an unknown provider."""
+    known = providers().get(provider)
     return known is not None and known.effect_of(code) == SideEffect.OPTED_OUT
 
 
@@ -255,14 +279,25 @@ def open_pacer(settings: Settings) -> Pacer:
     return LocalPacer()
 
 
+def open_providers(parts: Parts, channel: str) -> Providers:
+    """A channel's providers behind their breakers, which are shared where there is a Redis."""
+    return Providers(parts.providers_of(channel), open_breakers(parts, channel))
+
+
+def open_breakers(parts: Parts, channel: str) -> Breakers:
+    """The breakers of a channel's providers."""
+    settings = parts.settings
+    store = RedisStore(settings.redis_url, settings.redis_prefix) if settings.redis_url else LocalStore()
+    by_clock = not isinstance(parts.clock, SystemClock)
+    return Breakers(channel, list(parts.providers_of(channel)), store, by_clock=by_clock)
+
+
 def open_renderer(parts: Parts) -> Renderer:
     """What opens the address of a claimed touch, and fills in its words."""
     return Renderer(parts.engine, parts.vault, parts.settings.public_url, parts.settings.index_key)
 
 
-def _send_worker(
-    parts: Parts, channel: Channel, config: Any, closing: ExitStack, stopping: threading.Event | None
-) -> SendWorker:
+def _send_worker(parts: Parts, channel: Channel, closing: ExitStack, stopping: threading.Event | None) -> SendWorker:
     loop = LoopThread()
     closing.callback(loop.close)
     pacer = open_pacer(parts.settings)
@@ -272,7 +307,7 @@ def _send_worker(
         vault=parts.vault,
         clock=parts.clock,
         channel=channel,
-        config=config,
+        providers=open_providers(parts, channel.name),
         systems=parts.systems,
         rules=parts.rules,
         pacer=pacer,
@@ -280,6 +315,7 @@ def _send_worker(
         loop=loop,
         pace_by_clock=not isinstance(parts.clock, SystemClock),
         stopping=stopping,
+        tries=parts.settings.tries,
     )
     closing.callback(worker.close)
     return worker

@@ -10,7 +10,8 @@ import inspect
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from channels.kit.discovery import discover
+from channels.kit.contract import Channel
+from channels.kit.discovery import providers
 from domain.rules.rulebook import Kind, Row
 from ops.runtime.settings import Settings
 from producers.rule_files import read_rules
@@ -23,15 +24,19 @@ RULES_BEGIN, RULES_END = "<!-- rules: made by `python -m ops.reference` -->", "<
 
 
 def settings_table() -> str:
-    """Markdown: one table for every process, and one for each channel."""
+    """Markdown: one table for every process, and one for each provider of a channel."""
     parts = [_table("Every process", [_own(text) for text in _docstrings(Settings)])]
-    for name, channel in discover().items():
+    for name, channel in providers().items():
         rows = [
             (each.name, each.help + (" (secret)" if each.secret else ""), each.default or "")
             for each in channel.settings
         ]
-        parts.append(_table(f"Channel `{name}`", rows))
+        parts.append(_table(_headed(name, channel), rows))
     return "\n\n".join(parts)
+
+
+def _headed(name: str, channel: Channel) -> str:
+    return f"Channel `{name}`" if name == channel.name else f"Channel `{channel.name}`, provider `{name}`"
 
 
 def rules_table() -> str:

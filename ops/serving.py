@@ -73,7 +73,7 @@ def _web_parts(parts: Parts) -> WebParts:
         engine=parts.engine,
         vault=parts.vault,
         clock=parts.clock,
-        channels=parts.channels,
+        channels=parts.providers,
         public_url=settings.public_url,
         link_key=settings.index_key,
         jobs=parts.enqueue,

@@ -41,6 +41,8 @@ class Dispatcher:
     engine: Engine
     channels: Mapping[str, tuple[Channel, Any]]
     enqueue: Callable[[Job], None]
+    providers: Mapping[str, Sequence[tuple[Channel, Any]]] = field(default_factory=dict)
+    """Channel -> all its providers, where there are several."""
     _fairness: dict[str, DeficitRoundRobin] = field(default_factory=dict)
     _paused: dict[str, datetime] = field(default_factory=dict)
     """Channel -> since when we find it paused with touches due."""
@@ -65,13 +67,13 @@ class Dispatcher:
             self._ramps[name] = _Ramp(now, now, 1.0)
 
     def _dispatch(self, name: str, now: datetime) -> int:
-        channel, config = self.channels[name]
+        per_second = self._rate(name)
         with self.engine.begin() as conn:
             answers = dispatching.take_answers(conn, name, now)
             is_silent = self._is_paused(conn, name, now) or listeners.may_keep_choices(conn)
-            budget = 0 if is_silent else self._budget(channel, config)
+            budget = 0 if is_silent else max(1, int(per_second * HORIZON))
             budget -= dispatching.in_flight(conn, name, now) if budget else 0
-            budget = self._ramped(name, budget, self._rate(channel, config), now)
+            budget = self._ramped(name, budget, per_second, now)
             touches = []
             if budget > 0:
                 fairness = self._fairness.setdefault(name, DeficitRoundRobin())
@@ -111,14 +113,20 @@ class Dispatcher:
         ramping.credit, ramping.before = min(ramping.credit + more, max(1.0, per_second * HORIZON)), now
         return min(budget, int(ramping.credit))
 
-    @classmethod
-    def _budget(cls, channel: Channel, config: Any) -> int:
-        return max(1, int(cls._rate(channel, config) * HORIZON))
+    def _rate(self, name: str) -> float:
+        """What the channel can send a second: by each provider as much as its share of the numbers lets it."""
+        found = [
+            (_per_second(channel, config), channel.weight(config)) for channel, config in self.providers.get(name, [])
+        ]
+        total = sum(weight for _, weight in found)
+        # one number has one provider: the first that is at its limit holds the rest of the flow back
+        shared = [rate * total / weight for rate, weight in found if weight]
+        return min(shared) if shared else _per_second(*self.channels[name])
 
-    @staticmethod
-    def _rate(channel: Channel, config: Any) -> float:
-        # the sustained rate, not the burst: more would be claimed each round only to be withheld by pacing
-        return min((rate.per_second for rate in channel.rates(config, "")), default=jobs.BATCH / HORIZON)
+
+def _per_second(channel: Channel, config: Any) -> float:
+    # the sustained rate, not the burst: more would be claimed each round only to be withheld by pacing
+    return min((rate.per_second for rate in channel.rates(config, "")), default=jobs.BATCH / HORIZON)
 
 
 def _batches(ids: Sequence[int]) -> list[tuple[int, ...]]:

@@ -161,6 +161,7 @@ def send(
         "touch_id": touch_id,
         "token": token,
         "channel": "sms",
+        "provider": "sms",
         "kind": "outreach",
         "patient_id": (household.jane, household.john)[which],
         "contact_point_id": household.phone,

@@ -17,12 +17,15 @@ from sqlalchemy import Connection, Engine, update
 from channels.kit.contract import Outcome, OutcomeKind, Outgoing, Rate
 from domain.ledger import choices
 from domain.ledger.campaigns import campaign, campaign_template
+from domain.ledger.finishes import MOST_ATTEMPTS
 from domain.ledger.organisations import organisation, site
 from domain.ledger.patients import contact_point, patient, patient_contact
 from domain.ledger.texts import template, template_version
 from domain.ledger.vault import Vault
+from ops.runtime.breakers import Breakers, LocalStore, Store
 from ops.runtime.loop import LoopThread
 from ops.runtime.pacing import Ask, Grant
+from workers.providers import Providers
 from workers.rendering import Renderer
 from workers.send import SendWorker
 
@@ -165,6 +168,7 @@ class Provider:
     answer: Callable[[Outgoing], Outcome] = lambda _: ACCEPTED
     calls: list[Outgoing] = field(default_factory=list)
     at_once: int = 32
+    share: int = 1
     limits: Sequence[Rate] = ()
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -184,6 +188,9 @@ class Provider:
 
     def rates(self, config: Any, to: str) -> Sequence[Any]:  # noqa: ARG002 - the contract's signature
         return self.limits
+
+    def weight(self, config: Any) -> int:  # noqa: ARG002 - the contract's signature
+        return self.share
 
     def concurrency(self, config: Any) -> int:  # noqa: ARG002 - the contract's signature
         return self.at_once
@@ -223,7 +230,11 @@ class Desk:
         pacer: Any = None,
         systems: Mapping[str, str] | None = None,
         stopping: threading.Event | None = None,
+        members: Mapping[str, tuple[Any, Any]] | None = None,
+        store: Store | None = None,
+        tries: int = MOST_ATTEMPTS,
     ) -> SendWorker:
+        """A worker of the provider's channel; `members` are all its providers, where there are several."""
         loop = LoopThread()
         self._loops.append(loop)
         engine, vault = self._practice.engine, self._practice.vault
@@ -232,7 +243,10 @@ class Desk:
             vault=vault,
             clock=self.clock,
             channel=provider,
-            config=None,
+            providers=Providers(
+                members or {provider.name: (provider, None)},
+                Breakers(provider.name, list(members or [provider.name]), store or LocalStore(), by_clock=True),
+            ),
             systems=dict(systems or SYSTEMS),
             rules=STANDARD,
             pacer=pacer or Unpaced(),
@@ -240,6 +254,7 @@ class Desk:
             loop=loop,
             pace_by_clock=True,
             stopping=stopping,
+            tries=tries,
         )
 
     def close(self) -> None:

@@ -17,17 +17,19 @@ from domain.rules.vocabulary import AttemptState
 _FIRST_RETRY = timedelta(minutes=5)
 
 
-def finish_of(claimed: Claimed, outcome: Outcome, called_at: datetime, segments: int) -> Finish:
+def finish_of(
+    claimed: Claimed, outcome: Outcome, called_at: datetime, segments: int, most: int = MOST_ATTEMPTS
+) -> Finish:
     """The end of an attempt whose call was answered so.
 
-    Only tries that the provider judged are limited in number; for all others the touch's expiry is the limit.
+    Only tries that the provider judged are limited, to `most`; for all others the touch's expiry is the limit.
     """
     state = AttemptState(outcome.kind.value)
     reason = None if state == AttemptState.ACCEPTED else (outcome.code or state.value)
     retry_at = None
     counts = says_something_of_the_message(outcome)
     if state in {AttemptState.THROTTLED, AttemptState.RETRY}:
-        tries = MOST_ATTEMPTS if outcome.later_tries is None else min(MOST_ATTEMPTS, 1 + outcome.later_tries)
+        tries = most if outcome.later_tries is None else min(most, 1 + outcome.later_tries)
         if counts and claimed.attempts >= tries:
             state, reason = AttemptState.REJECTED, "attempts_exhausted"
         else:

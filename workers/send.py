@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
 
 import dramatiq
 import structlog
 from dramatiq import Actor, Broker
 from sqlalchemy import Engine
 
-from channels.kit.contract import Channel, Outcome, OutcomeKind, Outgoing, Sender, SideEffect
+from channels.kit.contract import Channel, Outcome, OutcomeKind, Outgoing, SideEffect
 from domain import jobs
 from domain.ledger import claims, finishes, halts, listeners, pauses
 from domain.ledger.claims import Claim, Claimed
@@ -32,6 +31,7 @@ from ops.runtime.clock import Clock
 from ops.runtime.loop import LoopThread
 from ops.runtime.pacing import Pacer
 from workers.outcomes import finish_of, take_effect
+from workers.providers import DOWN, Choice, Providers
 from workers.rendering import Renderer, Unrenderable
 from workers.turns import Message, Turns
 
@@ -54,7 +54,7 @@ class SendWorker:
         vault: Vault,
         clock: Clock,
         channel: Channel,
-        config: Any,
+        providers: Providers,
         systems: dict[str, str],
         rules: Rulebook,
         pacer: Pacer,
@@ -62,25 +62,28 @@ class SendWorker:
         loop: LoopThread,
         pace_by_clock: bool,
         stopping: threading.Event | None = None,
+        tries: int = finishes.MOST_ATTEMPTS,
     ) -> None:
-        """Open the channel's sender on `loop`; once `stopping` is set, no further call is begun."""
+        """Open the providers' senders on `loop`; once `stopping` is set, no further call is begun."""
         self._engine = engine
         self._vault = vault
         self._clock = clock
         self._channel = channel
-        self._config = config
+        self._providers = providers
         self._systems = systems
         self._rules = rules
         self._renderer = renderer
         self._loop = loop
+        self._tries = tries
         self._stopping = stopping or threading.Event()
-        self._turns = Turns(channel, config, pacer, pace_by_clock=pace_by_clock)
-        self._sender: Sender = loop.run(self._open())
+        self._turns = Turns(channel, providers, pacer, pace_by_clock=pace_by_clock)
+        loop.run(providers.open())
 
     def send(self, ids: Sequence[int]) -> None:
         """Send those of the touches that may go now. Running twice, or dying anywhere, sends nothing twice."""
         claimed_at = time.monotonic()
-        claim = self._claim(ids)
+        choice = self._providers.choice(self._clock.now())
+        claim = self._claim(ids, choice)
         uncalled = {each.token: each for each in claim.claimed}
         # the claim decides who of a household comes first; whose turn at the limits it is, the dispatcher has said
         places = {id_: place for place, id_ in enumerate(ids)}
@@ -88,15 +91,17 @@ class SendWorker:
             messages, unrenderable = self._render(sorted(claim.claimed, key=lambda each: places[each.touch_id]))
             granted, withheld = self._turns.take(messages, self._clock.now())
             self._finish([*unrenderable, *withheld])
-            self._send_granted(granted, claimed_at, uncalled)
+            self._send_granted(granted, claimed_at, uncalled, choice)
         except BaseException:  # Dramatiq's time limit is no Exception
             self._give_back(uncalled.values())
             raise
 
-    def _send_granted(self, granted: Sequence[Message], claimed_at: float, uncalled: dict[str, Claimed]) -> None:
+    def _send_granted(
+        self, granted: Sequence[Message], claimed_at: float, uncalled: dict[str, Claimed], choice: Choice
+    ) -> None:
         """Wave by wave; what a call may have been made for is taken out of `uncalled` before it is made."""
         # no more than can start at once: what waits for a connection would not see an opt-out committed meanwhile
-        size = self._channel.concurrency(self._config)
+        size = self._providers.concurrency()
         why: str | None = None
         for start in range(0, len(granted), size):
             age = timedelta(seconds=time.monotonic() - claimed_at)
@@ -107,10 +112,11 @@ class SendWorker:
                 return
             wave: Sequence[Message] = granted[start : start + size]
             wave, stopped = self._recheck(wave) if age > FRESH else (wave, [])
+            wave, down = self._still_asked(wave, choice)
             for each in wave:
                 del uncalled[each.claimed.token]
             ends, is_paused = self._call(wave)
-            self._finish([*stopped, *ends])
+            self._finish([*stopped, *down, *ends])
             why = "channel_paused" if is_paused else None
 
     def _why_no_more(self, age: timedelta) -> str | None:
@@ -129,13 +135,11 @@ class SendWorker:
             log.exception("release_failed", channel=self._channel.name)
 
     def close(self) -> None:
-        """Close the provider's connections."""
-        self._loop.run(self._sender.aclose())
+        """Close the providers' connections."""
+        self._loop.run(self._providers.aclose())
+        self._providers.close()
 
-    async def _open(self) -> Sender:
-        return self._channel.open(self._config)
-
-    def _claim(self, ids: Sequence[int]) -> Claim:
+    def _claim(self, ids: Sequence[int], choice: Choice) -> Claim:
         now = self._clock.now()
         claim = transact(
             self._engine,
@@ -147,8 +151,10 @@ class SendWorker:
                 systems=self._systems,
                 rules=self._rules,
                 now=now,
+                route=choice.route(),
             ),
         )
+        self._providers.claimed(choice, claim.claimed, now)
         for _, wait in claim.waits:
             metrics.guard_waits_total.labels(wait.why).inc()
         for _, why in claim.nevers:
@@ -202,6 +208,13 @@ class SendWorker:
             end for each in claimed if each.touch_id in why for end in self._released([each], why[each.touch_id], now)
         ]
 
+    def _still_asked(self, wave: Sequence[Message], choice: Choice) -> tuple[list[Message], list[Finish]]:
+        """What of a wave may still go to its provider. The rest goes back, due now: the next claim finds another."""
+        down = self._providers.down([each.claimed for each in wave], choice)
+        back = [each.claimed for each in wave if each.claimed.token in down]
+        kept = [each for each in wave if each.claimed.token not in down]
+        return kept, self._released(back, DOWN, self._clock.now())
+
     @staticmethod
     def _released(claimed: Iterable[Claimed], reason: str, at: datetime) -> list[Finish]:
         return [
@@ -213,21 +226,25 @@ class SendWorker:
         if not wave:
             return [], False
         called_at = self._clock.now()
-        outcomes = self._loop.run(self._call_all([replace(each.outgoing, now=called_at) for each in wave]))
-        self._take_effects(wave, outcomes)
+        calls = [(each.claimed.provider, replace(each.outgoing, now=called_at)) for each in wave]
+        outcomes = self._loop.run(self._call_all(calls))
+        is_paused = self._take_effects(wave, outcomes)
+        self._providers.report([each.claimed for each in wave], outcomes, self._clock.now())
         ends = [
-            finish_of(message.claimed, outcome, called_at, message.cost)
-            for message, outcome in zip(wave, outcomes, strict=True)
+            self._providers.elsewhere(
+                each.claimed, outcome, finish_of(each.claimed, outcome, called_at, each.cost, self._tries)
+            )
+            for each, outcome in zip(wave, outcomes, strict=True)
         ]
-        return ends, any(outcome.effect == SideEffect.PAUSE_CHANNEL for outcome in outcomes)
+        return ends, is_paused
 
-    async def _call_all(self, outgoing: Sequence[Outgoing]) -> list[Outcome]:
-        return list(await asyncio.gather(*(self._call_one(each) for each in outgoing)))
+    async def _call_all(self, calls: Sequence[tuple[str, Outgoing]]) -> list[Outcome]:
+        return list(await asyncio.gather(*(self._call_one(*each) for each in calls)))
 
-    async def _call_one(self, outgoing: Outgoing) -> Outcome:
+    async def _call_one(self, provider: str, outgoing: Outgoing) -> Outcome:
         started = time.perf_counter()
         try:
-            outcome = await self._sender.send(outgoing)
+            outcome = await self._providers.sender(provider).send(outgoing)
         except Exception:
             # a channel's bug must not hide that the provider may have accepted
             log.exception("channel_raised", channel=self._channel.name)
@@ -236,15 +253,22 @@ class SendWorker:
         metrics.provider_call_seconds.labels(self._channel.name, outcome.kind.value).observe(elapsed)
         return outcome
 
-    def _take_effects(self, wave: Sequence[Message], outcomes: Sequence[Outcome]) -> None:
-        """What answers say beyond their message; committed before the finish, so that a crash loses no opt-out."""
+    def _take_effects(self, wave: Sequence[Message], outcomes: Sequence[Outcome]) -> bool:
+        """What answers say beyond their message; committed before the finish, so that a crash loses no opt-out.
+
+        Whether that paused the channel: trouble at one of several providers opens its breaker instead.
+        """
+        is_paused = False
         for message, outcome in zip(wave, outcomes, strict=True):
-            if outcome.effect is None:
+            pauses = outcome.effect == SideEffect.PAUSE_CHANNEL
+            if outcome.effect is None or (pauses and self._providers.are_several):
                 continue
+            is_paused |= pauses
             now = self._clock.now()
             transact(self._engine, partial(take_effect, claimed=message.claimed, outcome=outcome, now=now))
-            if outcome.effect == SideEffect.PAUSE_CHANNEL:
+            if pauses:
                 log.error("channel_paused", channel=self._channel.name, code=outcome.code)
+        return is_paused
 
     def _finish(self, ends: Sequence[Finish]) -> None:
         if not ends:

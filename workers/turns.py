@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from channels.kit.contract import Channel, Outgoing
 from domain.ledger.claims import Claimed
@@ -14,6 +13,7 @@ from domain.rules.guard import may_answer_suppressed
 from domain.rules.vocabulary import AttemptState, TouchKind
 from ops.runtime import metrics
 from ops.runtime.pacing import Ask, Cell, Pacer
+from workers.providers import Providers
 from workers.waiting_line import WaitingLine
 
 #: Sustained and burst rate of one site on one channel: a guard against a site's own misconfiguration.
@@ -48,9 +48,9 @@ class Message:
 class Turns:
     """One channel's turns in this process; `pace_by_clock` runs the limits on our clock instead of the pacer's own."""
 
-    def __init__(self, channel: Channel, config: Any, pacer: Pacer, *, pace_by_clock: bool) -> None:
+    def __init__(self, channel: Channel, providers: Providers, pacer: Pacer, *, pace_by_clock: bool) -> None:
         self._channel = channel
-        self._config = config
+        self._providers = providers
         self._pacer = pacer
         self._by_clock = pace_by_clock
         self._line = WaitingLine()
@@ -60,7 +60,7 @@ class Turns:
         if not messages:
             return [], []
         grants = self._pacer.take(
-            [Ask(self._cells(each), each.cost) for each in messages], now if self._by_clock else None
+            [Ask(self._cells(each, now), each.cost) for each in messages], now if self._by_clock else None
         )
         granted = [each for each, grant in zip(messages, grants, strict=True) if grant.granted]
         withheld = [
@@ -81,11 +81,12 @@ class Turns:
     def _next_turn(self, message: Message, now: datetime, retry_after: timedelta) -> datetime:
         if message.is_answer:
             return now + min(retry_after, _ANSWER_WAIT)
-        return self._line.turn(now + retry_after, self._cells(message), message.cost)
+        return self._line.turn(now + retry_after, self._cells(message, now), message.cost)
 
-    def _cells(self, message: Message) -> tuple[Cell, ...]:
-        rates = self._channel.rates(self._config, message.outgoing.to)
+    def _cells(self, message: Message, now: datetime) -> tuple[Cell, ...]:
+        provider = message.claimed.provider
+        rates = self._providers.rates(provider, message.outgoing.to, now)
         reserve = ANSWER_RESERVE if message.is_answer else 0
-        cells = tuple(Cell(f"{self._channel.name}:{rate.key}", rate.per_second, rate.burst, reserve) for rate in rates)
+        cells = tuple(Cell(f"{provider}:{rate.key}", rate.per_second, rate.burst, reserve) for rate in rates)
         site = f"{self._channel.name}:site:{message.claimed.organisation_id}:{message.claimed.site}"
         return (*cells, Cell(site, SITE_PER_SECOND, SITE_BURST))

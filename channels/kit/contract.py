@@ -1,6 +1,7 @@
 """The contract of a channel: what it is given, what it answers, and how its provider's webhooks are read.
 
-A channel is one module in `channels/` that defines `CHANNEL`, an instance of a class fulfilling `Channel`.
+A channel is one module in `channels/` that defines `CHANNEL`, an instance of a class fulfilling `Channel`. Another
+module whose `CHANNEL` has the same `name` is another provider of that channel, called as its module is.
 It knows nothing of the ledger: it is given text and an address, and answers with an `Outcome`. docs/channels.md shows
 how to write one.
 """
@@ -153,11 +154,11 @@ class Channel(Protocol):
     """What every channel module offers as `CHANNEL`."""
 
     name: str
-    """Queue name, metric label and the value stored in touches; the module's own name."""
+    """Queue name, metric label and the value stored in touches; the name of its first provider's module."""
     contact_system: str
     """The ContactSystem it reaches: `phone` or `email`."""
     webhook_kinds: Sequence[str]
-    """The webhooks it takes, e.g. `inbound`, `status`: routes `/webhooks/<name>/<kind>`."""
+    """The webhooks it takes, e.g. `inbound`, `status`: routes `/webhooks/<provider>/<kind>`."""
     settings: Sequence[Setting]
     """Its environment variables, for help and validation."""
 
@@ -190,6 +191,10 @@ class Channel(Protocol):
 
     def concurrency(self, config: Any) -> int:
         """Calls of one process that can be under way at once without waiting for a connection; at least 1."""
+        ...
+
+    def weight(self, config: Any) -> int:
+        """Its share of the contact points, beside the weights of the channel's other providers; 0 = a mere stand-by."""
         ...
 
     def effect_of(self, code: str) -> SideEffect | None:

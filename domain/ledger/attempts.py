@@ -14,6 +14,8 @@ attempt = Table(
     #: Travels with the send (callback address, Message-ID), so that a receipt finds it. Fences the finish.
     Column("token", String(32), nullable=False, unique=True),
     Column("channel", String(16), nullable=False),
+    #: Who was asked to deliver it, written before the call; the channel's own name where it has one provider.
+    Column("provider", String(32), nullable=False),
     Column("kind", String(16), nullable=False),
     ref("patient_id", "patient", nullable=True),
     ref("contact_point_id", "contact_point"),
@@ -65,7 +67,7 @@ Index("ix_attempt_uncertain", attempt.c.claimed_at, sqlite_where=_uncertain, pos
 _rejected = attempt.c.state == "rejected"
 Index(
     "ix_attempt_rejected",
-    attempt.c.channel,
+    attempt.c.provider,
     attempt.c.error_code,
     sqlite_where=_rejected,
     postgresql_where=_rejected,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import os
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -30,7 +30,21 @@ from domain.rules.guard import Facts, decide, may_answer_suppressed, with_sent
 from domain.rules.rulebook import Rulebook
 from domain.rules.vocabulary import AttemptState, Decision, Never, Send, TouchKind, TouchState, Wait
 
-__all__ = ["LEASE", "Claim", "Claimed", "claim", "judge", "new_token", "overtaken", "still_suppressed", "texts_held"]
+__all__ = [
+    "LEASE",
+    "Claim",
+    "Claimed",
+    "Route",
+    "claim",
+    "judge",
+    "new_token",
+    "overtaken",
+    "still_suppressed",
+    "texts_held",
+]
+
+#: Contact point -> the provider that is to deliver to it, or until when and why none may now.
+Route = Callable[[int], str | Wait]
 
 _IDS = bindparam("ids", type_=Id, expanding=True)
 _AS_PLANNED = Wish()
@@ -51,6 +65,8 @@ class Claimed:
     kind: str
     answer: str | None
     channel: str
+    provider: str
+    """Who is to deliver it; receipts, refusals and doubts are this one's."""
     organisation_id: int
     patient_id: int | None
     contact_point_id: int
@@ -95,13 +111,15 @@ def claim(
     now: datetime,
     lease: timedelta = LEASE,
     kept_until: datetime | None = None,
+    route: Route | None = None,
 ) -> Claim:
     """Decide about each planned, due touch among `ids`, by the `rules`, and write the decisions.
 
     Those that may go become `sending` under a fresh attempt; those that must wait get a new `due_at`; those that may
     never go end `suppressed`. A patient without a working contact point for this channel is moved to another channel
     of `systems` (channel -> contact system) that reaches them, if the campaign has words for one. Touches that are not
-    planned any more are left alone.
+    planned any more are left alone. `route` names the provider of each, or makes it wait (None: the channel has one, of
+    its own name).
 
     With `kept_until`, what may go is only kept for somebody until then, if nobody keeps it: it stays planned, whatever
     ends what is planned ends it, and another claim asks again before it goes.
@@ -112,7 +130,8 @@ def claim(
     if not rows:
         return Claim()
     offers, ceilings = Offers(conn, rows, rules, now), Ceilings(conn, rows, now)
-    result, facts = _ask(conn, rows, families, ceilings, offers, channel, system, systems, rules, now)
+    route = route or (lambda _: channel)
+    result, facts = _ask(conn, rows, families, ceilings, offers, channel, system, systems, route, rules, now)
     if kept_until is None:
         _write_claimed(conn, result, ceilings, facts, now, lease)
         offers.write(conn, [each.touch_id for each in result.claimed])
@@ -139,7 +158,7 @@ def judge(
     if not rows:
         return Claim()
     offers, no_ceilings = Offers(conn, rows, rules, now), Ceilings(conn, [], now)
-    return _ask(conn, rows, families, no_ceilings, offers, channel, system, systems, rules, now)[0]
+    return _ask(conn, rows, families, no_ceilings, offers, channel, system, systems, lambda _: channel, rules, now)[0]
 
 
 def still_suppressed(conn: Connection, claimed: Sequence[Claimed]) -> set[int]:
@@ -185,6 +204,7 @@ def _ask(
     channel: str,
     system: str,
     systems: Mapping[str, str],
+    route: Route,
     rules: Rulebook,
     now: datetime,
 ) -> tuple[Claim, Mapping[int, Facts]]:
@@ -195,7 +215,7 @@ def _ask(
     unwanted = {id_: wish.refusal for id_, wish in wishes.items()}
     facts = read_facts(conn, rows, contacts, said, families, unwanted, channel, rules, now)
     ways = ways_round(conn, rows, contacts, channel, now)
-    return _decide(rows, contacts, families, ceilings, facts, said, wishes, ways, channel, now), facts
+    return _decide(rows, contacts, families, ceilings, facts, said, wishes, ways, channel, route, now), facts
 
 
 def _decide(
@@ -208,6 +228,7 @@ def _decide(
     wishes: Mapping[int, Wish],
     ways: Mapping[int, str],
     channel: str,
+    route: Route,
     now: datetime,
 ) -> Claim:
     """Row by row, so that a send counts at once for its patient, household and contact point in the same batch."""
@@ -234,7 +255,11 @@ def _decide(
         elif isinstance(decision, Wait):
             result.waits.append((row.id, decision))
         elif isinstance(decision, Send) and point is not None:
-            result.claimed.append(_claimed(row, point, said.get(row.id), channel, decision))
+            provider = route(point.id)
+            if isinstance(provider, Wait):
+                result.waits.append((row.id, provider))
+                continue
+            result.claimed.append(_claimed(row, point, said.get(row.id), channel, provider, decision))
             ceilings.take(row)
             if row.kind != TouchKind.ANSWER:
                 sent_patient[row.patient_id].append(now)
@@ -248,13 +273,14 @@ def _decide(
     return result
 
 
-def _claimed(row: AnyRow, point: AnyRow, text: Usable | None, channel: str, decision: Send) -> Claimed:
+def _claimed(row: AnyRow, point: AnyRow, text: Usable | None, channel: str, provider: str, decision: Send) -> Claimed:
     return Claimed(
         touch_id=row.id,
         token=new_token(),
         kind=row.kind,
         answer=row.answer,
         channel=channel,
+        provider=provider,
         organisation_id=row.organisation_id,
         patient_id=row.patient_id,
         contact_point_id=point.id,
@@ -297,6 +323,7 @@ def _write_claimed(
                     "touch_id": each.touch_id,
                     "token": each.token,
                     "channel": each.channel,
+                    "provider": each.provider,
                     "kind": each.kind,
                     "patient_id": each.patient_id,
                     "contact_point_id": each.contact_point_id,

@@ -107,7 +107,7 @@ _OURS: Final = (
         suppression.c.lifted_at.is_(None),
     )
 )
-_CODES: Final = select(attempt.c.channel, attempt.c.error_code).where(IS_REJECTED, attempt.c.error_code.is_not(None))
+_CODES: Final = select(attempt.c.provider, attempt.c.error_code).where(IS_REJECTED, attempt.c.error_code.is_not(None))
 _REFUSED: Final = (
     select(
         attempt.c.contact_point_id,
@@ -117,7 +117,7 @@ _REFUSED: Final = (
     .join(contact_point, contact_point.c.id == attempt.c.contact_point_id)
     .where(
         IS_REJECTED,
-        attempt.c.channel == bindparam("channel", type_=String),
+        attempt.c.provider == bindparam("provider", type_=String),
         attempt.c.error_code == bindparam("code", type_=String),
         ~exists().where(
             suppression.c.contact_point_id == attempt.c.contact_point_id,
@@ -183,14 +183,14 @@ def with_refusals(engine: Engine, means_opted_out: Callable[[str, str], bool], n
     Each enters the ledger when it comes; this finds the ones that a crash in between lost.
 
     Args:
-        means_opted_out: whether a channel's error code says that the recipient opted out.
+        means_opted_out: whether a provider's error code says that the recipient opted out.
     """
     with reading(engine) as conn:
         codes = [(row[0], row[1]) for row in conn.execute(_CODES.distinct())]
         refused: list[Told] = []
-        for channel, code in sorted(codes):
-            if means_opted_out(channel, code):
-                rows = conn.execute(_REFUSED, {"channel": channel, "code": code})
+        for provider, code in sorted(codes):
+            if means_opted_out(provider, code):
+                rows = conn.execute(_REFUSED, {"provider": provider, "code": code})
                 refused += [(row.contact_point_id, row.organisation_id, row.at) for row in rows]
     found = Differences(listed=len(refused))
     for some in chunks(refused):

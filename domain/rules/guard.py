@@ -42,6 +42,7 @@ RULES = {
     "suppressed_patient": "opting_out.scope",
     "no_consent": "opting_out.revocation",
     "channel_paused": "house.paused",
+    "provider_down": "house.provider",
     "campaign_paused": "house.campaign",
     "choices_kept": "house.kept",
     "blackout": "house.blackout",

@@ -21,6 +21,7 @@ WAITS: Mapping[str, str] = {
     "slots_full": "the site had no open slots for what this week's messages bring",
     "pacing": "the sending limits of the provider or the site were used up for the moment",
     "channel_paused": "the channel is paused",
+    "provider_down": "every provider of the channel was failing, so it waited until one could be tried again",
     "campaign_paused": "the campaign is paused",
     "choices_kept": "an opt-out may have been on its way to us that the ledger did not know yet",
     "blackout": "the campaign is silent on that day",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
-from channels.kit.discovery import discover
+from channels.kit.discovery import providers
 from ops.runtime.settings import NAMES
 
 _PREFIX = "REACTIVATE_"
@@ -15,7 +15,7 @@ _FOREIGN = "REACTIVATE_TEST_"
 
 def misspelt(names: Iterable[str]) -> Iterator[str]:
     """A sentence for every name that looks like a setting of ours and is none."""
-    known = NAMES | {setting.name for channel in discover().values() for setting in channel.settings}
+    known = NAMES | {setting.name for channel in providers().values() for setting in channel.settings}
     for name in sorted(names):
         if not name.startswith(_PREFIX) or name.startswith(_FOREIGN) or name in known:
             continue

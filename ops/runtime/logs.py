@@ -51,6 +51,7 @@ ALLOWED = frozenset(
         "problem",
         "process",
         "promise",
+        "provider",
         "purpose",
         "queue",
         "reason",

@@ -48,6 +48,21 @@ pacing_granted_total = _counter("pacing_granted_total", "Messages granted by the
 pacing_withheld_total = _counter("pacing_withheld_total", "Messages sent back to wait by the pacing cells", "channel")
 pacing_fallback = _gauge("pacing_fallback", "1 while Redis is unreachable and a local slice of the limits is used")
 
+# Providers of a channel and their breakers. `to`: a Phase.
+provider_open = _gauge(
+    "provider_open",
+    "1 while a provider is not asked (its breaker is open), 0.5 while it is tried",
+    "channel",
+    "provider",
+)
+provider_transitions_total = _counter(
+    "provider_transitions_total", "Changes of a provider's breaker, by its new state", "channel", "provider", "to"
+)
+provider_failovers_total = _counter(
+    "provider_failovers_total", "Touches claimed for another provider than their own", "channel", "provider"
+)
+breaker_fallback = _gauge("breaker_fallback", "1 while Redis is unreachable and a process goes by breakers of its own")
+
 # Replies, receipts, choices. `intent`: an Intent; `status`: a Delivery.
 replies_total = _counter("replies_total", "Replies understood or handed to a person", "channel", "intent")
 receipts_total = _counter("receipts_total", "Receipts applied", "channel", "status")

@@ -38,7 +38,7 @@ class Settings:
     amqp_url: str
     """REACTIVATE_AMQP_URL: amqp://… of RabbitMQ (default: empty = in-process broker)."""
     redis_url: str
-    """REACTIVATE_REDIS_URL: redis://… for pacing (default: empty = in-process pacing)."""
+    """REACTIVATE_REDIS_URL: redis://… for pacing and breakers (default: empty = in-process pacing)."""
     redis_prefix: str
     """REACTIVATE_REDIS_PREFIX: prepended to every Redis key (default: reactivate:)."""
     clock: str
@@ -61,6 +61,8 @@ class Settings:
     """REACTIVATE_INDEX_KEY: base64 of 32 bytes, for blind indexes and links; never changes (default: as above)."""
     rules: Path | None
     """REACTIVATE_RULES: file, or folder of *.yaml, in which organisations override rules (default: empty = none)."""
+    tries: int
+    """REACTIVATE_TRIES: tries of one touch that its provider judged, before it ends as failed (default: 5)."""
     log_level: str
     """REACTIVATE_LOG_LEVEL: DEBUG, INFO, WARNING or ERROR (default: INFO)."""
     environ: Mapping[str, str] = field(repr=False, default_factory=dict)
@@ -109,6 +111,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         vault_current=_vault_current(env, keys),
         index_key=index_key,
         rules=rules_place(env),
+        tries=_tries(env),
         log_level=_log_level(env.get("REACTIVATE_LOG_LEVEL") or "INFO"),
         environ=env,
     )
@@ -173,6 +176,13 @@ def _public_url(url: str) -> str:
     if not is_known:
         raise SettingsError("REACTIVATE_PUBLIC_URL: expected https://HOST[:PORT][/PATH]")
     return url.rstrip("/")
+
+
+def _tries(env: Mapping[str, str]) -> int:
+    tries = _number(env, "REACTIVATE_TRIES", 5, 100)
+    if tries < 1:
+        raise SettingsError("REACTIVATE_TRIES: expected a whole number from 1 to 100")
+    return tries
 
 
 def _log_level(text: str) -> str:

@@ -139,6 +139,28 @@ def test_a_burst_makes_a_queue_no_deeper_than_its_sustained_rate_works_off(
     assert yard.dispatch(NOW) == handed
 
 
+@pytest.mark.parametrize(
+    ("shares", "rates", "handed"),
+    [
+        # in proportion to the rates: both wholly
+        ((80, 20), (8, 2), 20),
+        # the first has four fifths of the numbers, and is at its limit at five a second in all
+        ((80, 20), (4, 4), 10),
+        # a stand-by adds nothing
+        ((100, 0), (4, 50), 8),
+        ((0, 0), (4, 50), 8),
+    ],
+)
+def test_the_flow_is_what_every_provider_can_take_by_its_share(
+    yard: Yard, shares: tuple[int, int], rates: tuple[float, float], handed: int
+) -> None:
+    members = [(Limited(share=share, per_second=rate), None) for share, rate in zip(shares, rates, strict=True)]
+    yard.dispatcher.channels, yard.dispatcher.providers = {"sms": members[0]}, {"sms": members}
+    yard.due(150)
+
+    assert yard.dispatch(NOW) == handed
+
+
 def test_a_small_site_gets_its_share_beside_a_big_one(yard: Yard, ledger: Engine) -> None:
     small = yard.site("small")
     yard.due(500)

@@ -52,9 +52,9 @@ SELECT c.organisation_id, c.system, c.value, convert_to('n' || n, 'UTF8'), c.qua
 FROM contact_point c, generate_series(1, 5000) n WHERE c.id = :point;
 INSERT INTO patient_contact (patient_id, contact_point_id, rank)
 SELECT :who + n, :point + n / 2, 1 FROM generate_series(1, 4000) n;
-INSERT INTO attempt (touch_id, token, channel, kind, patient_id, contact_point_id, state, claimed_at, lease_until,
-                     zones, needs_person)
-SELECT t.id, 'token' || t.id, 'sms', 'outreach', :who + 1 + t.id % 4000, :point + 1 + t.id % 4000,
+INSERT INTO attempt (touch_id, token, channel, provider, kind, patient_id, contact_point_id, state, claimed_at,
+                     lease_until, zones, needs_person)
+SELECT t.id, 'token' || t.id, 'sms', 'sms', 'outreach', :who + 1 + t.id % 4000, :point + 1 + t.id % 4000,
        CASE WHEN t.id % 1000 = 0 THEN 'sending' WHEN t.id % 1000 = 1 THEN 'uncertain' ELSE 'accepted' END,
        :now - t.id * interval '1 minute', :now - t.id * interval '1 minute', '', false
 FROM touch t WHERE t.state = 'accepted';

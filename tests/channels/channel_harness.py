@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from channels.kit.contract import Outcome, Outgoing
-from channels.kit.discovery import discover
+from channels.kit.discovery import providers
 
 PUBLIC_URL = "https://outreach.example.org"
 
@@ -82,7 +82,7 @@ async def drive(channel: str, case: Case) -> tuple[Outcome, Provider]:
 @asynccontextmanager
 async def sender_of(channel: str, provider: Provider, environ: Mapping[str, str] | None = None) -> AsyncIterator[Any]:
     """The channel's sender, set up for this provider."""
-    found = discover()[channel]
+    found = providers()[channel]
     config = found.configure({**provider.environ, **(environ or {})}, PUBLIC_URL)
     sender = found.open(config)
     try:

@@ -9,9 +9,9 @@ import pytest
 import uvloop
 from channel_harness import Case, drive, table
 
-from channels.kit.discovery import discover
+from channels.kit.discovery import providers
 
-ALL = [pytest.param(name, case, id=f"{name}: {case.name}") for name in discover() for case in table(name).CASES]
+ALL = [pytest.param(name, case, id=f"{name}: {case.name}") for name in providers() for case in table(name).CASES]
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_what_the_provider_does_becomes_the_outcome_it_means(
         case.check(provider.received[0])
 
 
-@pytest.mark.parametrize("channel", discover())
+@pytest.mark.parametrize("channel", providers())
 def test_no_two_cases_of_a_channel_share_a_name(channel: str) -> None:
     names = [case.name for case in table(channel).CASES]
 

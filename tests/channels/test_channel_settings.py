@@ -9,9 +9,9 @@ import pytest
 
 from channels.email import CHANNEL as EMAIL
 from channels.kit.contract import LONGEST_TIMEOUT, ChannelSettingsError
-from channels.kit.discovery import discover
+from channels.kit.discovery import providers
+from channels.kit.twilio import LONGEST
 from channels.sms import CHANNEL as SMS
-from channels.sms import LONGEST
 from domain.ledger.claim_facts import LEASE
 
 SMS_ENVIRON = {
@@ -21,16 +21,17 @@ SMS_ENVIRON = {
     "REACTIVATE_SMS_FROM": "+12125550100",
 }
 EMAIL_ENVIRON = {"REACTIVATE_SMTP_HOST": "relay.example.org", "REACTIVATE_SMTP_FROM": "care@example.org"}
-ENVIRONS = {"sms": SMS_ENVIRON, "email": EMAIL_ENVIRON}
+SECOND_ENVIRON = {name.replace("_SMS_", "_SMS_SECOND_"): value for name, value in SMS_ENVIRON.items()}
+ENVIRONS = {"sms": SMS_ENVIRON, "sms_second": SECOND_ENVIRON, "email": EMAIL_ENVIRON}
 PUBLIC = "https://outreach.example.org"
 
 
-@pytest.mark.parametrize("channel", discover())
+@pytest.mark.parametrize("channel", providers())
 def test_a_channel_without_settings_is_not_set_up(channel: str) -> None:
     empty = dict.fromkeys(ENVIRONS[channel], "")
 
-    assert discover()[channel].configure({}, PUBLIC) is None
-    assert discover()[channel].configure(empty, PUBLIC) is None
+    assert providers()[channel].configure({}, PUBLIC) is None
+    assert providers()[channel].configure(empty, PUBLIC) is None
 
 
 @pytest.mark.parametrize(("channel", "variable"), [(name, key) for name in ENVIRONS for key in ENVIRONS[name]])
@@ -38,7 +39,7 @@ def test_half_a_configuration_is_an_error_that_names_what_is_missing(channel: st
     environ = {name: value for name, value in ENVIRONS[channel].items() if name != variable}
 
     with pytest.raises(ChannelSettingsError, match=variable):
-        discover()[channel].configure(environ, PUBLIC)
+        providers()[channel].configure(environ, PUBLIC)
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,9 @@ def test_half_a_configuration_is_an_error_that_names_what_is_missing(channel: st
         ("sms", "REACTIVATE_SMS_BURST", "23"),
         ("sms", "REACTIVATE_SMS_BURST", "24.5"),
         ("sms", "REACTIVATE_SMS_TIMEOUT_SECONDS", "30"),
+        ("sms", "REACTIVATE_SMS_WEIGHT", "-1"),
+        ("sms_second", "REACTIVATE_SMS_SECOND_URL", "api.example.com"),
+        ("sms_second", "REACTIVATE_SMS_SECOND_WEIGHT", "most"),
         ("email", "REACTIVATE_SMTP_TIMEOUT_SECONDS", "30"),
         ("email", "REACTIVATE_SMTP_PORT", "70000"),
         ("email", "REACTIVATE_SMTP_TLS", "ssl"),
@@ -80,7 +84,7 @@ def test_a_malformed_setting_is_named(channel: str, variable: str, value: str) -
     environ = {**ENVIRONS[channel], variable: value}
 
     with pytest.raises(ChannelSettingsError, match=_mentioned(variable)):
-        discover()[channel].configure(environ, PUBLIC)
+        providers()[channel].configure(environ, PUBLIC)
 
 
 def _mentioned(variable: str) -> str:
@@ -160,9 +164,9 @@ def test_cost_is_that_of_the_text_as_it_is_sent() -> None:
     assert SMS.cost("It’s time – " + "a" * 100) == 1
 
 
-@pytest.mark.parametrize("channel", discover())
+@pytest.mark.parametrize("channel", providers())
 def test_every_setting_is_explained(channel: str) -> None:
-    settings = discover()[channel].settings
+    settings = providers()[channel].settings
 
     assert all(setting.help and setting.name.startswith("REACTIVATE_") for setting in settings)
     assert any(setting.secret for setting in settings)

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from channels.kit.contract import InboundReceipt, InboundReply, SideEffect, WebhookError, WebhookRequest
-from channels.sms import CHANNEL, SmsConfig
+from channels.kit.twilio import SmsConfig
+from channels.sms import CHANNEL
 
 VECTORS = Path(__file__).parents[3] / "shared/data/providers/twilio/signature_vectors.json"
 FORM = "application/x-www-form-urlencoded"

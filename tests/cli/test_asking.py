@@ -19,6 +19,9 @@ from domain.ledger.choice_history import suppression
 from domain.ledger.patients import patient_contact
 from domain.ledger.store import open_ledger
 from domain.ledger.vault import Vault
+from ops.runtime.breaker import POLICY
+from ops.runtime.breakers import Breakers, Tally
+from ops.runtime.breakers_redis import RedisStore
 from tests.measuring.books import DAY, NOON, VAULT, Books, Person
 
 Run = Callable[..., Result]
@@ -263,3 +266,31 @@ def test_a_channel_is_paused_and_resumed(run: Run, ledger_file: Path) -> None:
 
     assert "sms: paused (operator)" in outputs[1]
     assert "sms: not configured" in outputs[3]
+
+
+def test_channels_tell_how_each_of_their_providers_stands(
+    run: Run, ledger_file: Path, monkeypatch: pytest.MonkeyPatch, redis_url: str, redis_prefix: str
+) -> None:
+    monkeypatch.setenv("REACTIVATE_REDIS_URL", redis_url)
+    monkeypatch.setenv("REACTIVATE_REDIS_PREFIX", redis_prefix)
+    for prefix, weight in (("SMS", "80"), ("SMS_SECOND", "20")):
+        for name, value in (
+            ("URL", "http://127.0.0.1:9"),
+            ("ACCOUNT_SID", "AC1"),
+            ("AUTH_TOKEN", "secret"),
+            ("FROM", "+12125550100"),
+            ("WEIGHT", weight),
+        ):
+            monkeypatch.setenv(f"REACTIVATE_{prefix}_{name}", value)
+    well = run("channel", "list").output
+    breakers = Breakers("sms", ["sms", "sms_second"], RedisStore(redis_url, redis_prefix))
+    breakers.report({"sms": Tally(bad=POLICY.at_least)}, datetime.now(UTC))
+
+    failing = run("channel", "list").output
+    breakers.close()
+
+    told = "sms: ready\n  provider sms (weight 80): asked\n  provider sms_second (weight 20): asked\n"
+    assert told in well
+    assert re.search(r"provider sms \(weight 80\): failing: not asked; trials in \d+ s\n", failing)
+    assert "provider sms_second (weight 20): asked\n" in failing
+    assert "secret" not in failing

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from channels.kit.discovery import discover
+from channels.kit.discovery import providers
 from ops.runtime.settings import NAMES
 
 Run = Callable[..., Result]
@@ -133,7 +133,7 @@ def test_a_name_in_the_homes_own_file_is_told_too(run: Run, home: Path, ledger_f
 
 
 def test_no_name_that_somebody_reads_is_told(run: Run, ledger_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = NAMES | {each.name for channel in discover().values() for each in channel.settings}
+    names = NAMES | {each.name for channel in providers().values() for each in channel.settings}
     setting(monkeypatch, dict.fromkeys(names - {"REACTIVATE_HOME"}, ""))
     monkeypatch.setenv("REACTIVATE_VAULT_KEYS", "1:" + "A" * 43 + "=")
     monkeypatch.setenv("REACTIVATE_INDEX_KEY", "A" * 43 + "=")

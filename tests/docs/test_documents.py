@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from channels.kit.discovery import discover
+from channels.kit.discovery import providers
 from domain.ledger.audit import PROMISES
 from ops.cli.main import main
 from ops.reference import BEGIN, END, PAGE, RULES_BEGIN, RULES_END, RULES_PAGE, with_rules, with_table
@@ -47,13 +47,13 @@ def test_every_variable_the_code_reads_is_in_the_table() -> None:
     table = PAGE.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
 
     assert read - set(_VARIABLE.findall(table)) == set()
-    assert {setting.name for channel in discover().values() for setting in channel.settings} <= read
+    assert {setting.name for channel in providers().values() for setting in channel.settings} <= read
 
 
 def test_the_example_environment_names_every_setting_of_a_channel() -> None:
     example = (ROOT / "ops" / "docker" / "env.example").read_text(encoding="utf-8")
 
-    wanted = {setting.name for channel in discover().values() for setting in channel.settings}
+    wanted = {setting.name for channel in providers().values() for setting in channel.settings}
 
     assert wanted - set(_VARIABLE.findall(example)) == set()
 

@@ -69,6 +69,8 @@ def _faults() -> Iterator[Fault]:
         inject = through(*((proxies,) if isinstance(proxies, str) else proxies))(lose(trigger), "lose_answer", 0)
         yield Fault(name, what, inject, is_short=name in ("sms-answer-lost", "commit-answer-lost", "confirm-lost"))
     yield Fault("provider-times-out", "a provider accepts and says nothing", provider(mute, "mute", 3.5), share=0.5)
+    down = through("sms")(mute, "mute", 8.0)
+    yield Fault("provider-down", "a provider says nothing until another takes over", down, every=4.0, share=0.2)
     for kind, what in (
         ("commit", "killed before or after a commit"),
         ("publish", "killed before or after a publish"),

@@ -102,6 +102,18 @@ class Outside:
             reached=self._text_arrived,
             faults=replace(SmsFaults.none(), opted_out=_KNOWN_TO_CARRIER),
         )
+        #: The stand-by: an account of its own, and message ids of its own, in the one ledger of what patients got.
+        self.second_account = SmsAccount(sid="AC" + self.draws.token("second") * 2, token=self.draws.token("token") * 2)
+        self.sms_second = SmsProvider(
+            self.second_account,
+            draws=Draws(seed + 1),
+            now=now,
+            agenda=self.agenda,
+            witness=self.witness,
+            caller=self.caller,
+            reached=self._text_arrived,
+            faults=SmsFaults.none(),
+        )
         self.smtp = SmtpProvider(
             "reactivation",
             self.password,
@@ -124,7 +136,7 @@ class Outside:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="outside", daemon=True)
         self._busy: set[asyncio.Task[None]] = set()
-        self._runner: web.AppRunner | None = None
+        self._runners: list[web.AppRunner] = []
         self._smtp_server: asyncio.Server | None = None
         self._stepping: asyncio.Task[None] | None = None
 
@@ -187,14 +199,14 @@ class Outside:
 
     async def _open(self) -> None:
         await self.caller.open()
-        self._runner = web.AppRunner(self.sms.application(), access_log=None, shutdown_timeout=1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        for name, provider in (("sms", self.sms), ("sms-second", self.sms_second)):
+            runner = web.AppRunner(provider.application(), access_log=None, shutdown_timeout=1)
+            self._runners.append(runner)
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            self.ports[name] = int(runner.addresses[0][1])
         self._smtp_server = await self.smtp.listen(server_context(self._directory))
-        self.ports = {
-            "sms": int(self._runner.addresses[0][1]),
-            "smtp": int(self._smtp_server.sockets[0].getsockname()[1]),
-        }
+        self.ports["smtp"] = int(self._smtp_server.sockets[0].getsockname()[1])
         self._stepping = asyncio.create_task(self._step())
 
     async def _close(self) -> None:
@@ -206,8 +218,8 @@ class Outside:
             await proxy.close()
         if self._smtp_server is not None:
             self._smtp_server.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
+        for runner in self._runners:
+            await runner.cleanup()
         await self.caller.close()
 
     async def _step(self) -> None:

@@ -78,10 +78,10 @@ def _wrapped(function: Callable[..., Any], kind: str, passes: Passes) -> Callabl
 
 
 def _wrapped_call(function: Callable[..., Any], passes: Passes) -> Callable[..., Any]:
-    async def wrapper(worker: Any, outgoing: Any) -> Any:
+    async def wrapper(worker: Any, *call: Any) -> Any:
         place = worker._channel.name
         passes("call", place, "before")
-        result = await function(worker, outgoing)
+        result = await function(worker, *call)
         passes("call", place, "after")
         return result
 

@@ -173,7 +173,14 @@ def test_a_merged_record_takes_its_calls_along_and_they_count_against_the_caps(
             "priority": 30,
         }
         touch_id = conn.scalar(insert(touch).values(**common, **planned).returning(touch.c.id))
-        called = {"token": "t", "state": "accepted", "claimed_at": NOW, "lease_until": NOW, "called_at": NOW}
+        called = {
+            "provider": "sms",
+            "token": "t",
+            "state": "accepted",
+            "claimed_at": NOW,
+            "lease_until": NOW,
+            "called_at": NOW,
+        }
         conn.execute(insert(attempt).values(**common, **called, touch_id=touch_id))
 
     take(ledger, vault, news_of(lakeside, "1", LATER, merged_into=Registration("main", "2")))

@@ -185,6 +185,7 @@ class Books:
                 "touch_id": touch_id,
                 "token": f"token{next(self._numbers)}",
                 "channel": "sms",
+                "provider": "sms",
                 "kind": "outreach",
                 "patient_id": who.id,
                 "contact_point_id": who.phone,

@@ -14,6 +14,8 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from ops.runtime import logs
+from ops.runtime.breaker import POLICY
+from ops.runtime.breakers import Breakers, LocalStore, Tally
 
 
 class Lines:
@@ -184,3 +186,18 @@ def test_configuring_twice_does_not_double_the_lines(lines: Lines) -> None:
 def test_an_unknown_level_is_refused() -> None:
     with pytest.raises(ValueError, match="LOUD"):
         logs.configure("LOUD", json=True, stream=io.StringIO())
+
+
+def test_the_line_about_a_failing_provider_names_it_and_its_state(lines: Lines) -> None:
+    breakers = Breakers("sms", ["sms_second"], LocalStore())
+
+    breakers.report({"sms_second": Tally(bad=POLICY.at_least)}, datetime.now(UTC))
+    breakers.close()
+
+    assert {key: lines.last[key] for key in ("event", "level", "channel", "provider", "state")} == {
+        "event": "provider_breaker",
+        "level": "error",
+        "channel": "sms",
+        "provider": "sms_second",
+        "state": "open",
+    }

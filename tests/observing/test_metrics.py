@@ -71,6 +71,7 @@ def test_no_label_can_hold_a_person() -> None:
         "line",
         "outcome",
         "promise",
+        "provider",
         "reason",
         "result",
         "row",
@@ -78,6 +79,7 @@ def test_no_label_can_hold_a_person() -> None:
         "segment",
         "source",
         "status",
+        "to",
         "transport",
         "type",
     }

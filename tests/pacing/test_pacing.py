@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 import redis
@@ -55,19 +53,6 @@ def pacer(request: pytest.FixtureRequest) -> Iterator[Pacer]:
         opened = RedisPacer(request.getfixturevalue("redis_url"), request.getfixturevalue("redis_prefix"))
     yield opened
     opened.close()
-
-
-@pytest.fixture
-def own_redis() -> Iterator[RedisServer]:
-    """A server that a test may kill."""
-    # not below tmp_path: the server's own user may not enter there
-    with tempfile.TemporaryDirectory() as directory:
-        Path(directory).chmod(0o755)
-        server = RedisServer(Path(directory) / "redis")
-        server.start()
-        server.wait()
-        yield server
-        server.stop()
 
 
 def ask(*of: Cell, cost: int = 1) -> Ask:

@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 import yaml
 
-from channels.kit.discovery import discover
+from channels.kit.discovery import discover, providers
 from domain import jobs
 from ops.cli.main import main
 
@@ -112,16 +112,20 @@ def test_prometheus_scrapes_every_process_of_the_fleet(compose: dict[str, Any]) 
 def test_the_example_environment_offers_every_setting_of_every_channel() -> None:
     offered = _example_names()
 
-    for channel in discover().values():
+    for channel in providers().values():
         assert {setting.name for setting in channel.settings} - offered == set()
 
 
 def test_the_example_environment_sets_up_every_channel_once_its_secrets_are_filled_in() -> None:
     example = (_ROOT / "ops/docker/env.example").read_text()
     offered = dict(re.findall(r"^#?([A-Z_]+)=(.*)$", example, re.MULTILINE))
-    filled_in = {"REACTIVATE_SMS_ACCOUNT_SID": "AC1", "REACTIVATE_SMS_AUTH_TOKEN": "secret"}
+    filled_in = {
+        f"REACTIVATE_{name}_{what}": value
+        for name in ("SMS", "SMS_SECOND")
+        for what, value in (("ACCOUNT_SID", "AC1"), ("AUTH_TOKEN", "secret"))
+    }
 
-    for name, channel in discover().items():
+    for name, channel in providers().items():
         assert channel.configure({**offered, **filled_in}, offered["REACTIVATE_PUBLIC_URL"]) is not None, name
 
 

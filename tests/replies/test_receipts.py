@@ -287,6 +287,7 @@ def test_many_receipts_are_applied_in_few_statements(ledger: Engine, household: 
                 touch_id=touch_id,
                 token=token,
                 channel="sms",
+                provider="sms",
                 kind="outreach",
                 contact_point_id=household.phone,
                 state="sending",

@@ -165,6 +165,7 @@ def _claimed(household: Household) -> Claimed:
         kind="outreach",
         answer=None,
         channel="sms",
+        provider="sms",
         organisation_id=household.organisation,
         patient_id=household.john,
         contact_point_id=household.phone,

@@ -105,6 +105,7 @@ def test_only_what_may_have_reached_someone_counts_against_the_caps(
             touch_id=earlier,
             token="t",
             channel="email",
+            provider="email",
             kind="outreach",
             patient_id=who.id,
             contact_point_id=who.phone,

@@ -146,6 +146,7 @@ def test_somebody_alone_is_a_household_too(ledger: Engine, practice: Practice, t
             touch_id=again,
             token="t",
             channel="email",
+            provider="email",
             kind="outreach",
             patient_id=who.id,
             contact_point_id=who.phone,

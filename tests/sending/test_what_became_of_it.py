@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from channels.kit.contract import Outcome, OutcomeKind, Outgoing, SideEffect
 from channels.kit.errors import WINDOW_CLOSED
-from domain.ledger import agenda, dispatching, pauses, quiet
+from domain.ledger import agenda, dispatching, explain_touches, pauses, quiet
 from domain.ledger.attempts import attempt
 from domain.ledger.choice_history import suppression
 from domain.ledger.finishes import MOST_ATTEMPTS
@@ -148,6 +148,24 @@ def test_what_the_provider_did_not_judge_is_tried_until_it_goes_and_is_never_giv
 
     assert standing(ledger, who.touch) == ("accepted", None)
     assert row(ledger, touch, who.touch)["attempts"] == 1
+
+
+@pytest.mark.parametrize("tries", [1, 3])
+def test_the_budget_of_tries_is_a_setting_each_try_a_row_and_explain_tells_its_end(
+    ledger: Engine, practice: Practice, desk: Desk, clock: StoppedClock, tries: int
+) -> None:
+    who = practice.person()
+    worker = desk.worker(says(Outcome(OutcomeKind.RETRY, code="30003", retry_after=MINUTE)), tries=tries)
+
+    for _ in range(tries + 2):
+        worker.send([who.touch])
+        clock.at += MINUTE
+
+    assert [each["state"] for each in rows(ledger, attempt)] == ["retry"] * (tries - 1) + ["rejected"]
+    assert standing(ledger, who.touch) == ("rejected", "attempts_exhausted")
+    with reading(ledger) as conn:
+        told = [entry.text for entry in explain_touches.touches(conn, who.id)]
+    assert told[-1] == "refused: every attempt we allow was used up"
 
 
 @pytest.mark.parametrize("later_tries", [0, 1, 2])

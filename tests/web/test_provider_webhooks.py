@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from household import STRANGER, count, row, rows, send
+from household import NOW, STRANGER, count, row, rows, send
 from rulebooks import rules_from
 from sqlalchemy import Engine
 from waiting import wait_until
-from webserver import Serve, Web, start_web
+from webserver import AUTH_TOKEN, PUBLIC_URL, SMS_ENVIRON, Serve, Web, signed, start_web
 
 from channels.kit import twilio_signature
 from channels.kit.contract import WebhookRequest
+from channels.kit.discovery import providers
 from domain.jobs import Job, apply_receipts, read_replies, send_answers
+from domain.ledger import settling
+from domain.ledger.attempts import attempt
 from domain.ledger.choice_history import suppression
 from domain.ledger.inbound import receipt, reply
 from domain.ledger.touches import touch
@@ -229,3 +232,34 @@ def test_the_stored_reply_belongs_to_the_number_it_came_from(ledger: Engine, web
 
     (stored,) = rows(ledger, reply)
     assert row(ledger, reply, stored["id"])["contact_point_id"] == web.household.phone
+
+
+def test_each_provider_of_a_channel_has_routes_and_a_token_of_its_own(
+    ledger: Engine, vault: Vault, serve: Serve
+) -> None:
+    another = {name.replace("_SMS_", "_SMS_SECOND_"): value for name, value in SMS_ENVIRON.items()}
+    another["REACTIVATE_SMS_SECOND_AUTH_TOKEN"] = "a-token-of-the-second"
+    members = {
+        name: (channel, channel.configure({**SMS_ENVIRON, **another}, PUBLIC_URL))
+        for name, channel in providers().items()
+        if channel.name == "sms"
+    }
+    web = start_web(ledger, vault, serve, channels=members)
+    with ledger.begin() as conn:
+        number, token = send(conn, web.household, state="uncertain", provider="sms_second")
+    fields = {"MessageSid": "SM" + "c" * 32, "MessageStatus": "delivered"}
+
+    def said(route: str, key: str) -> int:
+        path, given = signed(f"/webhooks/{route}/status?ref={token}", fields, key)
+        return web.client.post(path, **given).status_code
+
+    refused = said("sms_second", AUTH_TOKEN), said("sms", "a-token-of-the-second")
+    taken = said("sms_second", "a-token-of-the-second")
+    with ledger.begin() as conn:
+        settling.apply(conn, [each["id"] for each in rows(ledger, receipt)], NOW)
+
+    assert (refused, taken) == ((403, 403), 204)
+    assert (row(ledger, attempt, number)["state"], row(ledger, attempt, number)["provider"]) == (
+        "accepted",
+        "sms_second",
+    )

@@ -54,7 +54,7 @@ class Web:
         self, kind: str, fields: Mapping[str, str], *, query: str = "", token: str = AUTH_TOKEN
     ) -> httpx.Response:
         """A webhook as the provider signs it."""
-        path, given = _signed(f"/webhooks/sms/{kind}" + (f"?{query}" if query else ""), fields, token)
+        path, given = signed(f"/webhooks/sms/{kind}" + (f"?{query}" if query else ""), fields, token)
         return self.client.post(path, **given)
 
     def inbound(self, text: str, *, sid: str = "SM" + "a" * 32, sender: str = "+13035550101") -> httpx.Response:
@@ -64,7 +64,7 @@ class Web:
     def inbound_request(self, *, sid: str, sender: str) -> tuple[str, dict[str, Any]]:
         """A patient's STOP, to be posted by another client: path and arguments."""
         fields = {"MessageSid": sid, "From": sender, "To": "+13035550100", "Body": "STOP"}
-        return _signed("/webhooks/sms/inbound", fields, AUTH_TOKEN)
+        return signed("/webhooks/sms/inbound", fields, AUTH_TOKEN)
 
     def status(self, status: str, *, ref: str = "", sid: str = "SM" + "b" * 32, code: str = "") -> httpx.Response:
         """A status callback."""
@@ -76,7 +76,7 @@ class Web:
         return f"/{purpose[0]}/{links.make_token(LINK_KEY, purpose, touch_id)}"
 
 
-def _signed(path: str, fields: Mapping[str, str], token: str) -> tuple[str, dict[str, Any]]:
+def signed(path: str, fields: Mapping[str, str], token: str) -> tuple[str, dict[str, Any]]:
     """Path and arguments of a post, signed over the public address, not the one it really reaches."""
     signed = PUBLIC_URL + path + "".join(name + fields[name] for name in sorted(fields))
     mac = base64.b64encode(hmac.new(token.encode(), signed.encode(), hashlib.sha1).digest()).decode()

@@ -722,6 +722,7 @@ def upgrade() -> None:
         sa.Column("touch_id", Id, nullable=False),
         sa.Column("token", sa.String(length=32), nullable=False),
         sa.Column("channel", sa.String(length=16), nullable=False),
+        sa.Column("provider", sa.String(length=32), nullable=False),
         sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("patient_id", Id, nullable=True),
         sa.Column("contact_point_id", Id, nullable=False),
@@ -758,7 +759,7 @@ def upgrade() -> None:
         ["patient_id", "claimed_at"],
         **_where("state IN ('sending', 'accepted', 'uncertain')"),
     )
-    op.create_index("ix_attempt_rejected", "attempt", ["channel", "error_code"], **_where("state = 'rejected'"))
+    op.create_index("ix_attempt_rejected", "attempt", ["provider", "error_code"], **_where("state = 'rejected'"))
     op.create_index("ix_attempt_provider_ref", "attempt", ["provider_ref"])
     op.create_index(
         "ix_attempt_site_day",
