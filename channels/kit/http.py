@@ -148,10 +148,11 @@ def _start(url: str) -> tuple[Origin, bytes]:
     usual = 443 if is_encrypted else 80
     named = f"[{host}]" if ":" in host else host
     authority = named if parts.port in {None, usual} else f"{named}:{parts.port}"
-    path = quote(parts.path or "/", safe=_PATH) + (f"?{quote(parts.query, safe=_PATH + '?')}" if parts.query else "")
-    return Origin(host, parts.port or usual, is_encrypted), f"POST {path} HTTP/1.1\r\nHost: {authority}\r\n".encode(
-        "ascii"
-    )
+    path = quote(parts.path or "/", safe=_PATH)
+    if parts.query:
+        path += "?" + quote(parts.query, safe=_PATH + "?")
+    lines = f"POST {path} HTTP/1.1\r\nHost: {authority}\r\n"
+    return Origin(host, parts.port or usual, is_encrypted), lines.encode("ascii")
 
 
 def _lines(headers: Mapping[str, str]) -> bytes:
