@@ -6,14 +6,15 @@ import json
 import os
 import sys
 import urllib.request
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import create_engine, func, select
+from sqlalchemy import Engine, create_engine, func, select
 
 from domain.ledger.touches import touch
 from domain.ledger.vault import Vault
@@ -169,17 +170,16 @@ def test_a_crowd_may_be_written_to_at_whatever_hour_a_run_begins() -> None:
 
 
 def test_a_crowd_is_planned_for_by_number_and_site(postgres_url: str, vault: Vault) -> None:
-    engine = create_engine(postgres_url)
-    crowd.settle(engine, vault, NOW, sites=4, reached=20, people=50)
+    with closing_at_the_end(create_engine(postgres_url)) as engine:
+        crowd.settle(engine, vault, NOW, sites=4, reached=20, people=50)
 
-    everybody = crowd.plan(engine, 1, 8, NOW)
-    of_site = crowd.plan(engine, 9, 20, NOW, site=1)
-    crowd.schedule(engine, 5, 3, NOW + timedelta(days=30))
+        everybody = crowd.plan(engine, 1, 8, NOW)
+        of_site = crowd.plan(engine, 9, 20, NOW, site=1)
+        crowd.schedule(engine, 5, 3, NOW + timedelta(days=30))
 
-    with engine.connect() as conn:
-        due = conn.scalar(select(func.count()).where(touch.c.due_at <= NOW))
-        later = conn.scalar(select(func.count()).where(touch.c.due_at > NOW))
-    engine.dispose()
+        with engine.connect() as conn:
+            due = conn.scalar(select(func.count()).where(touch.c.due_at <= NOW))
+            later = conn.scalar(select(func.count()).where(touch.c.due_at > NOW))
     assert (len(everybody), len(of_site)) == (8, 3)
     assert (due, later) == (11, 15)
 
@@ -204,6 +204,15 @@ def test_a_window_that_was_granted_too_much_is_found() -> None:
 
     assert overfull(steady, 1, 1.0) < 1.0
     assert overfull(burst, 1, 1.0) > 1.0
+
+
+@contextmanager
+def closing_at_the_end(engine: Engine) -> Iterator[Engine]:
+    """Its connections are closed though the test fails: a later test would be blamed for them."""
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def send_two(sink: Sink) -> None:

@@ -252,7 +252,8 @@ def test_all_messages_are_sent_before_the_first_confirm_is_waited_for(
     monkeypatch.setattr(rabbitmq._connection, "process_data_events", waiting)
     rabbitmq.publish([message(number) for number in range(1, 101)])
 
-    assert set(sent_when_waiting) == {101}
+    # confirms that come while the last is sent need not be waited for
+    assert set(sent_when_waiting) <= {101}
     assert channel.confirmed == 101
     assert rabbitmq.depth("everything") == 101
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -13,14 +14,17 @@ import pytest
 
 from ops.services.process import ServiceError, free_port
 from tests.faults.acts import Scene, runners
-from tests.faults.campaign import Campaign, campaign, shares
+from tests.faults.campaign import Campaign, Day, campaign, shares
 from tests.faults.catalogue import FAULTS, Fault
 from tests.faults.points import PLACES, POINTS
 
 ROOT = Path(__file__).parents[2]
 SEED = 7
-#: New people on the one long day; every touch of a day passes the same points.
+#: New people on each day; every touch of a day passes the same points.
 PEOPLE = 40
+#: A fast machine has written to a day's people before all faults had their turn: there is another day then, but no more
+#: than this.
+DAYS = 8
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +41,24 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
 
 
 def _in_turn(faults: list[Fault]) -> Fault:
-    """One fault that is each of these in turn."""
-    turns = iter([each for _ in range(100) for each in faults])
+    """One fault that is each of these in turn, from day to day."""
+    turns = itertools.cycle(faults)
 
     def inject(scene: Scene) -> int:
         return next(turns).inject(scene)
 
     return Fault("each-in-turn", "each of the short ones in turn", inject, every=0.5)
+
+
+def _until_injected(played: Campaign, fault: Fault, wanted: int) -> Iterator[Day]:
+    """Day after day of a fault until it was injected often enough."""
+    injected = 0
+    for _ in range(DAYS):
+        day = played.play(fault, 2 * wanted, PEOPLE)
+        injected += day.injected
+        yield day
+        if injected >= wanted:
+            return
 
 
 @pytest.mark.timeout(300)
@@ -52,12 +67,12 @@ def test_a_fleet_under_a_handful_of_faults_keeps_every_promise_and_passes_every_
 
     # whether a hint is lost in a short day is chance otherwise
     played.forget_a_hint()
-    day = played.play(_in_turn(short), 2 * len(short), PEOPLE)
+    days = list(_until_injected(played, _in_turn(short), len(short)))
 
-    assert day.problems == ()
-    assert day.is_sound
-    assert day.injected >= len(short)
-    assert day.totals.touches > PEOPLE / 2
+    assert [day.problems for day in days] == [()] * len(days)
+    assert all(day.is_sound for day in days)
+    assert sum(day.injected for day in days) >= len(short)
+    assert all(day.totals.touches > PEOPLE / 2 for day in days)
     assert played.fleet.board.unregistered() == [], "the registry of tests/faults/points.py names every place"
     assert set(POINTS) - played.fleet.board.reached() == set()
 

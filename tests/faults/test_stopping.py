@@ -8,8 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -62,8 +64,19 @@ def relays(postgres_url: str, amqp_url: str, redis_url: str) -> Iterator[dict[st
 
 
 @pytest.fixture
+def web_port() -> int:
+    return free_port()
+
+
+@pytest.fixture
 def start(
-    relays: dict[str, Relay], postgres_url: str, amqp_url: str, redis_url: str, vault: Vault, tmp_path: Path
+    relays: dict[str, Relay],
+    postgres_url: str,
+    amqp_url: str,
+    redis_url: str,
+    web_port: int,
+    vault: Vault,
+    tmp_path: Path,
 ) -> Iterator[Start]:
     """Starts a process whose servers are behind the relays."""
     through = {
@@ -76,7 +89,7 @@ def start(
         "REACTIVATE_DATABASE_URL": through["postgres"],
         "REACTIVATE_AMQP_URL": through["rabbitmq"],
         "REACTIVATE_REDIS_URL": through["redis"],
-        "REACTIVATE_WEB_PORT": str(free_port()),
+        "REACTIVATE_WEB_PORT": str(web_port),
         "REACTIVATE_VAULT_KEYS": "1:" + base64.b64encode(vault.keys[1]).decode(),
         "REACTIVATE_INDEX_KEY": base64.b64encode(vault.index_key).decode(),
         "REACTIVATE_SMS_URL": "http://127.0.0.1:9",
@@ -118,7 +131,7 @@ def _place(url: str) -> tuple[str, int]:
 
 
 @pytest.fixture
-def work(postgres_url: str, amqp_url: str) -> Iterator[Callable[[], bool]]:
+def work(postgres_url: str, amqp_url: str, web_port: int) -> Iterator[Callable[[], bool]]:
     """Whether all five are at work: one leads, the web process answers, and each worker has its queue."""
     engine = open_ledger(postgres_url)
     management = pika.BlockingConnection(pika.URLParameters(amqp_url))
@@ -133,11 +146,19 @@ def work(postgres_url: str, amqp_url: str) -> Iterator[Callable[[], bool]]:
     def is_so() -> bool:
         with reading(engine) as conn:
             leads = heartbeat.last(conn, CLOCK) is not None
-        return leads and all(map(consumers, ("sms", "receipts", INTAKE)))
+        return leads and all(map(consumers, ("sms", "receipts", INTAKE))) and _answers(web_port)
 
     yield is_so
     management.close()
     engine.dispose()
+
+
+def _answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5) as answer:
+            return bool(answer.status == HTTPStatus.OK)
+    except OSError:
+        return False
 
 
 def _ends(processes: dict[str, subprocess.Popen[bytes]]) -> dict[str, int]:
