@@ -24,7 +24,7 @@ from domain.rules.vocabulary import AppointmentStatus, ContactSystem, ServiceLin
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 ORGANISATION = """\
-organisation: {key: lakeside, name: Lakeside Health, phone: +1 303 555 0100, postal_address: "1 Lake Road, Denver, CO"}
+organisation: {key: lakeside, name: Lakeside Health, phone: +1 303 555 0100, postal_address: "1 Lake, Denver, CO 80014"}
 sites:
   - {key: main, name: Main, zone: America/Denver, state: CO, lines: {primary_care: {}, chronic_care: {}, dental: {}}}
   - {key: east, name: East, zone: America/Denver, state: Colorado, lines: {primary_care: {threshold_months: 6}}}

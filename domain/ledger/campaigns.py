@@ -194,6 +194,12 @@ def by_ids(conn: Connection, ids: Sequence[int]) -> dict[int, Running]:
     return {row.id: _running_version(row) for row in rows}
 
 
+def keys(conn: Connection, organisation_id: int) -> list[str]:
+    """What the organisation's campaigns are called, ended ones too, in order of the alphabet."""
+    ours = select(campaign.c.key).where(campaign.c.organisation_id == organisation_id)
+    return list(conn.scalars(ours.distinct().order_by(campaign.c.key)))
+
+
 def _running_version(row: Row[Any]) -> Running:
     return Running(row.id, row.organisation_id, row.key, row.version, row.holdout, row.definition, row.paused_at)
 

@@ -65,6 +65,12 @@ def ask(
     return True
 
 
+def has_asked(conn: Connection, patient_id: int) -> bool:
+    """Whether the patient is reached only where they asked to be."""
+    who = patients.standing(conn, patient_id)
+    return conn.scalars(_LINKS, {"patient": who.id}).first() is not None
+
+
 def carry_over(conn: Connection, gone: int, survivor: int, now: datetime) -> None:
     """What the record `gone` asked for, the `survivor` asks for. Call it before the contact points are moved."""
     links = patient_contact.alias("links")

@@ -37,10 +37,13 @@ def record(
     at: datetime,
     now: datetime,
     note: Note | None = None,
-) -> None:
+) -> bool:
     """Note a choice made at `at`; one older than what is stored is kept as history and changes nothing.
 
     Of a grant and a revocation made at the same instant the revocation counts, in whichever order they are told.
+
+    Returns:
+        Whether it is the newest there is.
     """
     choices.lock(conn, [contact_point_id])
     status = "granted" if is_granted else "revoked"
@@ -52,7 +55,7 @@ def record(
         status=status,
         since=at,
     )
-    conn.execute(
+    written = conn.execute(
         statement.on_conflict_do_update(
             index_elements=["contact_point_id", "channel", "purpose"],
             set_={"status": statement.excluded.status, "since": statement.excluded.since},
@@ -75,3 +78,4 @@ def record(
             **(note.columns() if note else {}),
         )
     )
+    return written.rowcount > 0

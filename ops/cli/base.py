@@ -53,7 +53,8 @@ class Exit(IntEnum):
 
     OK = 0
     BREACH = 1
-    """A promise is broken, rows were refused, a file names no patient, a template has findings, or nobody was found."""
+    """A promise is broken, rows were refused, a file names no patient, a template has findings, nobody and nothing was
+    found under the name that was asked for, or a choice that was told changes nothing."""
     USAGE = 2
     """A file, option or setting is wrong; nothing was changed."""
     UNAVAILABLE = 3

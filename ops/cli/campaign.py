@@ -12,7 +12,7 @@ from sqlalchemy import RowMapping
 from domain.ledger import campaigns, halts
 from domain.ledger.store import reading
 from domain.rules.vocabulary import Role
-from ops.cli.base import JSON, ORGANISATION, ORGANISATION_FILE, fail, named, parts_of, print_json, print_list
+from ops.cli.base import JSON, ORGANISATION, ORGANISATION_FILE, Exit, fail, named, parts_of, print_json, print_list
 from ops.cli.previewing import preview_as_dict, preview_lines
 from ops.runtime.settings import rules_place
 from producers.campaign_file import read_campaign
@@ -204,7 +204,11 @@ def stop(context: click.Context, key: str, who: str, why: str, organisation: str
 def history(context: click.Context, key: str | None, organisation: str | None, as_json: bool) -> None:
     """Tell who paused, resumed, moved or stopped a campaign, when, and why."""
     with parts_of(context) as parts, reading(parts.engine) as conn:
-        found = halts.history(conn, organisation_of(conn, organisation), key)
+        organisation_id = organisation_of(conn, organisation)
+        found = halts.history(conn, organisation_id, key)
+        known = campaigns.keys(conn, organisation_id)
+    if key is not None and key not in known:
+        fail(f"no campaign is called {key}; there are {', '.join(known) or 'none yet'}", Exit.BREACH)
     keep = ("at", "campaign_key", "what", "who", "why", "enrolments")
     print_list(
         [{name: each[name] for name in keep} for each in found],

@@ -18,7 +18,9 @@ from domain.ledger.patients import contact_point, patient_contact
 from domain.ledger.transactions import transact
 from domain.rules.identity import Email, Phone
 from ops.assembly import Parts
-from ops.cli.base import ORGANISATION, fail, parts_of
+from ops.cli import choice_effect
+from ops.cli.base import ORGANISATION, Exit, fail, parts_of
+from ops.cli.choice_effect import Effect, watch
 from ops.cli.desk import LONGEST, LONGEST_NAME, email_given, existing, phone_given, references_given, tidy
 
 _SOURCE: Final = "staff"
@@ -38,9 +40,9 @@ class _Told:
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """How far a choice reaches; without a channel, everything."""
+    """The channel whose consent a choice is about, and for what."""
 
-    channel: str | None
+    channel: str
     purpose: str
 
 
@@ -115,18 +117,16 @@ def do_not_contact(
     """Contact a PATIENT no more, on any channel, whatever they text: no START lifts it, only --lift."""
     ref = _one(patient)
 
-    def write(conn: Connection, parts: Parts) -> bool:
+    def write(conn: Connection, parts: Parts) -> Effect:
         change = patient_choices.go_on if lift else patient_choices.stop
-        told = _told(parts, by, why, at)
-        return change(conn, existing(conn, ref).id, DO_NOT_CONTACT, told.note, told.at, told.now)
-
-    did = _write(context, write)
-    if lift:
-        click.echo(
-            f"{ref.upper()} may be contacted" if did else f"{ref.upper()} may still not be contacted: said later"
+        told, who = _told(parts, by, why, at), existing(conn, ref).id
+        subjects = choice_effect.of_patient(conn, who, is_stop=not lift, reason=DO_NOT_CONTACT)
+        return watch(
+            conn, subjects, DO_NOT_CONTACT, lambda: change(conn, who, DO_NOT_CONTACT, told.note, told.at, told.now)
         )
-    else:
-        click.echo(f"{ref.upper()} is not contacted any more" if did else "kept on record: that changes nothing")
+
+    tell = choice_effect.tell_lifted if lift else choice_effect.tell_do_not_contact
+    tell(ref.upper(), _write(context, write))
 
 
 @choice.command(
@@ -155,18 +155,20 @@ def reach_only_at(
     if lift == bool(wanted):
         fail("give --phone, --email or both, or --lift alone")
 
-    def write(conn: Connection, parts: Parts) -> bool:
+    def write(conn: Connection, parts: Parts) -> tuple[bool, bool]:
         told, who = _told(parts, by, why, at), existing(conn, ref).id
         owner = _organisation(conn, ref)
         points = [_point(conn, parts, owner, each) for each in wanted]
-        return confidential.ask(conn, who, points, told.note, told.at, told.now)
+        had_asked = confidential.has_asked(conn, who)
+        return had_asked, confidential.ask(conn, who, points, told.note, told.at, told.now)
 
-    if not _write(context, write):
-        click.echo("kept on record: the patient asked for something else later")
-    elif lift:
-        click.echo(f"{ref.upper()} is reached wherever they can be reached")
-    else:
-        click.echo(f"{ref.upper()} is reached there and nowhere else")
+    had_asked, is_last_word = _write(context, write)
+    if lift and not had_asked:
+        fail(f"nothing to lift: {ref.upper()} did not ask to be reached at one place only", Exit.BREACH)
+    if not is_last_word:
+        fail("kept on record, and changes nothing: the patient asked for something else later", Exit.BREACH)
+    where = "wherever they can be reached" if lift else "there and nowhere else"
+    click.echo(f"{ref.upper()} is reached {where}")
 
 
 def _choose(
@@ -191,69 +193,85 @@ def _choose(
         fail("--organisation goes with --phone and --email: a PATIENT belongs to one anyway")
     scope = _scope(channel, purpose)
 
-    def write(conn: Connection, parts: Parts) -> bool:
+    if scope is not None:
+
+        def consent(conn: Connection, parts: Parts) -> bool:
+            told = _told(parts, by, why, at)
+            if references:
+                owner, points = _reached_by(conn, references[0], scope.channel)
+            else:
+                owner = _owner(conn, organisation)
+                points = [_point(conn, parts, owner, values[0])]
+            return _consent(conn, owner, points, scope, told, is_stop=is_stop)
+
+        is_last_word = _write(context, consent)
+        choice_effect.tell_consent(scope.channel, is_stop=is_stop, is_last_word=is_last_word)
+        return
+
+    def everything(conn: Connection, parts: Parts) -> Effect:
         told = _told(parts, by, why, at)
         if references:
-            return _choose_for_patient(conn, references[0], scope, told, is_stop=is_stop)
+            return _choose_for_patient(conn, existing(conn, references[0]).id, told, is_stop=is_stop)
         owner = _owner(conn, organisation)
-        return _choose_at(conn, owner, [_point(conn, parts, owner, values[0])], scope, told, is_stop=is_stop)
+        return _choose_at(conn, owner, _point(conn, parts, owner, values[0]), told, is_stop=is_stop)
 
-    click.echo(_outcome(is_stop, _write(context, write), scope.channel))
-
-
-def _outcome(is_stop: bool, did: bool, channel: str | None) -> str:
-    if channel is not None:
-        return f"consent to {channel} is {'revoked' if is_stop else 'given'}, unless another choice was made later"
-    if is_stop:
-        return "opted out" if did else "kept on record: it was in force, or taken back later"
-    if did:
-        return "opted in"
-    return "still opted out: by a later word, or at another number or address, which --phone or --email must name"
+    tell = choice_effect.tell_opt_out if is_stop else choice_effect.tell_opt_in
+    tell(_write(context, everything))
 
 
-def _choose_for_patient(conn: Connection, ref: str, scope: _Scope, told: _Told, *, is_stop: bool) -> bool:
+def _choose_for_patient(conn: Connection, patient_id: int, told: _Told, *, is_stop: bool) -> Effect:
+    change = patient_choices.stop if is_stop else patient_choices.go_on
+    subjects = choice_effect.of_patient(conn, patient_id, is_stop=is_stop)
+    return watch(conn, subjects, OPTED_OUT, lambda: change(conn, patient_id, OPTED_OUT, told.note, told.at, told.now))
+
+
+def _choose_at(conn: Connection, owner: int, point: int, told: _Told, *, is_stop: bool) -> Effect:
+    choose = choices.opt_out if is_stop else choices.opt_in
+    common: dict[str, Any] = {"organisation_id": owner, "source": _SOURCE, "at": told.at, "now": told.now}
+    subjects = choice_effect.of_point(conn, point, is_stop=is_stop)
+    return watch(conn, subjects, OPTED_OUT, lambda: choose(conn, contact_point_id=point, note=told.note, **common))
+
+
+def _reached_by(conn: Connection, ref: str, channel: str) -> tuple[int, Sequence[int]]:
+    """The patient's organisation, and their contact points that this channel may use."""
     who = existing(conn, ref)
     if who.merged_into is not None:
         who = existing(conn, who.merged_into)
-    if scope.channel is not None:
-        system = discover()[scope.channel].contact_system
-        points = conn.scalars(
-            select(contact_point.c.id)
-            .join(patient_contact, patient_contact.c.contact_point_id == contact_point.c.id)
-            .where(
-                patient_contact.c.patient_id == who.id,
-                patient_contact.c.detached_at.is_(None),
-                contact_point.c.system == system,
-            )
-            .order_by(contact_point.c.id)
-        ).all()
-        if not points:
-            fail(f"the patient has no {system} for {scope.channel}")
-        return _choose_at(conn, _organisation(conn, ref), points, scope, told, is_stop=is_stop)
-    change = patient_choices.stop if is_stop else patient_choices.go_on
-    return change(conn, who.id, OPTED_OUT, told.note, told.at, told.now)
+    system = discover()[channel].contact_system
+    points = conn.scalars(
+        select(contact_point.c.id)
+        .join(patient_contact, patient_contact.c.contact_point_id == contact_point.c.id)
+        .where(
+            patient_contact.c.patient_id == who.id,
+            patient_contact.c.detached_at.is_(None),
+            contact_point.c.system == system,
+        )
+        .order_by(contact_point.c.id)
+    ).all()
+    if not points:
+        fail(f"the patient has no {system} for {channel}")
+    return _organisation(conn, ref), points
 
 
-def _choose_at(
-    conn: Connection, owner: int, points: Sequence[int], scope: _Scope, told: _Told, *, is_stop: bool
-) -> bool:
-    common: dict[str, Any] = {"organisation_id": owner, "source": _SOURCE, "at": told.at, "now": told.now}
-    common["note"] = told.note
+def _consent(conn: Connection, owner: int, points: Sequence[int], scope: _Scope, told: _Told, *, is_stop: bool) -> bool:
+    """Whether it is the last word about the channel, at one of these contact points at least."""
     choices.lock(conn, points)
-    if scope.channel is not None:
-        for point in points:
-            consents.record(
-                conn,
-                contact_point_id=point,
-                channel=scope.channel,
-                purpose=scope.purpose,
-                is_granted=not is_stop,
-                **common,
-            )
-        return True
-    (point,) = points
-    choose = choices.opt_out if is_stop else choices.opt_in
-    return choose(conn, contact_point_id=point, **common)
+    is_last_word = [
+        consents.record(
+            conn,
+            organisation_id=owner,
+            contact_point_id=point,
+            channel=scope.channel,
+            purpose=scope.purpose,
+            is_granted=not is_stop,
+            source=_SOURCE,
+            at=told.at,
+            now=told.now,
+            note=told.note,
+        )
+        for point in points
+    ]
+    return any(is_last_word)
 
 
 def _write(context: click.Context, write: Callable[[Connection, Parts], T]) -> T:
@@ -279,10 +297,13 @@ def _instant(text: str, now: datetime) -> datetime:
     return found.astimezone(UTC)
 
 
-def _scope(channel: str | None, purpose: str | None) -> _Scope:
-    if purpose is not None and channel is None:
-        fail("--purpose goes with --channel")
-    if channel is not None and channel not in discover():
+def _scope(channel: str | None, purpose: str | None) -> _Scope | None:
+    """What --channel and --purpose say; none = everything."""
+    if channel is None:
+        if purpose is not None:
+            fail("--purpose goes with --channel")
+        return None
+    if channel not in discover():
         fail(f"--channel: there is none of this name (there are: {', '.join(sorted(discover()))})")
     word = purpose or "outreach"
     if not (word.isascii() and word.replace("_", "a").isalpha() and word.islower() and len(word) <= 32):

@@ -106,5 +106,18 @@ for command in (
     main.add_command(command)
 
 
+def _show_examples_whole(command: click.Command) -> None:
+    """Put the example of a command, and of those below it, on a line that is never wrapped, to be copied."""
+    if isinstance(command, click.Group):
+        for each in command.commands.values():
+            _show_examples_whole(each)
+    elif command.epilog is not None:
+        # \b: click leaves the lines of the paragraph as they are
+        command.epilog = command.epilog.replace("Example: ", "\b\nExample:\n  ", 1)
+
+
+_show_examples_whole(main)
+
+
 if __name__ == "__main__":
     main()

@@ -87,7 +87,7 @@ def _lines(found: dict[str, Differences]) -> Iterator[str]:
 
 
 def _read(path: Path, system: str, now: datetime, problems: list[str]) -> list[Listed]:
-    name = "standard input" if str(path) == "-" else path.name
+    name = "standard input" if str(path) == "-" else str(path)
     with _opened(path, name) as stream:
         reader = csv.DictReader(stream)
         listed = []

@@ -81,4 +81,4 @@ def _read(path: Path, sites: dict[str, int]) -> list[SlotNews]:
         with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
             return read_slots(path, file, sites)
     except OSError as error:
-        fail(f"{path.name}: {(error.strerror or 'it cannot be read').lower()}")
+        fail(f"{path}: {(error.strerror or 'it cannot be read').lower()}")

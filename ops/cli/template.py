@@ -140,19 +140,27 @@ def list_(path: Path, as_json: bool) -> None:
 def status(context: click.Context, key: str | None, organisation: str | None, as_json: bool) -> None:
     """Tell which versions are recorded, released, recalled: by whom, when, and why."""
     with parts_of(context) as parts, reading(parts.engine) as conn:
-        found = releases.versions(conn, organisation_of(conn, organisation), key)
+        organisation_id = organisation_of(conn, organisation)
+        found = releases.versions(conn, organisation_id, key)
+        known = [each.key for each in releases.versions(conn, organisation_id)] if key and not found else []
     if as_json:
         print_json([_told(each) for each in found])
-        return
+    else:
+        _tell_versions(found)
+    if key and not found:
+        there = ", ".join(dict.fromkeys(known)) or "none yet: release one, or start a campaign"
+        fail(f"no template {key} is recorded; recorded are {there}", Exit.BREACH)
+    if not found and not as_json:
+        click.echo("no template is recorded: release one, or start a campaign")
+
+
+def _tell_versions(found: list[Version]) -> None:
     for each in found:
         click.echo(f"{each.name}: {each.state}")
         for event in each.events:
             role = f" for {event['role']}" if event["role"] else ""
             why = f": {event['why']}" if event["why"] else ""
             click.echo(f"  {event['at']:%Y-%m-%d %H:%M}Z {event['what']}{role} by {event['who']}{why}")
-    if not found:
-        none = f"no template {key} is recorded; without a key all are told" if key else "no template is recorded"
-        click.echo(f"{none}: release one, or start a campaign")
 
 
 @template.command(epilog="Example: reactivate template release 6-12-invite@1 --as 'Maya Ortiz' --role marketing")

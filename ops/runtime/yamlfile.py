@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
+
+from ops.runtime.filekinds import mistaken
+from ops.runtime.yamlreasons import reason_for
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -66,7 +69,7 @@ def read_yaml(path: Path, model: type[M], context: Any = None) -> M:
     and the model says what it is, so that a record number 007, a state NO or a phone +1… stay what they are.
 
     Raises:
-        FileProblems: the file is missing, is no YAML, repeats a key, or does not fit the model.
+        FileProblems: the file is missing, is no YAML, repeats a key, is of another kind, or does not fit the model.
     """
     return read_yaml_with_places(path, model, context=context)[0]
 
@@ -89,12 +92,14 @@ def read_yaml_with_places(
     data = _plain(root, "", problems)
     if problems:
         raise FileProblems(path, problems)
+    if isinstance(data, dict) and (another := mistaken(path, data, model.model_fields)):
+        raise FileProblems(path, [Problem(_line(root), "", another)])
     places = Places(root)
     found = list(also(data, places))
     try:
         read = model.model_validate(data, context=context)
     except ValidationError as error:
-        found += (_problem(root, details) for details in error.errors(include_url=False, include_input=False))
+        found += (_problem(root, details) for details in _told(error))
     if found:
         raise FileProblems(path, sorted(found, key=lambda problem: problem.line))
     return read, places
@@ -152,6 +157,18 @@ def _mapping(node: yaml.MappingNode, field: str, problems: list[Problem], inside
     return result
 
 
+def _told(error: ValidationError) -> Iterator[Any]:
+    """What does not fit; of a list that is said to be too short because its entries do not fit, the entries alone."""
+    errors = error.errors(include_url=False, include_input=False)
+    for each in errors:
+        place = each["loc"]
+        is_echo = each["type"] == "too_short" and any(
+            len(other["loc"]) > len(place) and other["loc"][: len(place)] == place for other in errors
+        )
+        if not is_echo:
+            yield each
+
+
 def _problem(root: yaml.Node, details: Any) -> Problem:
     path, is_missing = list(details["loc"]), details["type"] in ("missing", "union_tag_not_found")
     if details["type"].startswith("union_tag_"):
@@ -159,7 +176,7 @@ def _problem(root: yaml.Node, details: Any) -> Problem:
     _, line, field, is_there = _walk(root, path)
     if is_missing and not is_there:
         field = f"{field}.{path[-1]}".lstrip(".")
-    return Problem(line, field, _reason(details))
+    return Problem(line, field, reason_for(details["type"], details.get("ctx", {})))
 
 
 def _walk(root: yaml.Node, path: Sequence[str | int]) -> tuple[yaml.Node, int, str, bool]:
@@ -186,21 +203,6 @@ def _step(node: yaml.Node, part: int | str) -> tuple[int, yaml.Node] | None:
             if isinstance(key, yaml.ScalarNode) and key.value == str(part):
                 return _line(key), value
     return None
-
-
-def _reason(details: Any) -> str:
-    match details["type"]:
-        case "union_tag_invalid":
-            return f"expected one of {details['ctx']['expected_tags']}"
-        case "missing" | "union_tag_not_found":
-            return "required, but not there"
-        case "extra_forbidden":
-            return "unknown field"
-        case "value_error":
-            return str(details["ctx"]["error"])
-        case _:
-            message: str = details["msg"]
-            return message[0].lower() + message[1:]
 
 
 def _line(node: yaml.Node) -> int:

@@ -11,12 +11,16 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from domain.ledger.organisations import OrganisationNews, SiteNews
 from domain.rules.identity import Problem, normalise_phone
 from domain.rules.places import state_code
+from domain.rules.postal_address import judge, parse
 from domain.rules.vocabulary import ServiceLine
-from ops.runtime.yamlfile import read_yaml, repeated
+from ops.runtime.yamlfile import read_yaml_with_places, repeated
 from producers.names import revealing
 
 #: What a type of visit may be mapped to beside a line: it is no visit that counts on any.
 IGNORE = "ignore"
+
+#: 15 USC 7704(a)(5): a message that advertises has a valid physical postal address of its sender.
+_WHY_DELIVERABLE = "mails carry this address, so it must be one that post can be delivered to"
 
 
 def _existing_zone(name: str) -> str:
@@ -185,4 +189,19 @@ class OrganisationFile(_Part):
 
 def read_organisation(path: Path) -> OrganisationFile:
     """Read the file. Raises ops.runtime.yamlfile.FileProblems."""
-    return read_yaml(path, OrganisationFile)
+    return read_organisation_with_notes(path)[0]
+
+
+def read_organisation_with_notes(path: Path) -> tuple[OrganisationFile, list[str]]:
+    """Read the file, and tell by line what is odd about it and no reason to refuse it.
+
+    Raises:
+        ops.runtime.yamlfile.FileProblems: what is.
+    """
+    file, places = read_yaml_with_places(path, OrganisationFile)
+    place = places.problem(("organisation", "postal_address"), "")
+    notes = [
+        f"{path}:{place.line}: {place.field}: {flaw.reason} ({_WHY_DELIVERABLE})"
+        for flaw in judge(parse(file.organisation.postal_address))
+    ]
+    return file, notes

@@ -45,7 +45,8 @@ class ImportResult:
 
     organisation_id: int
     files: tuple[FileResult, ...]
-    #: Worth knowing and no problem: an empty file, a file the mapping does not mention.
+    #: Worth knowing and no problem: an empty file, a file the mapping does not mention, an address of
+    #: the organisation that looks undeliverable.
     notes: tuple[str, ...]
     #: What an export made without a fault would not hold: a file of patients without any, a CSV without a header.
     warnings: tuple[str, ...] = ()

@@ -19,7 +19,7 @@ from domain.ledger.store import reading
 from domain.ledger.vault import Vault
 from domain.rules.news import AppointmentNews, GapNews, PatientNews
 from producers.importing.dates import is_to_come
-from producers.importing.organisation_file import OrganisationFile, read_organisation
+from producers.importing.organisation_file import OrganisationFile, read_organisation_with_notes
 from producers.importing.outcome import Ignored, News, Outcome, Read, Unusable
 from producers.importing.plan import PATIENT_ROWS, Planned, make_plan, without_rows
 from producers.importing.result import LISTED, FileResult, ImportResult, Progress
@@ -59,14 +59,14 @@ def run_import(
     """
     if as_of is not None and is_to_come(as_of.date(), now):
         raise ImportProblem(f"--as-of: {as_of:%Y-%m-%d} is to come; an export was made today or before")
-    organisation = read_organisation(organisation_file)
+    organisation, notes = read_organisation_with_notes(organisation_file)
     plan = make_plan(organisation, sources, mapping_file)
     organisation_id = store_organisation(engine, organisation, now)
     report = progress or (lambda _: None)
     importing = _Importing(engine, vault, organisation_id, now, as_of or now, report, len(plan.files))
     files = [importing.take(number, planned) for number, planned in enumerate(plan.files, 1)]
     warnings = [*plan.warnings, *(without_rows(file.name) for file in files if _is_of_nobody(file))]
-    return ImportResult(organisation_id, tuple(files), tuple(plan.notes), tuple(warnings))
+    return ImportResult(organisation_id, tuple(files), (*notes, *plan.notes), tuple(warnings))
 
 
 def store_organisation(engine: Engine, organisation: OrganisationFile, now: datetime) -> int:

@@ -82,6 +82,15 @@ def test_a_campaign_is_paused_resumed_and_stopped_and_each_is_on_record(run: Run
 
 
 @pytest.mark.usefixtures("started")
+def test_the_history_of_a_campaign_that_is_not_there_ends_with_one_and_names_those_that_are(run: Run) -> None:
+    shown = run("campaign", "history", "nonesuch")
+
+    assert shown.exit_code == 1
+    assert "no campaign is called nonesuch; there are welcome-back" in shown.stderr
+    assert "nobody paused" in run("campaign", "history", "welcome-back").output
+
+
+@pytest.mark.usefixtures("started")
 def test_doing_it_twice_is_told_and_changes_nothing(run: Run) -> None:
     for _ in range(2):
         paused = run("campaign", "pause", "welcome-back", *AS, "--why", "phones are down")

@@ -67,7 +67,71 @@ def test_an_opt_out_at_a_number_stops_all_who_share_it_and_an_opt_in_there_frees
 def test_a_patient_who_is_out_at_a_number_is_told_to_come_back_there(run: Run, family: Household) -> None:
     run("choice", "opt-out", "--email", EMAIL, *NOTED)
 
-    assert said(run("choice", "opt-in", "PTEST0", *NOTED)).startswith("still opted out")
+    assert said(run("choice", "opt-in", "PTEST0", *NOTED), 1).startswith("reactivate: still opted out")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("do-not-contact", "PTEST0", "--lift"), "nothing to lift: no do-not-contact of PTEST0 is in force"),
+        (("confidential", "PTEST0", "--lift"), "nothing to lift: PTEST0 did not ask to be reached at one place only"),
+        (("opt-in", "PTEST0"), "no opt-out was in force that it could take back"),
+        (("opt-in", "--phone", PHONE), "no opt-out was in force that it could take back"),
+    ],
+)
+def test_lifting_what_is_not_there_says_so_and_ends_with_one(
+    run: Run, family: Household, words: tuple[str, ...], sentence: str
+) -> None:
+    assert sentence in said(run("choice", *words, *NOTED), 1)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "sentence"),
+    [
+        (
+            ("do-not-contact", "PTEST0"),
+            ("do-not-contact", "PTEST0", "--lift", "--at", "2026-03-04T17:00Z"),
+            "PTEST0 may still not be contacted: that was said later",
+        ),
+        (
+            ("confidential", "PTEST0", "--phone", STRANGER),
+            ("confidential", "PTEST0", "--lift", "--at", "2026-03-04T17:00Z"),
+            "the patient asked for something else later",
+        ),
+        (
+            ("opt-in", "PTEST0"),
+            ("opt-out", "PTEST0", "--at", "2026-03-04T17:00Z"),
+            "it was taken back later, by an opt-in that stays in force",
+        ),
+        (
+            ("opt-in", "--phone", PHONE, "--channel", "sms"),
+            ("opt-out", "--phone", PHONE, "--channel", "sms", "--at", "2026-03-04T17:00Z"),
+            "another choice about sms was made later",
+        ),
+    ],
+)
+def test_what_was_overtaken_is_said_to_change_nothing_and_ends_with_one(
+    run: Run, family: Household, first: tuple[str, ...], second: tuple[str, ...], sentence: str
+) -> None:
+    run("choice", *first, *NOTED)
+
+    assert sentence in said(run("choice", *second, *NOTED), 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (("opt-out", "PTEST0"), "kept on record: the opt-out was in force already"),
+        (("opt-out", "--phone", PHONE), "kept on record: the opt-out was in force already"),
+        (("do-not-contact", "PTEST0"), "kept on record: PTEST0 was not to be contacted already"),
+    ],
+)
+def test_stopping_again_who_is_stopped_is_done_already(
+    run: Run, family: Household, words: tuple[str, ...], sentence: str
+) -> None:
+    run("choice", *words, *NOTED)
+
+    assert said(run("choice", *words, *NOTED)) == sentence
 
 
 def test_a_choice_about_one_channel_is_kept_as_consent_for_its_purpose(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
 
 import click
 import pytest
@@ -43,19 +44,45 @@ def test_every_command_explains_itself(path: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=" ".join)
-def test_every_command_has_an_example_whose_words_and_options_exist(path: tuple[str, ...]) -> None:
-    command = LEAVES[path]
-    epilog = command.epilog or ""
+def test_every_command_has_an_example_that_the_command_takes(
+    path: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # the one folder that must be there already when a command is read
+    (tmp_path / "exports/2021-03-31").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    words = words_of(example_of(path))
 
-    assert epilog.startswith("Example: ")
-    # the inner command of an `eval "$(reactivate …)"`, without variables before it or files after it
-    words = shlex.split(epilog.removeprefix("Example: ").replace('eval "$(', "").replace(')"', "").partition(" >")[0])
-    words = words[words.index("reactivate") + 1 :]
-    if words[0] == "--home":
-        words = words[2:]
     assert tuple(words[: len(path)]) == path
-    known = {option for parameter in command.params for option in parameter.opts + parameter.secondary_opts}
-    assert {word for word in words if word.startswith("--")} <= known
+    LEAVES[path].make_context(path[-1], words[len(path) :], click.Context(main, info_name="reactivate"))
+
+
+@pytest.mark.parametrize("path", LEAVES, ids=" ".join)
+@pytest.mark.parametrize("width", ["40", "80", "200"])
+def test_an_example_stands_on_a_line_of_its_own_however_narrow_the_terminal(
+    path: tuple[str, ...], width: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+
+    example = example_of(path)
+
+    # nothing of it is on another line: it is all that follows, and its quotes are closed
+    assert "reactivate " in example
+    assert shlex.split(example)
+
+
+def example_of(path: tuple[str, ...]) -> str:
+    """The line after the word `Example:`, at the end of a command's help."""
+    shown = CliRunner().invoke(main, [*path, "--help"]).output.splitlines()
+    begin = shown.index("  Example:")
+    (line,) = [each for each in shown[begin + 1 :] if each.strip()]
+    return line.strip()
+
+
+def words_of(example: str) -> list[str]:
+    """What follows `reactivate`: of an `eval "$(reactivate …)"` the inner command, without files after it."""
+    words = shlex.split(example.replace('eval "$(', "").replace(')"', "").partition(" >")[0])
+    words = words[words.index("reactivate") + 1 :]
+    return words[2:] if words[0] == "--home" else words
 
 
 def test_the_version_is_the_packages() -> None:

@@ -67,7 +67,7 @@ def test_a_row_that_cannot_be_used_is_told_by_line_without_its_value_and_the_oth
     [
         (("--provider-opt-outs", "-"), "number\n1\n", "standard input:1: phone: required, but not there"),
         (("--provider-opt-outs", "-"), "", "standard input:1: phone: required, but not there"),
-        (("--provider-opt-outs", "missing.csv"), "", "missing.csv: no such file or directory"),
+        (("--provider-opt-outs", "lists/missing.csv"), "", "reactivate: lists/missing.csv: no such file or directory"),
         (("--channel", "fax"), "", "--channel: there is none of this name"),
         (("--provider-opt-outs", "-", "--organisation", "elsewhere"), HEADER, "name the organisation"),
     ],

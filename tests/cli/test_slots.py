@@ -74,9 +74,9 @@ def test_a_file_with_a_mistake_is_refused_as_a_whole(
 
 
 def test_a_file_that_is_not_there_is_told_by_its_name(run: Run, clinic: Engine) -> None:
-    done = run("slots", "import", "nowhere.csv")
+    done = run("slots", "import", "lists/nowhere.csv")
 
-    assert (done.exit_code, "nowhere.csv: no such file or directory" in done.output) == (2, True)
+    assert (done.exit_code, "reactivate: lists/nowhere.csv: no such file or directory" in done.output) == (2, True)
 
 
 def test_where_nobody_told_the_list_says_what_to_do(run: Run, clinic: Engine) -> None:

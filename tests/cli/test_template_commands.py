@@ -234,7 +234,14 @@ def test_a_preview_of_a_text_with_an_unknown_variable_is_a_mistake_and_no_bug(ru
     assert "spring-walk@1, sms, en: no value for variable {name}: `reactivate template check" in shown.stderr
 
 
-def test_the_status_of_a_key_that_is_not_there_does_not_say_that_nothing_is(run: Run, lakeside: Engine) -> None:
+def test_the_status_of_a_key_that_is_not_there_ends_with_one_and_names_those_that_are(
+    run: Run, lakeside: Engine
+) -> None:
     run("template", "release", "6-12-invite@1", "--as", "Maya Ortiz", "--role", "marketing")
 
-    assert "no template nonesuch is recorded; without a key" in run("template", "status", "nonesuch").output
+    shown = run("template", "status", "nonesuch")
+    for_machines = run("template", "status", "nonesuch", "--json")
+
+    assert (shown.exit_code, for_machines.exit_code) == (1, 1)
+    assert "no template nonesuch is recorded; recorded are 6-12-invite\n" in shown.stderr
+    assert json.loads(for_machines.stdout) == []

@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parents[2]
         (("key: lakeside, ", ""), ":1: organisation.key: required, but not there"),
         (("phone: +1 303 555 0100", "phone: none"), ":1: organisation.phone: not a phone number"),
         (("  source: ehr\n", "  source: ehr\n  source: two\n"), ":7: fhir.source: repeated; first on line 6"),
-        (("key: east,", "key: east, daily_touches: 0,"), ":4: sites[1].daily_touches: input should be greater"),
+        (("key: east,", "key: east, daily_touches: 0,"), ":4: sites[1].daily_touches: expected 1 or more"),
         (("sites:\n", "sites: [\n"), "not YAML: "),
     ],
 )

@@ -44,6 +44,30 @@ def test_an_empty_file_is_noted(engine: Engine, vault: Vault, organisation_file:
     assert result.notes == ("Encounter.ndjson: the file is empty",)
 
 
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("1 Lake Road, Denver, CO", ["no ZIP code; write its five digits"]),
+        ("1 Lake Road, Denver, CO 8001", ["no ZIP code: expected five digits"]),
+        ("1 Lake Road, Denver, CO 02101", ["this ZIP code does not look like one of CO"]),
+        ("PO Box 12, Denver, CO 80014", []),
+    ],
+)
+def test_an_address_of_the_organisation_that_post_cannot_be_delivered_to_is_noted_by_line_and_refuses_nothing(
+    engine: Engine, vault: Vault, organisation_file: Path, tmp_path: Path, address: str, told: list[str]
+) -> None:
+    path = write_lines(tmp_path / "Patient.ndjson", [a_patient("p1")])
+    text = organisation_file.read_text()
+    organisation_file.write_text(text.replace("1 Lake, Denver, CO 80014", address))
+
+    result = take(engine, vault, organisation_file, path)
+
+    assert [file.taken for file in result.files] == [1]
+    assert len(result.notes) == len(told)
+    for note, reason in zip(result.notes, told, strict=True):
+        assert note.startswith(f"{organisation_file}:1: organisation.postal_address: {reason}")
+
+
 def test_every_problem_is_told_at_once_and_nothing_is_written(
     engine: Engine, vault: Vault, organisation_file: Path, tmp_path: Path
 ) -> None:

@@ -114,7 +114,7 @@ templates:
         (
             "version: 1",
             "version: 1\n    incentive: {item: telescope, worth_dollars: 300}",
-            "templates[0].incentive.worth_dollars: input should be less than or equal to 15",
+            "templates[0].incentive.worth_dollars: expected 15 or less",
         ),
         ("channel: sms, language: en", "channel: sms, colour: en", "unknown field"),
     ],
