@@ -6,25 +6,37 @@ after it, only an answer can tell, and without one the outcome is uncertain.
 
 from __future__ import annotations
 
+import asyncio
 import email.utils
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
-from urllib.parse import urlencode
-
-import aiohttp
-import orjson
+from functools import lru_cache
+from urllib.parse import quote, urlencode, urlsplit
 
 from channels.kit.contract import Outcome, OutcomeKind, SideEffect
 from channels.kit.errors import ProviderError
+from channels.kit.http_answer import Answer, NoAnswer
+from channels.kit.http_pool import Origin, Pool
 
-#: Idle connections are dropped sooner than servers drop them (uvicorn: 5 s), so that a request hardly ever meets one
-#: that is just being closed, which would make its outcome uncertain.
-_KEEP_ALIVE_SECONDS = 4.0
+__all__ = [
+    "Answer",
+    "HttpClient",
+    "NoAnswer",
+    "outcome_of_code",
+    "outcome_of_status",
+    "outcome_without_answer",
+    "retry_after",
+]
 
-#: Providers answer with a few hundred bytes; what is longer is no answer of theirs.
-_LARGEST_ANSWER = 64 * 1024
+#: Of every call. Answers of a few hundred bytes are not worth being packed.
+_HEADERS = {
+    "User-Agent": "patient-reactivation-fleet",
+    "Accept-Encoding": "identity",
+    "Content-Type": "application/x-www-form-urlencoded",
+}
+
+#: What stands for itself in the path of an address, one that is quoted already included. RFC 3986, 3.3.
+_PATH = "/%:@!$&'()*+,;=~-._"
 
 _LONGEST_RETRY_AFTER = timedelta(hours=1)
 
@@ -35,37 +47,8 @@ _WRONGLY_SET_UP = frozenset({301, 302, 307, 308, 401, 403, 404, 405, 407})
 _UNCLEAR = frozenset({303, 408})
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A complete answer."""
-
-    status: int
-    headers: Mapping[str, str]
-    """Names in any case."""
-    body: bytes
-
-    def json_object(self) -> Mapping[str, object]:
-        """The JSON object that the body holds; empty where it holds none."""
-        try:
-            said = orjson.loads(self.body)
-        except orjson.JSONDecodeError:
-            return {}
-        return said if isinstance(said, dict) else {}
-
-
-@dataclass(frozen=True, slots=True)
-class NoAnswer:
-    """The call ended without a complete answer."""
-
-    may_have_left: bool
-    """Whether any byte of the request may have reached the provider."""
-    code: str
-    """Of a closed set: connect_failed, connect_timeout, tls_failed, answer_timeout, connection_lost,
-    answer_unreadable."""
-
-
 class HttpClient:
-    """A pool of kept-alive connections with time limits. Follows no redirect, repeats nothing, keeps no cookie."""
+    """Kept-alive connections with time limits. Follows no redirect, repeats nothing, keeps no cookie, asks no proxy."""
 
     def __init__(self, *, timeout_seconds: float, headers: Mapping[str, str], connections: int = 100) -> None:
         """Must be called from a coroutine.
@@ -73,38 +56,39 @@ class HttpClient:
         Args:
             timeout_seconds: for a whole call, waiting for a free connection included.
             headers: sent with every call.
-            connections: open at once, at most.
+            connections: open at once to one host, at most.
+
+        Raises:
+            ValueError: a header that would end before its end.
         """
-        traces = aiohttp.TraceConfig()
-        traces.on_request_headers_sent.append(_note_first_byte)
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=connections, keepalive_timeout=_KEEP_ALIVE_SECONDS),
-            timeout=aiohttp.ClientTimeout(total=timeout_seconds, sock_connect=timeout_seconds / 2),
-            headers=headers,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trace_configs=[traces],
-        )
+        self._loop = asyncio.get_running_loop()
+        self._timeout = timeout_seconds
+        self._headers = _lines({**_HEADERS, **headers})
+        self._limit = connections
+        self._pools: dict[Origin, Pool] = {}
 
     async def post_form(self, url: str, fields: Mapping[str, str]) -> Answer | NoAnswer:
         """POST `fields` as a form (UTF-8). Raises nothing that the network or the other side brings about."""
-        progress = _Progress()
+        deadline = self._loop.time() + self._timeout
+        try:
+            origin, start = _start(url)
+        except ValueError:
+            return NoAnswer(may_have_left=False, code="connect_failed")
         # what no encoding can carry (a lone surrogate) becomes a question mark rather than an exception in a batch
         body = urlencode(fields, errors="replace").encode("ascii")
-        try:
-            async with self._session.post(
-                url,
-                data=body,
-                headers={"Content-Type": "application/x-www-form-urlencoded"},
-                allow_redirects=False,
-                trace_request_ctx=progress,
-            ) as response:
-                return Answer(response.status, response.headers, await _read(response))
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return NoAnswer(progress.began, _code_of(error, began=progress.began))
+        request = b"%b%bContent-Length: %d\r\n\r\n%b" % (start, self._headers, len(body), body)
+        return await self._pool(origin).call(request, deadline)
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._session.close()
+        for pool in self._pools.values():
+            await pool.aclose()
+
+    def _pool(self, origin: Origin) -> Pool:
+        pool = self._pools.get(origin)
+        if pool is None:
+            pool = self._pools[origin] = Pool(origin, limit=self._limit, connect_seconds=self._timeout / 2)
+        return pool
 
 
 def outcome_without_answer(failure: NoAnswer) -> Outcome:
@@ -142,7 +126,7 @@ def outcome_of_code(answer: Answer, now: datetime, code: str, errors: Mapping[st
 
 def retry_after(answer: Answer, now: datetime) -> timedelta | None:
     """The Retry-After header, in seconds or as an HTTP date, within 0 s to 1 h; None where there is none to be read."""
-    text = answer.headers.get("Retry-After", "").strip()
+    text = answer.headers.get("retry-after", "").strip()
     if text.isascii() and text.isdigit():
         # the length check keeps absurd numbers out of timedelta's arithmetic
         wait = timedelta(seconds=int(text)) if len(text) < 9 else _LONGEST_RETRY_AFTER
@@ -155,35 +139,24 @@ def retry_after(answer: Answer, now: datetime) -> timedelta | None:
     return min(max(wait, timedelta(0)), _LONGEST_RETRY_AFTER)
 
 
-@dataclass(slots=True)
-class _Progress:
-    began: bool = False
+@lru_cache(maxsize=64)
+def _start(url: str) -> tuple[Origin, bytes]:
+    """Where calls of an address go, and the lines they begin with."""
+    parts = urlsplit(url)
+    host = (parts.hostname or "").encode("ascii" if url.isascii() else "idna").decode()
+    is_encrypted = parts.scheme == "https"
+    usual = 443 if is_encrypted else 80
+    named = f"[{host}]" if ":" in host else host
+    authority = named if parts.port in {None, usual} else f"{named}:{parts.port}"
+    path = quote(parts.path or "/", safe=_PATH)
+    if parts.query:
+        path += "?" + quote(parts.query, safe=_PATH + "?")
+    lines = f"POST {path} HTTP/1.1\r\nHost: {authority}\r\n"
+    return Origin(host, parts.port or usual, is_encrypted), lines.encode("ascii")
 
 
-async def _note_first_byte(
-    _session: aiohttp.ClientSession, context: SimpleNamespace, _params: aiohttp.TraceRequestHeadersSentParams
-) -> None:
-    # aiohttp signals just before it hands the first bytes to the socket, never after
-    context.trace_request_ctx.began = True
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > _LARGEST_ANSWER:
-            response.close()  # the rest is not worth the connection
-            raise aiohttp.ClientPayloadError("answer too long")
-    return bytes(body)
-
-
-def _code_of(error: Exception, *, began: bool) -> str:
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return "tls_failed"
-    if isinstance(error, TimeoutError):
-        return "answer_timeout" if began else "connect_timeout"
-    if not began:
-        return "connect_failed"
-    if isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ClientResponseError)):
-        return "answer_unreadable"
-    return "connection_lost"
+def _lines(headers: Mapping[str, str]) -> bytes:
+    for name, value in headers.items():
+        if not (name + value).isprintable():
+            raise ValueError(f"the header {name!r} holds what no header may hold")
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
