@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[2]
 SEED = 7
 #: New people on each day; every touch of a day passes the same points.
 PEOPLE = 40
-#: A fast machine has written to a day's people before all faults had their turn, and whether anything is left for the sweep
-#: to mend is chance: there is another day then, but no more than this.
+#: A fast machine has written to a day's people before all faults had their turn, and whether anything is left for the
+#: sweep to mend is chance: there is another day then, but no more than this.
 DAYS = 8
 
 
