@@ -17,7 +17,8 @@ from channels.kit.http_connection import Connection
 #: that is just being closed, which would make its outcome uncertain.
 _KEEP_ALIVE_SECONDS = 4.0
 
-#: A call with less time left than this is not written: nobody would hear its answer, and its outcome would be uncertain.
+#: A call with less time left than this is not written: nobody would hear its answer, and what became of it would be
+#: uncertain.
 _LEAST_SECONDS = 0.05
 
 #: Before another address of the host is tried beside the first. RFC 8305, 5.
