@@ -28,6 +28,8 @@ from tests.faults.outside import Outside
 
 #: What is due within so long is waited for: a call that surely reached nobody is tried again after a minute or a few.
 _SOON = timedelta(minutes=10)
+#: Ids of suppressions that a burst of opt-outs may take while one that began before them is held up.
+_LATE_IDS = 500
 
 
 @dataclass(frozen=True)
@@ -85,13 +87,17 @@ class Books:
         with self._engine.begin() as conn:
             replies.take(conn, self._vault, **word, text="Who is this?", now=now)
 
-    def look_for_opt_outs(self) -> None:
-        """Tell the witness of every opt-out that is in force by now. Raises DBAPIError while the ledger is away."""
+    def look_for_opt_outs(self, *, at_all: bool = False) -> None:
+        """Tell the witness of every opt-out that is in force by now. Raises DBAPIError while the ledger is away.
+
+        Ids are given before they are committed, so the last of them are looked at again; `at_all`: everything is.
+        """
+        if at_all:
+            self._last_suppression = 0
         wanted = (
             select(suppression.c.id, contact_point.c.value_index)
             .join(contact_point, contact_point.c.id == suppression.c.contact_point_id)
             .where(suppression.c.id > self._last_suppression, suppression.c.lifted_at.is_(None))
-            # ids are taken before they are committed: the last few are looked at again
             .order_by(suppression.c.id)
         )
         with reading(self._engine) as conn:
@@ -102,7 +108,7 @@ class Books:
                 self.in_force.add(contact)
                 self._outside.on_loop(lambda who=contact: self._outside.witness.opted_out(who, self._outside.now()))
         if rows:
-            self._last_suppression = max(0, rows[-1].id - 50)
+            self._last_suppression = max(0, rows[-1].id - _LATE_IDS)
 
     def under_way(self, now: datetime) -> Counter[str]:
         """What is not at rest yet, by kind."""
@@ -140,7 +146,7 @@ class Books:
     def totals(self, now: datetime) -> Totals:
         """Judge everything so far, by both ledgers."""
         # what came into force since the last look is in force
-        self.look_for_opt_outs()
+        self.look_for_opt_outs(at_all=True)
         judged = self._outside.judged()
         self.details = []
         with reading(self._engine, patient=True) as conn:
