@@ -44,7 +44,8 @@ from producers.dispatch import Dispatcher
 from producers.rule_files import read_rules
 from producers.scan import scan
 from producers.sweep import Sweep
-from workers import receipts, replies, send
+from workers import asking, receipts, replies, send
+from workers.asking import AskWorker
 from workers.enrol import Enrol
 from workers.intake import Intake
 from workers.providers import Providers
@@ -218,7 +219,7 @@ def intake(parts: Parts) -> Intake:
 def job_queues(parts: Parts) -> list[str]:
     """Every Dramatiq queue of this fleet."""
     of_channels = [queue for name in parts.channels for queue in channel_queues(name)]
-    return [*of_channels, jobs.RECEIPTS, jobs.REPLIES]
+    return [*of_channels, jobs.RECEIPTS, jobs.REPLIES, jobs.ASKING]
 
 
 def channel_queues(name: str) -> tuple[str, str]:
@@ -240,6 +241,8 @@ def actors(parts: Parts, queues: list[str], stopping: threading.Event | None = N
             receipts.register(parts.broker, parts.engine, parts.clock)
         if jobs.REPLIES in queues:
             replies.register(parts.broker, parts.engine, parts.vault, parts.clock, parts.enqueue)
+        if jobs.ASKING in queues:
+            asking.register(parts.broker, _ask_worker(parts, closing))
         yield
 
 
@@ -253,7 +256,9 @@ def rounds(parts: Parts, scan_every: timedelta = SCAN_EVERY) -> Rounds:
             parts.enqueue,
             {name: list(parts.providers_of(name).values()) for name in parts.channels},
         ),
-        sweep=Sweep(parts.engine, parts.systems, parts.rules, parts.enqueue, means_opted_out),
+        sweep=Sweep(
+            parts.engine, parts.systems, parts.rules, parts.enqueue, means_opted_out, asking.askable(parts.providers)
+        ),
         scan=partial(scan, parts.engine),
         relay=partial(relay.relay, parts.engine, parts.bus),
         scan_every=scan_every,
@@ -316,6 +321,21 @@ def _send_worker(parts: Parts, channel: Channel, closing: ExitStack, stopping: t
         pace_by_clock=not isinstance(parts.clock, SystemClock),
         stopping=stopping,
         tries=parts.settings.tries,
+    )
+    closing.callback(worker.close)
+    return worker
+
+
+def _ask_worker(parts: Parts, closing: ExitStack) -> AskWorker:
+    loop = LoopThread("questions")
+    closing.callback(loop.close)
+    worker = AskWorker(
+        engine=parts.engine,
+        vault=parts.vault,
+        clock=parts.clock,
+        providers=parts.providers,
+        link_key=parts.settings.index_key,
+        loop=loop,
     )
     closing.callback(worker.close)
     return worker

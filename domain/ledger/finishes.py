@@ -9,13 +9,14 @@ from functools import cache
 from itertools import product
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Update, and_, bindparam, exists, select, update
+from sqlalchemy import ColumnElement, Connection, Update, and_, bindparam, exists, or_, select, update
 
 from domain.ledger import outbox
 from domain.ledger.attempts import IS_SENDING, IS_UNCERTAIN, attempt
 from domain.ledger.columns import Id, Instant
 from domain.ledger.patients import patient
 from domain.ledger.touches import tell, touch
+from domain.rules.asking import AFTER
 from domain.rules.vocabulary import AttemptState, TouchState
 
 #: Tries of one touch that surely did not reach the provider, before it is given up.
@@ -23,6 +24,12 @@ MOST_ATTEMPTS = 5
 
 #: A receipt settles an uncertain attempt within minutes as a rule; after a day a person must look.
 PATIENCE = timedelta(hours=24)
+
+#: A provider that has answered before is asked for the last time before a person is; but not waited for any longer.
+_PATIENCE_WITH_PROVIDER = timedelta(hours=48)
+
+#: Why a touch is rejected whose provider has no such message.
+UNKNOWN_TO_PROVIDER = "unknown_to_provider"
 
 _TOUCH_AFTER: Mapping[AttemptState, TouchState] = {
     AttemptState.ACCEPTED: TouchState.ACCEPTED,
@@ -48,9 +55,16 @@ _LOCK_TOUCHES = (
 )
 #: Attempts whose lease ran out at `now`.
 IS_LOST: ColumnElement[bool] = and_(IS_SENDING, attempt.c.lease_until <= bindparam("now", type_=Instant))
-#: Uncertain ones claimed before `patience` that no person was asked about yet.
+#: Uncertain ones claimed before `patience` that no person was asked about yet, and their provider will not be again.
 IS_UNSETTLED: ColumnElement[bool] = and_(
-    IS_UNCERTAIN, attempt.c.claimed_at <= bindparam("patience", type_=Instant), ~attempt.c.needs_person
+    IS_UNCERTAIN,
+    attempt.c.claimed_at <= bindparam("patience", type_=Instant),
+    ~attempt.c.needs_person,
+    or_(
+        attempt.c.asked == 0,
+        attempt.c.asked >= len(AFTER),
+        attempt.c.claimed_at <= bindparam("with_provider", type_=Instant),
+    ),
 )
 
 _LATE = select(attempt.c.touch_id, attempt.c.token).where(IS_LOST).order_by(attempt.c.lease_until).limit(500)
@@ -216,9 +230,14 @@ def reap(conn: Connection, now: datetime) -> int:
     return finish(conn, lost, now) if lost else 0
 
 
+def patience(now: datetime) -> dict[str, datetime]:
+    """The values that `IS_UNSETTLED` wants."""
+    return {"patience": now - PATIENCE, "with_provider": now - _PATIENCE_WITH_PROVIDER}
+
+
 def hand_to_person(conn: Connection, now: datetime) -> int:
-    """Uncertain attempts that no receipt settled in time go to the inbox; how many."""
-    ids = conn.scalars(_FOR_A_PERSON, {"patience": now - PATIENCE}).all()
+    """Uncertain attempts that neither a receipt nor their provider settled in time go to the inbox; how many."""
+    ids = conn.scalars(_FOR_A_PERSON, patience(now)).all()
     if ids:
         conn.execute(update(attempt).where(attempt.c.id.in_(ids)).values(needs_person=True))
     return len(ids)
@@ -226,29 +245,45 @@ def hand_to_person(conn: Connection, now: datetime) -> int:
 
 def settle_by_person(conn: Connection, attempt_id: int, *, was_accepted: bool, now: datetime) -> bool:
     """A person found out what became of an uncertain attempt; whether there was one to settle."""
+    state = AttemptState.ACCEPTED if was_accepted else AttemptState.REJECTED
+    return _settle(conn, attempt_id, state, "settled_by_person", now) is not None
+
+
+def settle_as_unknown(conn: Connection, attempt_id: int, now: datetime) -> bool:
+    """Its provider has no message of an uncertain attempt, and can have none any more: it was never accepted."""
+    touch_id = _settle(conn, attempt_id, AttemptState.REJECTED, UNKNOWN_TO_PROVIDER, now)
+    if touch_id is None:
+        return False
+    end = Finish(touch_id, "", AttemptState.REJECTED, reason=UNKNOWN_TO_PROVIDER)
+    _announce(conn, "touch.failed", [end], now)
+    return True
+
+
+def _settle(conn: Connection, attempt_id: int, state: AttemptState, reason: str, now: datetime) -> int | None:
+    """End an uncertain attempt and its touch; the touch's id, or None where the attempt is not uncertain any more."""
     row = conn.execute(
         update(attempt)
         .where(attempt.c.id == attempt_id, IS_UNCERTAIN)
         .values(
-            state=AttemptState.ACCEPTED.value if was_accepted else AttemptState.REJECTED.value,
+            state=state.value,
             needs_person=False,
             finished_at=now,
         )
         .returning(attempt.c.touch_id, attempt.c.claimed_at)
     ).one_or_none()
     if row is None:
-        return False
+        return None
     others = exists().where(
         attempt.c.touch_id == row.touch_id, attempt.c.state == AttemptState.ACCEPTED.value, attempt.c.id != attempt_id
     )
-    state = TouchState.ACCEPTED if was_accepted else TouchState.REJECTED
-    values: dict[str, Any] = {"state": state.value, "reason": "settled_by_person", "ended_at": now}
-    if was_accepted:
+    values: dict[str, Any] = {"state": _TOUCH_AFTER[state].value, "reason": reason, "ended_at": now}
+    if state == AttemptState.ACCEPTED:
         values["accepted_at"] = row.claimed_at
     conn.execute(
         update(touch)
         .where(touch.c.id == row.touch_id, touch.c.state == TouchState.UNCERTAIN.value, ~others)
         .values(**values)
     )
-    tell(conn, [{"touch_id": row.touch_id, "what": state.value, "reason": "settled_by_person"}], now)
-    return True
+    tell(conn, [{"touch_id": row.touch_id, "what": _TOUCH_AFTER[state].value, "reason": reason}], now)
+    touch_id: int = row.touch_id
+    return touch_id

@@ -165,7 +165,7 @@ def _keys_checked_meanwhile(parts: assembly.Parts, stop: threading.Event) -> Ite
 def queue_names() -> list[str]:
     """Every queue a worker may serve."""
     of_channels = [queue for name in discover() for queue in assembly.channel_queues(name)]
-    return [jobs.INTAKE, jobs.ENROL, *of_channels, jobs.RECEIPTS, jobs.REPLIES]
+    return [jobs.INTAKE, jobs.ENROL, *of_channels, jobs.RECEIPTS, jobs.REPLIES, jobs.ASKING]
 
 
 @click.command(epilog="Example: reactivate worker sms --threads 4")

@@ -250,20 +250,8 @@ class SmsProvider:
             if name.startswith("DateSent"):
                 day, sign = date.fromisoformat(value), name.removeprefix("DateSent")
                 chosen = [m for m in chosen if _is_on(m.sent_at, day, sign)]
-        size = int(request.query.get("PageSize", "50"))
-        newest = sorted(chosen, key=lambda message: message.created_at, reverse=True)[:size]
-        body = {
-            "messages": [message.as_json() for message in newest],
-            "page": 0,
-            "page_size": size,
-            "start": 0,
-            "end": max(len(newest) - 1, 0),
-            "uri": request.path_qs,
-            "first_page_uri": request.path_qs,
-            "next_page_uri": None,
-            "previous_page_uri": None,
-        }
-        return web.json_response(body)
+        newest = sorted(chosen, key=lambda message: message.created_at, reverse=True)
+        return web.json_response(twilio.page(newest, request.path, dict(request.query)))
 
 
 def _is_validity(text: str) -> bool:

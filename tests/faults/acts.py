@@ -29,13 +29,15 @@ _RUN_BY: dict[str, tuple[str, ...]] = {
     "workers.intake": ("intake", "web"),
     "workers.enrol": ("enrol",),
     "workers.receipts": ("receipts",),
+    "workers.asking": ("asking",),
+    "asking": ("asking",),
     "workers.replies": ("replies",),
     "producers.webhooks": ("web",),
     "producers": ("clock", "clock-2"),
     "sms": ("sms", "sms.answers"),
     "email": ("email", "email.answers"),
     "ops.runtime.bus_amqp": ("intake", "enrol"),
-    "ops.runtime.consumer_rabbitmq": (*_SENDERS, "receipts", "replies"),
+    "ops.runtime.consumer_rabbitmq": (*_SENDERS, "receipts", "replies", "asking"),
 }
 
 

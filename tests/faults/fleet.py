@@ -36,7 +36,12 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "clock-2": ("clock", "--pause", "0.1", "--scan-every", "1"),
     **{
         name: ("worker", name, "--threads", "2")
-        for name in ("intake", "enrol", "sms", "sms.answers", "email", "email.answers", "receipts", "replies")
+        for name in (
+            *("intake", "enrol", "sms", "sms.answers", "email", "email.answers"),
+            "receipts",
+            "replies",
+            "asking",
+        )
     },
 }
 #: Processes that share the proxies before their servers.
