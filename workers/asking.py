@@ -38,7 +38,7 @@ _log = structlog.get_logger(__name__)
 _AT_ONCE: Final = 2
 
 #: What follows the address in the link of a text: see `Renderer`. Whose it is the token's own code proves.
-_LINK: Final = re.compile(r"/b/([0-9A-Za-z]{12,22})(?![0-9A-Za-z])")
+_LINK: Final = re.compile(r"/b/([0-9A-Za-z]+)")
 
 
 class AskWorker:

@@ -24,7 +24,7 @@ from rulebooks import STANDARD
 from send_model import MOVES
 from sqlalchemy import Connection, Engine, delete, select, update
 
-from domain.ledger import care, claims, finishes, merging, patients, receipts, replies, settling, touches
+from domain.ledger import asking, care, claims, finishes, merging, patients, receipts, replies, settling, touches
 from domain.ledger.appointments import appointment
 from domain.ledger.attempts import attempt
 from domain.ledger.audit import audit
@@ -40,6 +40,7 @@ from domain.ledger.tables import metadata
 from domain.ledger.texts import template_event
 from domain.ledger.touches import touch
 from domain.ledger.vault import Vault
+from domain.rules.asking import ABSENT_AFTER, Answered, Listed, Said, judge
 from domain.rules.guard import may_answer_suppressed
 from domain.rules.vocabulary import AttemptState
 from workers.send import FRESH
@@ -214,6 +215,27 @@ class LedgerMachine(RuleBasedStateMachine):
             number = conn.scalar(select(attempt.c.id).where(attempt.c.token == each.claimed.token)) or 0
             assert finishes.settle_by_person(conn, number, was_accepted=each.is_taken, now=self.now)
         each.state = "accepted" if each.is_taken else "rejected"
+
+    @precondition(lambda self: any(each.state == "uncertain" for each in self.known.tries))
+    @rule(nth=pick, is_listed=st.booleans(), is_another_there=st.booleans())
+    def provider_is_asked(self, nth: int, is_listed: bool, is_another_there: bool) -> None:
+        """Whose list may lag behind for a while, and shows other people's messages, too."""
+        open_ = [each for each in self.known.tries if each.state == "uncertain"]
+        each = open_[nth % len(open_)]
+        with self.engine.begin() as conn:
+            number = conn.scalar(select(attempt.c.id).where(attempt.c.token == each.claimed.token)) or 0
+            (question,) = asking.questions(conn, [number])
+            lags = self.now < question.about.span.lease_until + ABSENT_AFTER
+            shown = {each.claimed.touch_id} if each.is_taken and (is_listed or not lags) else set()
+            others = {0} if is_another_there else set()
+            listed = [
+                Listed(f"SM{each.claimed.token}" if id_ else "SM0", each.claimed_at, frozenset([id_]), "unknown")
+                for id_ in sorted(shown | others)
+            ]
+            said, found = judge(question.about, Answered(listed, is_whole=True), self.now)
+            assert asking.settle(conn, question, said, found, self.now)
+        if said is not Said.NOTHING:
+            each.state = "accepted" if said is Said.TAKEN else "rejected"
 
     # -- patients and the front desk
 
