@@ -198,9 +198,7 @@ class Fleet:
 
     def let_go(self, name: str) -> bool:
         """Take back what was to happen to a process at a point; whether it had. One that stands still goes on."""
-        slot = self.slots[name]
-        if not self.board.has_fired(slot):
-            self.board.disarm(slot)
+        if not self.board.withdraw(self.slots[name]):
             return False
         self.kill(name, signal.SIGCONT)
         return True
