@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from channels.kit.contract import Outcome, SideEffect
 from channels.kit.errors import says_something_of_the_message
+from channels.kit.provider_ids import on_channel
 from domain.ledger import choices, pauses
 from domain.ledger.claims import Claimed
 from domain.ledger.finishes import MOST_ATTEMPTS, Finish
@@ -28,6 +29,7 @@ def finish_of(
     reason = None if state == AttemptState.ACCEPTED else (outcome.code or state.value)
     retry_at = None
     counts = says_something_of_the_message(outcome)
+    given = outcome.provider_ref
     if state in {AttemptState.THROTTLED, AttemptState.RETRY}:
         tries = most if outcome.later_tries is None else min(most, 1 + outcome.later_tries)
         if counts and claimed.attempts >= tries:
@@ -41,7 +43,7 @@ def finish_of(
         claimed.token,
         state,
         reason=reason,
-        provider_ref=outcome.provider_ref,
+        provider_ref=None if given is None else on_channel(claimed.channel, claimed.provider, given),
         error_code=outcome.code,
         called_at=called_at,
         retry_at=retry_at,

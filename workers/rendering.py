@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
+from typing import Final
 
 from sqlalchemy import Engine
 
@@ -19,6 +21,10 @@ from domain.rules.vocabulary import TouchKind
 #: Authenticated with every sealed contact value.
 CONTACT = "contact_point.value"
 
+#: Texts kept: those of some twenty campaigns at once. A process that lives for a year meets the texts of every campaign
+#: of every organisation, some kilobytes each.
+KEPT_TEXTS: Final = 1_024
+
 
 class Unrenderable(Exception):  # noqa: N818 - a state of one touch, recorded as its reason
     """A touch has no text or no readable address; `reason` is the id that `explain` reads out."""
@@ -29,14 +35,14 @@ class Unrenderable(Exception):  # noqa: N818 - a state of one touch, recorded as
 
 
 class Renderer:
-    """Fills in the text that the claim found released (immutable, so it is kept), and opens the address."""
+    """Fills in the text that the claim found released (immutable, so it is kept for a while), and opens the address."""
 
     def __init__(self, engine: Engine, vault: Vault, public_url: str, link_key: bytes) -> None:
         self._engine = engine
         self._vault = vault
         self._public_url = public_url
         self._link_key = link_key
-        self._templates: dict[int, Template] = {}
+        self._read = lru_cache(KEPT_TEXTS)(self._read_from_ledger)
 
     def render(self, claimed: Claimed, now: datetime) -> Outgoing:
         """The message of a claimed touch.
@@ -70,10 +76,11 @@ class Renderer:
         id_ = claimed.template_id
         if id_ is None:
             raise TemplateError("its campaign has no text for it")
-        if id_ not in self._templates:
-            with reading(self._engine) as conn:
-                self._templates[id_] = texts.read(conn, id_)
-        return self._templates[id_]
+        return self._read(id_)
+
+    def _read_from_ledger(self, template_id: int) -> Template:
+        with reading(self._engine) as conn:
+            return texts.read(conn, template_id)
 
     def _values(self, claimed: Claimed) -> dict[str, str]:
         return {

@@ -17,6 +17,10 @@ from channels.kit.http_connection import Connection
 #: that is just being closed, which would make its outcome uncertain.
 _KEEP_ALIVE_SECONDS = 4.0
 
+#: A call with less time left than this is not written: nobody would hear its answer, and what became of it would be
+#: uncertain.
+_LEAST_SECONDS = 0.05
+
 #: Before another address of the host is tried beside the first. RFC 8305, 5.
 _ANOTHER_ADDRESS_SECONDS = 0.25
 
@@ -54,6 +58,8 @@ class Pool:
             if isinstance(connection, NoAnswer):
                 return connection
             try:
+                if deadline - self._loop.time() < _LEAST_SECONDS:
+                    return _unsent("connect_timeout")
                 return await connection.exchange(request, deadline)
             finally:
                 self._put_back(connection)

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ops.bench import (
+    endurance,
     fairness,
     importing,
     intake,
@@ -42,6 +43,7 @@ COMPARISONS: Mapping[str, Callable[[Ground], list[Figure]]] = {
     "opting-out": opting_out.measure,
     "schedule": schedule.measure,
     "memory": memory.measure,
+    "endurance": endurance.measure,
     "pacing": pacing.measure,
     "fairness": fairness.measure,
     "importing": importing.measure,

@@ -78,6 +78,11 @@ class Processes:
     ) -> None:
         self._end()
 
+    @property
+    def pids(self) -> dict[str, int]:
+        """The running processes by name."""
+        return {name: process.pid for name, process in self._running.items()}
+
     def settle(self, now: datetime, events: int) -> None:
         """Let the clock begin round after round, each when all is quiet, until one found nothing to do."""
         deadline = time.monotonic() + _PATIENCE

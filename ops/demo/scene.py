@@ -61,7 +61,7 @@ def settings_of(
     # an export of one's own holds real patients: what guards them must not be guessed from a seed
     keys, index_key = new_keys() if script.own else _fixed_keys(script.seed)
     environ = {
-        **_providers(simulated.ready),
+        **providers_of(simulated.ready),
         "REACTIVATE_HOME": str(directory),
         "REACTIVATE_DATABASE_URL": f"sqlite:///{directory / 'ledger.db'}",
         "REACTIVATE_AMQP_URL": "",
@@ -92,7 +92,7 @@ def _keep(path: Path, settings: Mapping[str, str]) -> None:
         file.writelines(f"{name}={value}\n" for name, value in settings.items())
 
 
-def _providers(ready: Mapping[str, Any]) -> dict[str, str]:
+def providers_of(ready: Mapping[str, Any]) -> dict[str, str]:
     """How the channels reach the simulated providers: nothing but settings differs from real ones."""
     return {
         "REACTIVATE_SMS_URL": f"http://127.0.0.1:{ready['sms']}",

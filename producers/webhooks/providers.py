@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
@@ -12,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from channels.kit.contract import Channel, InboundReceipt, InboundReply, WebhookError, WebhookRequest
+from channels.kit.provider_ids import on_channel
 from domain.ledger.receipts import ReceiptNews
 from ops.runtime import metrics
 from ops.runtime.clock import Clock
@@ -65,7 +67,7 @@ class ProviderWebhooks:
                 metrics.webhook_rejected_total.labels(name, "signature").inc()
                 return problem(403, "Forbidden", "the signature does not match")
             try:
-                inbound = [_checked(name, each) for each in channel.parse(config, kind, call)]
+                inbound = [_checked(channel.name, name, each) for each in channel.parse(config, kind, call)]
             except (WebhookError, ValueError) as error:
                 metrics.webhook_rejected_total.labels(name, "unreadable").inc()
                 return problem(400, "Bad Request", f"cannot be read: {error}")
@@ -104,14 +106,18 @@ class ProviderWebhooks:
         await self._threads.run(lambda: self._store.take_receipts(arrivals))
 
 
-def _checked(channel: str, each: Inbound) -> Inbound:
-    if isinstance(each, InboundReceipt):
-        # raises what is wrong with it, here, where the provider can still be told
-        _news(channel, each)
-    provider_id = each.provider_id if isinstance(each, InboundReply) else each.provider_ref
-    if not 0 < len(provider_id) <= _LONGEST_ID or not provider_id.isprintable():
+def _checked(channel: str, provider: str, each: Inbound) -> Inbound:
+    """What can be kept, under an id that no other provider's message has: that would be taken for a repeat."""
+    given = each.provider_id if isinstance(each, InboundReply) else each.provider_ref
+    id_ = on_channel(channel, provider, given)
+    if not given or len(id_) > _LONGEST_ID or not id_.isprintable():
         raise WebhookError("the provider's message id is empty, too long or not printable")
-    return each
+    if isinstance(each, InboundReply):
+        return replace(each, provider_id=id_)
+    told = replace(each, provider_ref=id_)
+    # raises what is wrong with it, here, where the provider can still be told
+    _news(channel, told)
+    return told
 
 
 def _reply(channel: Channel, reply: InboundReply, at: datetime) -> ReplyArrival:

@@ -71,6 +71,8 @@ def _run(chosen: Sequence[Fault], options: argparse.Namespace) -> list[Day]:
                     wanted[fault.name] -= day.injected
                     idle = 0 if day.injected else idle + 1
                     sys.stderr.write(f"day {len(days)}: {fault.name}: {day.injected} injected, {day.totals}\n")
+                    sys.stderr.writelines(f"  {problem}\n" for problem in day.problems)
+                    sys.stderr.flush()
     return days
 
 

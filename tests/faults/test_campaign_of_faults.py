@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[2]
 SEED = 7
 #: New people on each day; every touch of a day passes the same points.
 PEOPLE = 40
-#: A fast machine has written to a day's people before all faults had their turn: there is another day then, but no more
-#: than this.
+#: A fast machine has written to a day's people before all faults had their turn, and whether anything is left for the
+#: sweep to mend is chance: there is another day then, but no more than this.
 DAYS = 8
 
 
@@ -51,17 +51,17 @@ def _in_turn(faults: list[Fault]) -> Fault:
 
 
 def _until_injected(played: Campaign, fault: Fault, wanted: int) -> Iterator[Day]:
-    """Day after day of a fault until it was injected often enough."""
+    """Day after day of a fault until it was injected often enough and every point was passed."""
     injected = 0
     for _ in range(DAYS):
         day = played.play(fault, 2 * wanted, PEOPLE)
         injected += day.injected
         yield day
-        if injected >= wanted:
+        if injected >= wanted and set(POINTS) <= played.fleet.board.reached():
             return
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_fleet_under_a_handful_of_faults_keeps_every_promise_and_passes_every_point(played: Campaign) -> None:
     short = [each for each in FAULTS if each.is_short]
 

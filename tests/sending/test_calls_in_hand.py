@@ -158,6 +158,7 @@ def be_written_to(conn: Connection, practice: Practice, who: Person) -> None:
         touch_id=who.touch,
         token="t",
         channel="sms",
+        provider="sms",
         kind="outreach",
         patient_id=who.id,
         contact_point_id=who.phone,

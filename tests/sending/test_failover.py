@@ -92,6 +92,15 @@ def test_an_attempt_tells_its_provider_before_the_call(ledger: Engine, practice:
     assert sum(pair.calls) == 12
 
 
+def test_what_two_providers_call_alike_is_told_apart(ledger: Engine, practice: Practice, desk: Desk) -> None:
+    pair = Pair(desk, spare=4)
+    pair.main.answer = pair.spare.answer = lambda _: Outcome(OutcomeKind.ACCEPTED, provider_ref="17")
+
+    pair.worker.send(ids(people(practice, 12)))
+
+    assert {each["provider_ref"] for each in rows(ledger, attempt)} == {"17", "sms_second:17"}
+
+
 def test_once_a_provider_fails_another_takes_over_and_what_was_surely_not_sent_goes_there_at_once(
     ledger: Engine, practice: Practice, desk: Desk
 ) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from household import NOW, STRANGER, count, row, rows, send
 from rulebooks import rules_from
@@ -234,17 +236,41 @@ def test_the_stored_reply_belongs_to_the_number_it_came_from(ledger: Engine, web
     assert row(ledger, reply, stored["id"])["contact_point_id"] == web.household.phone
 
 
+def test_a_stop_is_in_force_though_another_provider_gave_the_same_number_to_a_message(
+    ledger: Engine, vault: Vault, serve: Serve
+) -> None:
+    web, second = _with_two_providers(ledger, vault, serve)
+    fields = {"MessageSid": "17", "From": "+13035550101", "To": "+13035550100"}
+
+    web.inbound("thanks", sid="17")
+    second("inbound", fields | {"Body": "STOP"})
+    second("inbound", fields | {"Body": "STOP"})
+
+    assert count(ledger, reply) == 2
+    assert len(rows(ledger, suppression, lifted_at=None)) == 3
+
+
+def test_a_receipt_without_our_reference_is_of_the_message_that_its_own_provider_took(
+    ledger: Engine, vault: Vault, serve: Serve
+) -> None:
+    web, second = _with_two_providers(ledger, vault, serve)
+    with ledger.begin() as conn:
+        send(conn, web.household, 0, state="accepted", provider_ref="17")
+        send(conn, web.household, 1, state="accepted", provider="sms_second", provider_ref="sms_second:17")
+
+    web.status("delivered", sid="17")
+    second("status", {"MessageSid": "17", "MessageStatus": "undelivered"})
+
+    wait_until(lambda: count(ledger, receipt) == 2)
+    with ledger.begin() as conn:
+        settling.apply(conn, [each["id"] for each in rows(ledger, receipt)], NOW)
+    assert [row(ledger, touch, each)["delivery"] for each in web.household.touches] == ["delivered", "undelivered"]
+
+
 def test_each_provider_of_a_channel_has_routes_and_a_token_of_its_own(
     ledger: Engine, vault: Vault, serve: Serve
 ) -> None:
-    another = {name.replace("_SMS_", "_SMS_SECOND_"): value for name, value in SMS_ENVIRON.items()}
-    another["REACTIVATE_SMS_SECOND_AUTH_TOKEN"] = "a-token-of-the-second"
-    members = {
-        name: (channel, channel.configure({**SMS_ENVIRON, **another}, PUBLIC_URL))
-        for name, channel in providers().items()
-        if channel.name == "sms"
-    }
-    web = start_web(ledger, vault, serve, channels=members)
+    web, _ = _with_two_providers(ledger, vault, serve)
     with ledger.begin() as conn:
         number, token = send(conn, web.household, state="uncertain", provider="sms_second")
     fields = {"MessageSid": "SM" + "c" * 32, "MessageStatus": "delivered"}
@@ -263,3 +289,23 @@ def test_each_provider_of_a_channel_has_routes_and_a_token_of_its_own(
         "accepted",
         "sms_second",
     )
+
+
+def _with_two_providers(
+    ledger: Engine, vault: Vault, serve: Serve
+) -> tuple[Web, Callable[[str, Mapping[str, str]], httpx.Response]]:
+    """The application, and how the second provider calls it: kind of webhook and fields."""
+    another = {name.replace("_SMS_", "_SMS_SECOND_"): value for name, value in SMS_ENVIRON.items()}
+    another["REACTIVATE_SMS_SECOND_AUTH_TOKEN"] = "a-token-of-the-second"
+    members = {
+        name: (channel, channel.configure({**SMS_ENVIRON, **another}, PUBLIC_URL))
+        for name, channel in providers().items()
+        if channel.name == "sms"
+    }
+    web = start_web(ledger, vault, serve, channels=members)
+
+    def call(kind: str, fields: Mapping[str, str]) -> httpx.Response:
+        path, given = signed(f"/webhooks/sms_second/{kind}", fields, "a-token-of-the-second")
+        return web.client.post(path, **given)
+
+    return web, call
