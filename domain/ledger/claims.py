@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, update
+from sqlalchemy import Connection, insert, update
 
 from domain.ledger import holds
+from domain.ledger.among import among
 from domain.ledger.attempts import attempt
 from domain.ledger.ceilings import Ceilings
 from domain.ledger.claim_facts import LEASE, Contacts, read_contacts, read_facts
@@ -21,7 +22,6 @@ from domain.ledger.claim_steps import Wish, read_wishes
 from domain.ledger.claim_stops import departed, overtaken, revoked, suppressed, usable
 from domain.ledger.claim_texts import Usable, held, read_texts
 from domain.ledger.claim_ways import ways_round
-from domain.ledger.columns import Id
 from domain.ledger.households import Households
 from domain.ledger.incentives import Offers
 from domain.ledger.reach import with_calls
@@ -46,11 +46,10 @@ __all__ = [
 #: Contact point -> the provider that is to deliver to it, or until when and why none may now.
 Route = Callable[[int], str | Wait]
 
-_IDS = bindparam("ids", type_=Id, expanding=True)
 _AS_PLANNED = Wish()
 _TO_SENDING = (
     update(touch)
-    .where(touch.c.id.in_(_IDS), IS_PLANNED)
+    .where(among(touch.c.id, "ids"), IS_PLANNED)
     .values(state=TouchState.SENDING.value, attempts=touch.c.attempts + 1, reason=None, dispatched_until=None)
     .returning(touch.c.id)
 )

@@ -12,8 +12,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Update, and_, bindparam, exists, select, update
 
 from domain.ledger import outbox
+from domain.ledger.among import among
 from domain.ledger.attempts import IS_SENDING, IS_UNCERTAIN, attempt
-from domain.ledger.columns import Id, Instant
+from domain.ledger.columns import Instant
 from domain.ledger.patients import patient
 from domain.ledger.touches import tell, touch
 from domain.rules.vocabulary import AttemptState, TouchState
@@ -35,17 +36,9 @@ _TOUCH_AFTER: Mapping[AttemptState, TouchState] = {
 
 
 _ALIVE = (
-    select(attempt.c.token)
-    .where(attempt.c.token.in_(bindparam("tokens", expanding=True)), IS_SENDING)
-    .order_by(attempt.c.id)
-    .with_for_update()
+    select(attempt.c.token).where(among(attempt.c.token, "tokens"), IS_SENDING).order_by(attempt.c.id).with_for_update()
 )
-_LOCK_TOUCHES = (
-    select(touch.c.id)
-    .where(touch.c.id.in_(bindparam("ids", type_=Id, expanding=True)))
-    .order_by(touch.c.id)
-    .with_for_update()
-)
+_LOCK_TOUCHES = select(touch.c.id).where(among(touch.c.id, "ids")).order_by(touch.c.id).with_for_update()
 #: Attempts whose lease ran out at `now`.
 IS_LOST: ColumnElement[bool] = and_(IS_SENDING, attempt.c.lease_until <= bindparam("now", type_=Instant))
 #: Uncertain ones claimed before `patience` that no person was asked about yet.
