@@ -112,7 +112,7 @@ class Board:
         return bool(fired)
 
     def withdraw(self, slot: int) -> bool:
-        """Take back what has not happened yet; whether it had. What happens at this very moment is still seen to have."""
+        """Take back what has not happened yet; whether it had. What happens at this very moment is seen to have."""
         self._map[slot * _SLOT.size + _ACT] = Act.NOTHING
         return self.has_fired(slot)
 
