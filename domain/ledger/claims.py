@@ -43,8 +43,9 @@ __all__ = [
     "texts_held",
 ]
 
-#: Contact point -> the provider that is to deliver to it, or until when and why none may now.
-Route = Callable[[int], str | Wait]
+#: Contact point, and the provider whose number received the reply that is answered (None: none is, or nobody knows)
+#: -> the provider that is to deliver to it, or until when and why none may now.
+Route = Callable[[int, str | None], str | Wait]
 
 _AS_PLANNED = Wish()
 _TO_SENDING = (
@@ -82,6 +83,8 @@ class Claimed:
     dispatched_until: datetime | None
     attempts: int
     """This one included."""
+    came_by: str | None = None
+    """Of an answer: whose number received the reply, if that is known."""
 
 
 @dataclass
@@ -129,7 +132,7 @@ def claim(
     if not rows:
         return Claim()
     offers, ceilings = Offers(conn, rows, rules, now), Ceilings(conn, rows, now)
-    route = route or (lambda _: channel)
+    route = route or (lambda _point, _came_by: channel)
     result, facts = _ask(conn, rows, families, ceilings, offers, channel, system, systems, route, rules, now)
     if kept_until is None:
         _write_claimed(conn, result, ceilings, facts, now, lease)
@@ -157,7 +160,7 @@ def judge(
     if not rows:
         return Claim()
     offers, no_ceilings = Offers(conn, rows, rules, now), Ceilings(conn, [], now)
-    return _ask(conn, rows, families, no_ceilings, offers, channel, system, systems, lambda _: channel, rules, now)[0]
+    return _ask(conn, rows, families, no_ceilings, offers, channel, system, systems, lambda *_: channel, rules, now)[0]
 
 
 def still_suppressed(conn: Connection, claimed: Sequence[Claimed]) -> set[int]:
@@ -254,7 +257,7 @@ def _decide(
         elif isinstance(decision, Wait):
             result.waits.append((row.id, decision))
         elif isinstance(decision, Send) and point is not None:
-            provider = route(point.id)
+            provider = route(point.id, row.came_by)
             if isinstance(provider, Wait):
                 result.waits.append((row.id, provider))
                 continue
@@ -294,6 +297,7 @@ def _claimed(row: AnyRow, point: AnyRow, text: Usable | None, channel: str, prov
         due_at=row.due_at,
         dispatched_until=row.dispatched_until,
         attempts=row.attempts + 1,
+        came_by=row.came_by,
     )
 
 

@@ -32,6 +32,8 @@ class ReplyArrival:
     """When we received it (UTC)."""
     answered_by_network: bool = False
     """See `InboundReply`."""
+    provider: str | None = None
+    """Whose number received it."""
     kind: str = field(default=_REPLY, init=False)
 
 

@@ -52,7 +52,9 @@ def _only_file(directory: Path) -> Path:
     "arrival",
     [
         ReplyArrival("sms", "phone", "SM1", "+13035550101", "¿mañana? 👍 \ud83d\x00", NOW),
-        ReplyArrival("sms", "phone", "SM2", "+13035550101", "STOP", NOW, answered_by_network=True),
+        ReplyArrival(
+            "sms", "phone", "SM2", "+13035550101", "STOP", NOW, answered_by_network=True, provider="sms_second"
+        ),
         ReceiptsArrival((ReceiptNews("sms", "SM1", "sent"), ReceiptNews("sms", "SM2", "undelivered", "r", "1")), NOW),
         UnsubscribeArrival(7, NOW + timedelta(microseconds=1)),
     ],
