@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from itertools import product
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Update, and_, bindparam, exists, select, update
 
@@ -87,6 +87,10 @@ def _move(state: AttemptState, retry_counts: bool) -> Update:
     return (
         update(touch).where(touch.c.id == bindparam("b_id"), touch.c.state == TouchState.SENDING.value).values(**values)
     )
+
+
+#: What others are told of an end that is sure.
+_EVENTS: Final = {AttemptState.ACCEPTED: "touch.sent", AttemptState.REJECTED: "touch.failed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +180,8 @@ def _move_touches(conn: Connection, state: AttemptState, group: Sequence[Finish]
         ],
         now,
     )
-    if state in {AttemptState.ACCEPTED, AttemptState.REJECTED}:
-        _announce(conn, "touch.sent" if state == AttemptState.ACCEPTED else "touch.failed", group, now)
+    if state in _EVENTS:
+        _announce(conn, _EVENTS[state], group, now)
 
 
 def _announce(conn: Connection, event: str, group: Sequence[Finish], now: datetime) -> None:
@@ -219,15 +223,16 @@ def hand_to_person(conn: Connection, now: datetime) -> int:
 
 def settle_by_person(conn: Connection, attempt_id: int, *, was_accepted: bool, now: datetime) -> bool:
     """A person found out what became of an uncertain attempt; whether there was one to settle."""
+    end = AttemptState.ACCEPTED if was_accepted else AttemptState.REJECTED
     row = conn.execute(
         update(attempt)
         .where(attempt.c.id == attempt_id, IS_UNCERTAIN)
         .values(
-            state=AttemptState.ACCEPTED.value if was_accepted else AttemptState.REJECTED.value,
+            state=end.value,
             needs_person=False,
             finished_at=now,
         )
-        .returning(attempt.c.touch_id, attempt.c.claimed_at)
+        .returning(attempt.c.touch_id, attempt.c.token, attempt.c.claimed_at)
     ).one_or_none()
     if row is None:
         return False
@@ -238,10 +243,13 @@ def settle_by_person(conn: Connection, attempt_id: int, *, was_accepted: bool, n
     values: dict[str, Any] = {"state": state.value, "reason": "settled_by_person", "ended_at": now}
     if was_accepted:
         values["accepted_at"] = row.claimed_at
-    conn.execute(
+    moved = conn.execute(
         update(touch)
         .where(touch.c.id == row.touch_id, touch.c.state == TouchState.UNCERTAIN.value, ~others)
         .values(**values)
     )
+    if moved.rowcount:
+        why = None if was_accepted else "settled_by_person"
+        _announce(conn, _EVENTS[end], [Finish(row.touch_id, row.token, end, reason=why)], now)
     tell(conn, [{"touch_id": row.touch_id, "what": state.value, "reason": "settled_by_person"}], now)
     return True
