@@ -111,10 +111,11 @@ class Board:
         _SLOT.pack_into(self._map, slot * _SLOT.size, 0, 0, Act.NOTHING, 0)
         return bool(fired)
 
-    def withdraw(self, slot: int) -> bool:
-        """Take back what has not happened yet; whether it had. What happens at this very moment is seen to have."""
+    def withdraw(self, slot: int) -> Act:
+        """Take back what has not happened yet; what has. What happens at this very moment is seen to have, later."""
+        act = Act(self._map[slot * _SLOT.size + _ACT])
         self._map[slot * _SLOT.size + _ACT] = Act.NOTHING
-        return self.has_fired(slot)
+        return act if self.has_fired(slot) else Act.NOTHING
 
     def has_fired(self, slot: int) -> bool:
         """Whether it has happened."""
