@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from channels.kit.contract import Channel, Outcome, OutcomeKind, Rate, Sender
 from channels.kit.health import Health, health_of
-from domain.ledger.claims import Claimed, Route
+from domain.ledger.claimed import Claimed, Route
 from domain.ledger.finishes import Finish
 from domain.rules.guard import RULES
 from domain.rules.vocabulary import AttemptState, Wait
