@@ -10,14 +10,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
 from sqlalchemy import Engine, inspect, select
 
-from channels.kit.contract import Channel, SideEffect
-from channels.kit.discovery import providers
-from channels.kit.environment import is_loopback
+from channels.kit.contract import Channel
 from domain import jobs
 from domain.events.topology import TOPOLOGY
 from domain.jobs import Job
@@ -26,6 +23,7 @@ from domain.ledger.organisations import organisation
 from domain.ledger.store import open_ledger, reading
 from domain.ledger.vault import Vault
 from domain.rules.rulebook import Rulebook
+from ops.channel_settings import configured_providers, first_of_each, means_opted_out
 from ops.runtime.breakers import Breakers, LocalStore
 from ops.runtime.breakers_redis import RedisStore
 from ops.runtime.broker import enqueue, open_broker
@@ -165,38 +163,6 @@ def spare_the_collector() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-def configured_providers(settings: Settings) -> dict[str, tuple[Channel, Any]]:
-    """Every discovered provider whose settings are present, with its configuration.
-
-    Raises:
-        SettingsError: it would send real patients links to this machine.
-        ChannelSettingsError: see `Channel.configure`.
-    """
-    found = {}
-    for name, channel in providers().items():
-        config = channel.configure(settings.environ, settings.public_url)
-        if config is not None:
-            _check_links(settings, channel, config)
-            found[name] = (channel, config)
-    return found
-
-
-def first_of_each(configured: Mapping[str, tuple[Channel, Any]]) -> dict[str, tuple[Channel, Any]]:
-    """Each channel with the first of its providers, which speaks for it where it matters to no patient which does."""
-    found: dict[str, tuple[Channel, Any]] = {}
-    for channel, config in configured.values():
-        found.setdefault(channel.name, (channel, config))
-    return found
-
-
-def _check_links(settings: Settings, channel: Channel, config: Any) -> None:
-    if not is_loopback(channel.provider_host(config)) and is_loopback(urlsplit(settings.public_url).hostname or ""):
-        raise SettingsError(
-            f"REACTIVATE_PUBLIC_URL: the channel {channel.name} reaches real patients, who cannot follow a link to "
-            f"{settings.public_url}: set it to where the world reaches the web process, https://HOST[:PORT][/PATH]"
-        )
-
-
 def event_handlers(parts: Parts) -> dict[str, Callable[[Any], None]]:
     """The consumers of the topic exchange, by queue."""
     return {
@@ -263,12 +229,6 @@ def rounds(parts: Parts, scan_every: timedelta = SCAN_EVERY) -> Rounds:
         relay=partial(relay.relay, parts.engine, parts.bus),
         scan_every=scan_every,
     )
-
-
-def means_opted_out(provider: str, code: str) -> bool:
-    """Whether a provider's error code says that the recipient opted out there; no, of an unknown provider."""
-    known = providers().get(provider)
-    return known is not None and known.effect_of(code) == SideEffect.OPTED_OUT
 
 
 def open_pacer(settings: Settings) -> Pacer:

@@ -15,8 +15,9 @@ from typing import Any, Final
 from sqlalchemy import Connection, Row, bindparam, func, select
 
 from domain.ledger import slots
+from domain.ledger.among import among
 from domain.ledger.attempts import MAY_HAVE_REACHED, attempt
-from domain.ledger.columns import Id, Instant
+from domain.ledger.columns import Instant
 from domain.ledger.enrolments import enrolment
 from domain.ledger.organisations import site
 from domain.ledger.slots import Slot
@@ -26,14 +27,13 @@ from domain.rules.quiet_hours import zone_info
 from domain.rules.shares import day_of, is_used_up, tomorrow
 from domain.rules.vocabulary import TouchKind
 
-_SITES: Final = bindparam("sites", type_=Id, expanding=True)
-_LOCK: Final = select(site.c.id).where(site.c.id.in_(_SITES)).order_by(site.c.id).with_for_update(key_share=True)
+_LOCK: Final = select(site.c.id).where(among(site.c.id, "sites")).order_by(site.c.id).with_for_update(key_share=True)
 _SENT: Final = (
     select(attempt.c.site_id, enrolment.c.campaign_key, func.count().label("sent"))
     .join(touch, touch.c.id == attempt.c.touch_id)
     .outerjoin(enrolment, enrolment.c.id == touch.c.enrolment_id)
     .where(
-        attempt.c.site_id.in_(_SITES),
+        among(attempt.c.site_id, "sites"),
         attempt.c.claimed_at >= bindparam("midnight", type_=Instant),
         MAY_HAVE_REACHED,
     )

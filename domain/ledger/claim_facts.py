@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, bindparam, func, select
 
 from domain.ledger import holds, listeners, pauses
+from domain.ledger.among import among
 from domain.ledger.appointments import care
 from domain.ledger.attempts import MAY_HAVE_REACHED, attempt
 from domain.ledger.claim_rows import AnyRow
@@ -46,11 +47,11 @@ _POINT = (
 _ATTACHED = (
     select(patient_contact.c.patient_id, *_POINT)
     .join(contact_point, contact_point.c.id == patient_contact.c.contact_point_id)
-    .where(patient_contact.c.patient_id.in_(_PATIENTS), MAY_BE_USED, contact_point.c.quality != "bad")
+    .where(among(patient_contact.c.patient_id, "patients"), MAY_BE_USED, contact_point.c.quality != "bad")
     # `valid` before `possible`
     .order_by(patient_contact.c.patient_id, contact_point.c.quality.desc(), patient_contact.c.rank, contact_point.c.id)
 )
-_GIVEN = select(*_POINT).where(contact_point.c.id.in_(_POINTS))
+_GIVEN = select(*_POINT).where(among(contact_point.c.id, "points"))
 _HOUSEMATES = (
     select(
         patient_contact.c.contact_point_id,
@@ -59,11 +60,11 @@ _HOUSEMATES = (
     )
     .join(patient, patient.c.id == patient_contact.c.patient_id)
     .join(site, site.c.id == patient.c.home_site_id)
-    .where(patient_contact.c.contact_point_id.in_(_POINTS), patient_contact.c.detached_at.is_(None))
+    .where(among(patient_contact.c.contact_point_id, "points"), patient_contact.c.detached_at.is_(None))
 )
 _AHEAD = (
     select(care.c.patient_id, func.min(care.c.next_appointment_at))
-    .where(care.c.patient_id.in_(_PATIENTS), care.c.next_appointment_at >= _NOW)
+    .where(among(care.c.patient_id, "patients"), care.c.next_appointment_at >= _NOW)
     .group_by(care.c.patient_id)
 )
 

@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy import Connection, Row, String, and_, bindparam, func, or_, select, union_all
 
 from domain.ledger import households
+from domain.ledger.among import among
 from domain.ledger.campaigns import campaign
-from domain.ledger.columns import Id, Instant
+from domain.ledger.columns import Instant
 from domain.ledger.enrolments import enrolment
 from domain.ledger.households import Households
 from domain.ledger.inbound import reply
@@ -24,18 +25,15 @@ AnyRow = Row[*tuple[Any, ...]]
 _CHANNEL = bindparam("channel", type_=String)
 _SYSTEM = bindparam("system", type_=String)
 _NOW = bindparam("now", type_=Instant)
-_IDS = bindparam("ids", type_=Id, expanding=True)
-_PATIENTS = bindparam("patients", type_=Id, expanding=True)
-_RELATIVES = bindparam("relatives", type_=Id, expanding=True)
 
-_WANTED = and_(touch.c.id.in_(_IDS), touch.c.channel == _CHANNEL, IS_PLANNED, touch.c.due_at <= _NOW)
+_WANTED = and_(among(touch.c.id, "ids"), touch.c.channel == _CHANNEL, IS_PLANNED, touch.c.due_at <= _NOW)
 _LOCK_PATIENTS = (
     select(patient.c.id)
     .where(patient.c.id.in_(select(touch.c.patient_id).where(_WANTED, touch.c.patient_id.is_not(None))))
     .order_by(patient.c.id)
     .with_for_update()
 )
-_OF_RELATIVES = select(patient_contact.c.contact_point_id).where(patient_contact.c.patient_id.in_(_RELATIVES))
+_OF_RELATIVES = select(patient_contact.c.contact_point_id).where(among(patient_contact.c.patient_id, "relatives"))
 # all a household has, whatever the channel: two claims for members of one meet at what they share
 _LOCK_POINTS = (
     select(contact_point.c.id)
@@ -43,7 +41,7 @@ _LOCK_POINTS = (
         or_(contact_point.c.system == _SYSTEM, contact_point.c.id.in_(_OF_RELATIVES)),
         contact_point.c.id.in_(
             union_all(
-                select(patient_contact.c.contact_point_id).where(patient_contact.c.patient_id.in_(_PATIENTS)),
+                select(patient_contact.c.contact_point_id).where(among(patient_contact.c.patient_id, "patients")),
                 _OF_RELATIVES,
                 select(touch.c.contact_point_id).where(_WANTED, touch.c.contact_point_id.is_not(None)),
             )
@@ -54,7 +52,7 @@ _LOCK_POINTS = (
 )
 _LOCK_TOUCHES = (
     select(touch.c.id)
-    .where(_WANTED, or_(touch.c.patient_id.is_(None), touch.c.patient_id.in_(_PATIENTS)))
+    .where(_WANTED, or_(touch.c.patient_id.is_(None), among(touch.c.patient_id, "patients")))
     .order_by(touch.c.id)
     .with_for_update()
 )
@@ -92,6 +90,7 @@ _DETAILS = (
         patient.c.benefit_month,
         patient.c.deceased_at,
         patient.c.merged_into_id,
+        reply.c.provider.label("came_by"),
         func.coalesce(reply.c.language, patient.c.language, "en").label("language"),
         func.coalesce(patient.c.zone, site.c.zone).label("zone"),
         func.coalesce(patient.c.state, site.c.state).label("home_state"),

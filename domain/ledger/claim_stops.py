@@ -8,9 +8,10 @@ from datetime import datetime
 from sqlalchemy import Connection, String, and_, bindparam, case, exists, or_, select
 
 from domain.ledger import holds
+from domain.ledger.among import among
 from domain.ledger.appointments import care
 from domain.ledger.choice_history import suppression
-from domain.ledger.columns import Id, Instant
+from domain.ledger.columns import Instant
 from domain.ledger.consents import consent
 from domain.ledger.enrolments import enrolment
 from domain.ledger.patients import MAY_BE_USED, contact_point, patient, patient_contact
@@ -18,8 +19,6 @@ from domain.ledger.touches import touch
 from domain.rules.vocabulary import LIVE, Arm, TouchKind
 
 _CHANNEL = bindparam("channel", type_=String)
-_PATIENTS = bindparam("patients", type_=Id, expanding=True)
-_POINTS = bindparam("points", type_=Id, expanding=True)
 
 _SUPPRESSED = select(suppression.c.contact_point_id, suppression.c.patient_id).where(
     suppression.c.lifted_at.is_(None),
@@ -29,18 +28,18 @@ _SUPPRESSED = select(suppression.c.contact_point_id, suppression.c.patient_id).w
         suppression.c.channel.is_(None),
         suppression.c.channel == _CHANNEL,
         # of a contact system: calls and texts, or mail
-        suppression.c.channel.in_(select(contact_point.c.system).where(contact_point.c.id.in_(_POINTS))),
+        suppression.c.channel.in_(select(contact_point.c.system).where(among(contact_point.c.id, "points"))),
     ),
-    or_(suppression.c.contact_point_id.in_(_POINTS), suppression.c.patient_id.in_(_PATIENTS)),
+    or_(among(suppression.c.contact_point_id, "points"), among(suppression.c.patient_id, "patients")),
 )
 _REVOKED = select(consent.c.contact_point_id).where(
-    consent.c.contact_point_id.in_(_POINTS), consent.c.channel == _CHANNEL, consent.c.status == "revoked"
+    among(consent.c.contact_point_id, "points"), consent.c.channel == _CHANNEL, consent.c.status == "revoked"
 )
 _DEPARTED = select(patient.c.id).where(
-    patient.c.id.in_(_PATIENTS), or_(patient.c.merged_into_id.is_not(None), patient.c.deceased_at.is_not(None))
+    among(patient.c.id, "patients"), or_(patient.c.merged_into_id.is_not(None), patient.c.deceased_at.is_not(None))
 )
 _USABLE = select(patient_contact.c.patient_id, patient_contact.c.contact_point_id).where(
-    patient_contact.c.patient_id.in_(_PATIENTS), patient_contact.c.contact_point_id.in_(_POINTS), MAY_BE_USED
+    among(patient_contact.c.patient_id, "patients"), among(patient_contact.c.contact_point_id, "points"), MAY_BE_USED
 )
 _ended = and_(
     touch.c.enrolment_id.is_not(None),
@@ -53,7 +52,7 @@ _OVERTAKEN = (
     select(touch.c.id, case((_ended, "enrolment_ended"), else_="booked"))
     .outerjoin(enrolment, enrolment.c.id == touch.c.enrolment_id)
     .where(
-        touch.c.id.in_(bindparam("ids", type_=Id, expanding=True)),
+        among(touch.c.id, "ids"),
         touch.c.kind != TouchKind.ANSWER.value,
         or_(_ended, _is_booked),
     )

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, FromClause, Row, Select, String, and_, bindparam, func, or_, select, union_all
 
+from domain.ledger.among import among
 from domain.ledger.campaigns import campaign, campaign_template
 from domain.ledger.columns import Id
 from domain.ledger.enrolments import enrolment
@@ -66,7 +67,7 @@ def _said_by(speaker: FromClause, joined: FromClause) -> Select[Any]:
         .select_from(joined)
         .join(template, template.c.template_version_id == speaker.c.id)
         .where(
-            campaign_template.c.campaign_id.in_(bindparam("campaigns", type_=Id, expanding=True)),
+            among(campaign_template.c.campaign_id, "campaigns"),
             template.c.channel == bindparam("channel", type_=String),
         )
     )
@@ -91,7 +92,7 @@ _HELD = (
     select(template.c.id)
     .join(template_version, template_version.c.id == template.c.template_version_id)
     .where(
-        template.c.id.in_(bindparam("ids", type_=Id, expanding=True)),
+        among(template.c.id, "ids"),
         or_(template_version.c.released_at.is_(None), template_version.c.recalled_at.is_not(None)),
     )
 )

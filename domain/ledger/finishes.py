@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from itertools import product
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Update, and_, bindparam, exists, or_, select, update
 
 from domain.ledger import outbox
+from domain.ledger.among import among
 from domain.ledger.attempts import IS_SENDING, IS_UNCERTAIN, attempt
-from domain.ledger.columns import Id, Instant
+from domain.ledger.columns import Instant
 from domain.ledger.patients import patient
 from domain.ledger.touches import tell, touch
 from domain.rules.asking import AFTER
@@ -42,17 +43,9 @@ _TOUCH_AFTER: Mapping[AttemptState, TouchState] = {
 
 
 _ALIVE = (
-    select(attempt.c.token)
-    .where(attempt.c.token.in_(bindparam("tokens", expanding=True)), IS_SENDING)
-    .order_by(attempt.c.id)
-    .with_for_update()
+    select(attempt.c.token).where(among(attempt.c.token, "tokens"), IS_SENDING).order_by(attempt.c.id).with_for_update()
 )
-_LOCK_TOUCHES = (
-    select(touch.c.id)
-    .where(touch.c.id.in_(bindparam("ids", type_=Id, expanding=True)))
-    .order_by(touch.c.id)
-    .with_for_update()
-)
+_LOCK_TOUCHES = select(touch.c.id).where(among(touch.c.id, "ids")).order_by(touch.c.id).with_for_update()
 #: Attempts whose lease ran out at `now`.
 IS_LOST: ColumnElement[bool] = and_(IS_SENDING, attempt.c.lease_until <= bindparam("now", type_=Instant))
 #: Uncertain ones claimed before `patience` that no person was asked about yet, and their provider will not be again.
@@ -108,6 +101,10 @@ def _move(state: AttemptState, retry_counts: bool) -> Update:
     return (
         update(touch).where(touch.c.id == bindparam("b_id"), touch.c.state == TouchState.SENDING.value).values(**values)
     )
+
+
+#: What others are told of an end that is sure.
+_EVENTS: Final = {AttemptState.ACCEPTED: "touch.sent", AttemptState.REJECTED: "touch.failed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,8 +194,8 @@ def _move_touches(conn: Connection, state: AttemptState, group: Sequence[Finish]
         ],
         now,
     )
-    if state in {AttemptState.ACCEPTED, AttemptState.REJECTED}:
-        _announce(conn, "touch.sent" if state == AttemptState.ACCEPTED else "touch.failed", group, now)
+    if state in _EVENTS:
+        _announce(conn, _EVENTS[state], group, now)
 
 
 def _announce(conn: Connection, event: str, group: Sequence[Finish], now: datetime) -> None:
@@ -246,44 +243,41 @@ def hand_to_person(conn: Connection, now: datetime) -> int:
 def settle_by_person(conn: Connection, attempt_id: int, *, was_accepted: bool, now: datetime) -> bool:
     """A person found out what became of an uncertain attempt; whether there was one to settle."""
     state = AttemptState.ACCEPTED if was_accepted else AttemptState.REJECTED
-    return _settle(conn, attempt_id, state, "settled_by_person", now) is not None
+    return _settle(conn, attempt_id, state, "settled_by_person", now)
 
 
 def settle_as_unknown(conn: Connection, attempt_id: int, now: datetime) -> bool:
     """Its provider has no message of an uncertain attempt, and can have none any more: it was never accepted."""
-    touch_id = _settle(conn, attempt_id, AttemptState.REJECTED, UNKNOWN_TO_PROVIDER, now)
-    if touch_id is None:
-        return False
-    end = Finish(touch_id, "", AttemptState.REJECTED, reason=UNKNOWN_TO_PROVIDER)
-    _announce(conn, "touch.failed", [end], now)
-    return True
+    return _settle(conn, attempt_id, AttemptState.REJECTED, UNKNOWN_TO_PROVIDER, now)
 
 
-def _settle(conn: Connection, attempt_id: int, state: AttemptState, reason: str, now: datetime) -> int | None:
-    """End an uncertain attempt and its touch; the touch's id, or None where the attempt is not uncertain any more."""
+def _settle(conn: Connection, attempt_id: int, end: AttemptState, reason: str, now: datetime) -> bool:
+    """End an uncertain attempt and its touch; whether it still was uncertain."""
     row = conn.execute(
         update(attempt)
         .where(attempt.c.id == attempt_id, IS_UNCERTAIN)
         .values(
-            state=state.value,
+            state=end.value,
             needs_person=False,
             finished_at=now,
         )
-        .returning(attempt.c.touch_id, attempt.c.claimed_at)
+        .returning(attempt.c.touch_id, attempt.c.token, attempt.c.claimed_at)
     ).one_or_none()
     if row is None:
-        return None
+        return False
     others = exists().where(
         attempt.c.touch_id == row.touch_id, attempt.c.state == AttemptState.ACCEPTED.value, attempt.c.id != attempt_id
     )
-    values: dict[str, Any] = {"state": _TOUCH_AFTER[state].value, "reason": reason, "ended_at": now}
-    if state == AttemptState.ACCEPTED:
+    values: dict[str, Any] = {"state": _TOUCH_AFTER[end].value, "reason": reason, "ended_at": now}
+    if end == AttemptState.ACCEPTED:
         values["accepted_at"] = row.claimed_at
-    conn.execute(
+    moved = conn.execute(
         update(touch)
         .where(touch.c.id == row.touch_id, touch.c.state == TouchState.UNCERTAIN.value, ~others)
         .values(**values)
     )
-    tell(conn, [{"touch_id": row.touch_id, "what": _TOUCH_AFTER[state].value, "reason": reason}], now)
-    touch_id: int = row.touch_id
-    return touch_id
+    if moved.rowcount:
+        why = None if end == AttemptState.ACCEPTED else reason
+        _announce(conn, _EVENTS[end], [Finish(row.touch_id, row.token, end, reason=why)], now)
+    tell(conn, [{"touch_id": row.touch_id, "what": _TOUCH_AFTER[end].value, "reason": reason}], now)
+    return True

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, and_, func, insert, or_, select, update
 
 from domain.ledger import enrolments, rooms
+from domain.ledger.among import among
 from domain.ledger.campaigns import campaign, campaign_event
-from domain.ledger.columns import Id
 from domain.ledger.enrolments import IS_LIVE, enrolment
 from domain.ledger.lapses import lapse
 from domain.ledger.patients import patient
@@ -34,7 +34,7 @@ _HELD = (
     .join(enrolment, enrolment.c.id == touch.c.enrolment_id)
     .join(campaign, campaign.c.id == enrolment.c.campaign_id)
     .where(
-        touch.c.id.in_(bindparam("ids", type_=Id, expanding=True)),
+        among(touch.c.id, "ids"),
         or_(campaign.c.paused_at.is_not(None), enrolment.c.reason == ENDED),
     )
 )

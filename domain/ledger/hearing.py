@@ -7,9 +7,9 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, func, or_, select
+from sqlalchemy import Connection, Row, func, or_, select
 
-from domain.ledger.columns import Id
+from domain.ledger.among import among
 from domain.ledger.enrolments import enrolment
 from domain.ledger.inbound import reply
 from domain.ledger.patients import patient_contact
@@ -20,7 +20,6 @@ from domain.rules.vocabulary import Delivery, Intent, TouchKind, TouchState
 #: A row whose columns its query names.
 AnyRow = Row[*tuple[Any, ...]]
 
-_IDS: Final = bindparam("ids", type_=Id, expanding=True)
 #: What the history of a touch calls it when its link was opened.
 _CLICKED: Final = "clicked"
 
@@ -30,7 +29,7 @@ _REPLIED: Final = (
     .join(patient_contact, patient_contact.c.patient_id == enrolment.c.patient_id)
     .join(reply, reply.c.contact_point_id == patient_contact.c.contact_point_id)
     .where(
-        enrolment.c.id.in_(_IDS),
+        among(enrolment.c.id, "ids"),
         reply.c.received_at >= enrolment.c.enrolled_at,
         # one that is not understood yet was written by somebody
         or_(reply.c.intent.is_(None), reply.c.intent.not_in([Intent.REACTION.value, Intent.AUTO_REPLY.value])),
@@ -40,13 +39,13 @@ _REPLIED: Final = (
 _DID: Final = (
     select(touch.c.enrolment_id, touch_event.c.what, func.max(touch_event.c.at))
     .join(touch_event, touch_event.c.touch_id == touch.c.id)
-    .where(touch.c.enrolment_id.in_(_IDS), touch_event.c.what.in_([_CLICKED, SPOKEN_WITH]))
+    .where(among(touch.c.enrolment_id, "ids"), touch_event.c.what.in_([_CLICKED, SPOKEN_WITH]))
     .group_by(touch.c.enrolment_id, touch_event.c.what)
 )
 _WENT: Final = (
     select(touch.c.enrolment_id, touch.c.state, touch.c.delivery, touch.c.accepted_at)
     .where(
-        touch.c.enrolment_id.in_(_IDS),
+        among(touch.c.enrolment_id, "ids"),
         touch.c.kind == TouchKind.OUTREACH.value,
         touch.c.state.in_([TouchState.ACCEPTED.value, TouchState.REJECTED.value]),
     )

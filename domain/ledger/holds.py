@@ -13,6 +13,7 @@ from typing import Final
 
 from sqlalchemy import Connection, String, bindparam, insert, or_, select, update
 
+from domain.ledger.among import among
 from domain.ledger.choice_history import IN_FORCE, choice_event, suppression
 from domain.ledger.columns import Id, Instant
 from domain.ledger.inbound import reply
@@ -22,13 +23,12 @@ from domain.rules.vocabulary import Hold
 
 REASONS: Final = tuple(each.value for each in Hold)
 
-_PATIENTS: Final = bindparam("patients", type_=Id, expanding=True)
 _REPLY: Final = bindparam("reply", type_=Id)
 _REASON: Final = bindparam("why", type_=String)
 _RANK: Final = {reason: rank for rank, reason in enumerate(REASONS)}
 
 _HELD: Final = select(suppression.c.patient_id, suppression.c.reason).where(
-    IN_FORCE, suppression.c.patient_id.in_(_PATIENTS), suppression.c.reason.in_(REASONS)
+    IN_FORCE, among(suppression.c.patient_id, "patients"), suppression.c.reason.in_(REASONS)
 )
 _event = choice_event.c
 #: Those held by a reply, and whom they were merged into since: the hold went with them.
@@ -45,7 +45,7 @@ _HELD_BY_OTHERS: Final = (
     .join(reply, reply.c.id == _other.c.reply_id)
     .join(patient, patient.c.id == _other.c.patient_id)
     .where(
-        or_(_other.c.patient_id.in_(_PATIENTS), patient.c.merged_into_id.in_(_PATIENTS)),
+        or_(among(_other.c.patient_id, "patients"), among(patient.c.merged_into_id, "patients")),
         _other.c.kind == "held",
         _other.c.reason == _REASON,
         reply.c.id != _REPLY,
@@ -54,13 +54,13 @@ _HELD_BY_OTHERS: Final = (
 )
 _RELEASE: Final = (
     update(suppression)
-    .where(IN_FORCE, suppression.c.patient_id.in_(_PATIENTS), suppression.c.reason == _REASON)
+    .where(IN_FORCE, among(suppression.c.patient_id, "patients"), suppression.c.reason == _REASON)
     .values(lifted_at=bindparam("now", type_=Instant))
     .returning(suppression.c.patient_id, suppression.c.organisation_id)
 )
 _WAKE: Final = (
     update(touch)
-    .where(touch.c.patient_id.in_(_PATIENTS), IS_PLANNED, touch.c.reason == _REASON)
+    .where(among(touch.c.patient_id, "patients"), IS_PLANNED, touch.c.reason == _REASON)
     .values(due_at=bindparam("now", type_=Instant))
 )
 

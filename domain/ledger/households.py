@@ -11,9 +11,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from typing import Any, Final
 
-from sqlalchemy import Connection, Select, bindparam, select
+from sqlalchemy import Connection, Select, select
 
-from domain.ledger.columns import Id
+from domain.ledger.among import among
 from domain.ledger.patients import may_be_used, patient_contact
 from domain.ledger.store import chunks
 
@@ -79,7 +79,7 @@ def _sharing() -> Select[Any]:
         select(_link.c.patient_id, _other.c.patient_id)
         .join(_other, _other.c.contact_point_id == _link.c.contact_point_id)
         .where(
-            _link.c.patient_id.in_(bindparam("ids", type_=Id, expanding=True)),
+            among(_link.c.patient_id, "ids"),
             _other.c.patient_id != _link.c.patient_id,
             may_be_used(_link),
             may_be_used(_other),

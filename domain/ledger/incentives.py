@@ -17,14 +17,14 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
-    bindparam,
     case,
     or_,
     select,
 )
 
 from domain.ledger import store
-from domain.ledger.columns import Id, Instant, id_column, metadata, ref
+from domain.ledger.among import among
+from domain.ledger.columns import Instant, id_column, metadata, ref
 from domain.ledger.touches import tell
 from domain.rules.incentives import is_federal, refusal
 from domain.rules.quiet_hours import zone_info
@@ -57,7 +57,7 @@ _OFFERED: Final = select(
     incentive_offer.c.incentive,
     incentive_offer.c.cents,
     incentive_offer.c.year,
-).where(incentive_offer.c.patient_id.in_(bindparam("patients", type_=Id, expanding=True)))
+).where(among(incentive_offer.c.patient_id, "patients"))
 
 #: An offer of an enrolment in a year.
 _Key = tuple[int, str, int]

@@ -10,7 +10,8 @@ from typing import Any, Final
 from sqlalchemy import JSON, Column, Connection, Index, Row, String, Table, bindparam, func, insert, select, update
 
 from domain.events.contract import plain
-from domain.ledger.columns import Id, Instant, id_column, metadata
+from domain.ledger.among import among
+from domain.ledger.columns import Instant, id_column, metadata
 from domain.ledger.store import CHUNK
 
 outbox = Table(
@@ -35,11 +36,7 @@ _OLDEST: Final = (
     .order_by(outbox.c.id)
     .limit(bindparam("most"))
 )
-_PUBLISHED: Final = (
-    update(outbox)
-    .where(outbox.c.id.in_(bindparam("ids", type_=Id, expanding=True)))
-    .values(published_at=bindparam("now", type_=Instant))
-)
+_PUBLISHED: Final = update(outbox).where(among(outbox.c.id, "ids")).values(published_at=bindparam("now", type_=Instant))
 
 
 def add(conn: Connection, type: str, data: Mapping[str, Any], now: datetime) -> None:  # noqa: A002 - CloudEvents' word

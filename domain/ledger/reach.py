@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, exists, select
+from sqlalchemy import ColumnElement, Connection, and_, exists, select
 
 from domain.ledger import holds
+from domain.ledger.among import among
 from domain.ledger.choice_history import suppression
 from domain.ledger.patients import MAY_BE_USED, contact_point, patient_contact
 from domain.ledger.store import chunks
@@ -66,7 +67,7 @@ def is_reachable(patient_id: ColumnElement[int]) -> ColumnElement[bool]:
             patient_contact.c.patient_id == patient_id,
             MAY_BE_USED,
             contact_point.c.quality != "bad",
-            contact_point.c.system.in_(bindparam("reached", expanding=True)),
+            among(contact_point.c.system, "reached"),
             ~exists().where(_in_force, suppression.c.contact_point_id == contact_point.c.id),
             ~_is_out_of.correlate(patient_contact, contact_point),
         )

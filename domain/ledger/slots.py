@@ -30,9 +30,10 @@ from sqlalchemy import (
 )
 
 from domain.ledger import store
+from domain.ledger.among import among
 from domain.ledger.attempts import MAY_HAVE_REACHED, attempt
 from domain.ledger.campaigns import campaign
-from domain.ledger.columns import Id, Instant, id_column, metadata, ref
+from domain.ledger.columns import Instant, id_column, metadata, ref
 from domain.ledger.enrolments import enrolment
 from domain.ledger.organisations import site
 from domain.ledger.touches import IS_PLANNED, touch
@@ -60,7 +61,6 @@ Slot = tuple[int, str, date]
 #: Sums of stated shares: a tenth ten times over is one.
 _ALMOST: Final = 1e-9
 
-_SITES: Final = bindparam("sites", type_=Id, expanding=True)
 _FROM, _UNTIL = bindparam("begins", type_=Instant), bindparam("ends", type_=Instant)
 
 
@@ -79,7 +79,7 @@ def _expected(columns: Any, joined: Any) -> Select[Any]:
                 paced.c.bookings_per_touch.is_not(None),
             ),
         )
-        .where(columns.in_(_SITES))
+        .where(among(columns, "sites"))
         .group_by(columns, enrolment.c.service_line)
     )
 
@@ -90,7 +90,7 @@ _SENT: Final = _expected(attempt.c.site_id, attempt.join(touch, touch.c.id == at
 _PLANNED: Final = _expected(touch.c.site_id, touch).where(IS_PLANNED, touch.c.due_at >= _FROM, touch.c.due_at < _UNTIL)
 _LATE: Final = _expected(touch.c.site_id, touch).where(IS_PLANNED, touch.c.due_at < _UNTIL)
 _KNOWN: Final = select(open_slots).where(
-    open_slots.c.site_id.in_(_SITES), open_slots.c.week.in_(bindparam("weeks", type_=Date(), expanding=True))
+    among(open_slots.c.site_id, "sites"), open_slots.c.week.in_(bindparam("weeks", type_=Date(), expanding=True))
 )
 
 

@@ -26,7 +26,7 @@ from ops.services.process import free_port
 from ops.services.start import Server, Services
 from tests.faults.nursery import Nursery
 from tests.faults.outside import Outside
-from tests.faults.points import Board
+from tests.faults.points import Act, Board
 from tests.faults.shim import BOARD
 
 #: Name of a process -> its command. Two clocks: one leads, the other stands by.
@@ -203,12 +203,13 @@ class Fleet:
 
     def let_go(self, name: str) -> bool:
         """Take back what was to happen to a process at a point; whether it had. One that stands still goes on."""
-        slot = self.slots[name]
-        if not self.board.has_fired(slot):
-            self.board.disarm(slot)
-            return False
-        self.kill(name, signal.SIGCONT)
-        return True
+        happened = self.board.withdraw(self.slots[name])
+        if happened is Act.KILL:
+            # its slot may be another's before its end is seen
+            self._asked.add(self.pids[name])
+        elif happened is Act.STOP:
+            self.kill(name, signal.SIGCONT)
+        return happened is not Act.NOTHING
 
     def watch(self) -> None:
         """Start again whatever ended."""

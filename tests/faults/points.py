@@ -71,6 +71,7 @@ _NUMBERS = {name: number for number, name in enumerate(_ALL)}
 #: Of a process: the point at which something is to happen, how many times it is passed until then, what, and whether
 #: it has happened.
 _SLOT = struct.Struct("<HHBB")
+_ACT = struct.calcsize("<HH")
 _SLOTS = 64
 _HITS = _SLOT.size * _SLOTS
 _SIZE = _HITS + 512
@@ -115,6 +116,12 @@ class Board:
         *_, fired = _SLOT.unpack_from(self._map, slot * _SLOT.size)
         _SLOT.pack_into(self._map, slot * _SLOT.size, 0, 0, Act.NOTHING, 0)
         return bool(fired)
+
+    def withdraw(self, slot: int) -> Act:
+        """Take back what has not happened yet; what has. What happens at this very moment is seen to have, later."""
+        act = Act(self._map[slot * _SLOT.size + _ACT])
+        self._map[slot * _SLOT.size + _ACT] = Act.NOTHING
+        return act if self.has_fired(slot) else Act.NOTHING
 
     def has_fired(self, slot: int) -> bool:
         """Whether it has happened."""

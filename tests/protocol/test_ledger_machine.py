@@ -24,12 +24,25 @@ from rulebooks import STANDARD
 from send_model import MOVES
 from sqlalchemy import Connection, Engine, delete, select, update
 
-from domain.ledger import asking, care, claims, finishes, merging, patients, receipts, replies, settling, touches
+from domain.ledger import (
+    asking,
+    care,
+    claim_recheck,
+    claims,
+    finishes,
+    merging,
+    patients,
+    receipts,
+    replies,
+    settling,
+    touches,
+)
 from domain.ledger.appointments import appointment
 from domain.ledger.attempts import attempt
 from domain.ledger.audit import audit
 from domain.ledger.choice_history import suppression
-from domain.ledger.claims import LEASE, Claimed
+from domain.ledger.claimed import Claimed
+from domain.ledger.claims import LEASE
 from domain.ledger.enrolments import enrolment
 from domain.ledger.finishes import Finish
 from domain.ledger.following import follow_appointments
@@ -161,7 +174,7 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         if each.age(self.now) > FRESH:
             with reading(self.engine) as conn:
-                if claims.still_suppressed(conn, [each.claimed]):
+                if claim_recheck.still_suppressed(conn, [each.claimed]):
                     return
             assert self._may_be_called(each.claimed), "called after an opt-out"
         each.is_taken = is_taken

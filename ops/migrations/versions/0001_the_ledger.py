@@ -299,6 +299,7 @@ def upgrade() -> None:
         sa.Column("organisation_id", Id, nullable=False),
         sa.Column("channel", sa.String(length=16), nullable=False),
         sa.Column("provider_id", sa.String(length=128), nullable=False),
+        sa.Column("provider", sa.String(length=32), nullable=True),
         sa.Column("contact_point_id", Id, nullable=True),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.Column("received_at", Instant, nullable=False),
