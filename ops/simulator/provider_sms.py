@@ -103,8 +103,9 @@ class SmsProvider:
             return web.Response(status=503, text="upstream connect error")
         if code:
             return self._refuse(code)
-        message = self._take_on(form, arrived)
-        if self._draws.happens(self._faults.lost_answer, "lost answer", to, self._requests[to]):
+        is_silent = self._draws.happens(self._faults.silent, "silent", to, self._requests[to])
+        message = self._take_on(form, arrived, reports=not is_silent)
+        if is_silent or self._draws.happens(self._faults.lost_answer, "lost answer", to, self._requests[to]):
             if request.transport is not None:
                 request.transport.abort()
             return web.Response(status=499)
@@ -157,7 +158,7 @@ class SmsProvider:
         known = self._blocked.get(number)
         return self._draws.happens(self._faults.opted_out, "opted out before", number) if known is None else known
 
-    def _take_on(self, form: dict[str, str], arrived: float) -> Message:
+    def _take_on(self, form: dict[str, str], arrived: float, *, reports: bool) -> Message:
         now, to = self._now(), form["To"]
         earlier = self._messages.setdefault(to, [])
         message = Message(
@@ -175,7 +176,7 @@ class SmsProvider:
         reference = parse_qs(urlsplit(callback).query).get("ref", [message.sid])[0]
         self._witness.accept(Accepted(now, "sms", to, reference, message.body, arrived))
         deadline = now + timedelta(seconds=int(form.get("ValidityPeriod", twilio.LONGEST_VALIDITY)))
-        self._deliver(message, number, callback, reference, deadline)
+        self._deliver(message, number, callback if reports else "", reference, deadline)
         return message
 
     def _deliver(self, message: Message, number: int, callback: str, reference: str, deadline: datetime) -> None:

@@ -230,6 +230,22 @@ def test_an_answer_may_get_lost_though_the_message_was_taken(tmp_path: Path, sma
     run(scenario())
 
 
+def test_of_a_silent_message_only_the_list_tells(tmp_path: Path, small_world: World) -> None:
+    async def scenario() -> None:
+        async with on_stage(tmp_path, small_world, sms_faults=with_faults(silent=1.0)) as scene:
+            with pytest.raises(ServerDisconnectedError):
+                await scene.text(TO, ref="silent")
+
+            await scene.stage.advance()
+
+            assert (scene.stage.witness.references(), statuses(scene)) == (["silent"], [])
+            async with scene.http.get(scene.sms_url, params={"To": TO}, headers=entry()) as response:
+                listed = (await response.json())["messages"]
+            assert [message["status"] for message in listed] == ["delivered"]
+
+    run(scenario())
+
+
 def test_an_unavailable_or_throttling_provider_has_not_taken_the_message(tmp_path: Path, small_world: World) -> None:
     async def scenario() -> None:
         async with on_stage(tmp_path, small_world, sms_faults=with_faults(throttled=1.0)) as scene:
