@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -110,6 +111,8 @@ class Fleet:
         self.pids: dict[str, int] = {}
         self.ended: list[tuple[str, int]] = []
         """Every end so far: process and exit code."""
+        self.deaths: Counter[str] = Counter()
+        """Ends at a crash point, by process, of those that were started again since."""
         self.by_itself: list[tuple[str, int]] = []
         """Those that nobody had asked for."""
         self.skewed: set[str] = set()
@@ -218,8 +221,9 @@ class Fleet:
             if code is None:
                 continue
             self.ended.append((name, code))
-            is_expected = pid in self._asked or self.board.has_fired(self.slots[name]) or code == _SERVERS_AWAY
-            if not is_expected:
+            at_its_point = self.board.has_fired(self.slots[name])
+            self.deaths[name] += at_its_point
+            if not (at_its_point or pid in self._asked or code == _SERVERS_AWAY):
                 self.by_itself.append((name, code))
             self.start(name)
 
