@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, event, text
 
 from domain.ledger import (
     agenda,
+    asking,
     call_list,
     claim_recheck,
     claim_texts,
@@ -54,10 +55,10 @@ FROM contact_point c, generate_series(1, 5000) n WHERE c.id = :point;
 INSERT INTO patient_contact (patient_id, contact_point_id, rank)
 SELECT :who + n, :point + n / 2, 1 FROM generate_series(1, 4000) n;
 INSERT INTO attempt (touch_id, token, channel, provider, kind, patient_id, contact_point_id, state, claimed_at,
-                     lease_until, zones, needs_person)
+                     lease_until, zones, needs_person, asked, is_asking)
 SELECT t.id, 'token' || t.id, 'sms', 'sms', 'outreach', :who + 1 + t.id % 4000, :point + 1 + t.id % 4000,
        CASE WHEN t.id % 1000 = 0 THEN 'sending' WHEN t.id % 1000 = 1 THEN 'uncertain' ELSE 'accepted' END,
-       :now - t.id * interval '1 minute', :now - t.id * interval '1 minute', '', false
+       :now - t.id * interval '1 minute', :now - t.id * interval '1 minute', '', false, 0, false
 FROM touch t WHERE t.state = 'accepted';
 INSERT INTO touch_event (touch_id, at, what, until)
 SELECT t.id, :now - interval '1 hour', CASE WHEN t.id % 100 = 0 THEN 'taken' ELSE 'waited' END,
@@ -164,6 +165,7 @@ def let_in_by_season(conn: Connection) -> None:
         (lambda conn: touches.expire(conn, NOW), "ix_touch_due_at"),
         (lambda conn: finishes.reap(conn, NOW), "ix_attempt_lease"),
         (lambda conn: finishes.hand_to_person(conn, NOW), "ix_attempt_uncertain"),
+        (lambda conn: asking.take_due(conn, ["sms"], NOW), "ix_attempt_uncertain"),
         (lambda conn: outbox.unpublished(conn, 100), "ix_outbox"),
         (lambda conn: enrolling.undecided(conn, NOW), "ix_lapse_undecided"),
         (claim, "ix_attempt_patient_caps"),
@@ -191,6 +193,7 @@ def let_in_by_season(conn: Connection) -> None:
         "expired",
         "leases",
         "uncertain",
+        "to be asked about",
         "outbox",
         "undecided lapses",
         "caps of a patient",
