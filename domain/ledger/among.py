@@ -7,7 +7,7 @@ compiles it once, and psycopg has the server prepare it. SQLite has no arrays; t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import Boolean, ColumnElement, Dialect, String, bindparam
 from sqlalchemy.ext.compiler import compiles
@@ -16,6 +16,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import UserDefinedType
 
 from domain.ledger.columns import Id
+
 
 class _Among(FunctionElement[bool]):
     inherit_cache = True
@@ -31,37 +32,44 @@ class _Array(UserDefinedType[Any]):
 
     cache_ok = True
     render_bind_cast = True
+    element: ClassVar[str]
+
+    @staticmethod
+    def written(values: Iterable[Any]) -> str:
+        """The array as PostgreSQL reads it (manual, 8.15.2)."""
+        raise NotImplementedError
 
     def get_col_spec(self, **_options: Any) -> str:
-        return f"{self._element}[]"
+        return f"{self.element}[]"
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], str]:  # noqa: ARG002 - SQLAlchemy's signature
-        return self._written
+        return self.written
 
 
 class _Ids(_Array):
     cache_ok = True
-    _element = "BIGINT"
+    element = "BIGINT"
 
     @staticmethod
-    def _written(values: Iterable[int]) -> str:
+    def written(values: Iterable[Any]) -> str:
         return "{" + ",".join(map(str, values)) + "}"
 
 
 class _Words(_Array):
     cache_ok = True
-    _element = "VARCHAR"
+    element = "VARCHAR"
 
     @staticmethod
-    def _written(values: Iterable[str]) -> str:
+    def written(values: Iterable[Any]) -> str:
         escaped = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
-        return '{"' + '","'.join(escaped) + '"}'
+        return "{" + ",".join(f'"{value}"' for value in escaped) + "}"
 
 
 def among(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
     """Whether `column`, of ids or of words, is one of the list given as parameter `name`; of none, where it is empty.
 
-    A condition by itself, or one of several (`and_`, `or_`): it is not to be compared with anything. All uses of one name in a statement must be made by this function.
+    A condition by itself, or one of several (`and_`, `or_`): it is not to be compared with anything. Every use of one
+    name in a statement must be made by this function.
     """
     words = isinstance(column.type, String)
     return _Among(column, bindparam(name, type_=String if words else Id, expanding=True))

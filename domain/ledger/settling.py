@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Row, String, bindparam, select, update
 from domain.ledger import choices, outbox, pauses, store
 from domain.ledger.among import among
 from domain.ledger.attempts import attempt
-from domain.ledger.columns import Id, Instant
+from domain.ledger.columns import Instant
 from domain.ledger.inbound import receipt
 from domain.ledger.patients import patient
 from domain.ledger.touches import tell, touch
@@ -42,10 +42,10 @@ _RANK: Final = {
 
 _NOW = bindparam("now", type_=Instant)
 _UNAPPLIED: Final = (
-    select(receipt).where(receipt.c.idin_, receipt.c.applied_at.is_(None)).order_by(receipt.c.id)
+    select(receipt).where(among(receipt.c.id, "ids"), receipt.c.applied_at.is_(None)).order_by(receipt.c.id)
 ).with_for_update()
 _DONE: Final = (
-    update(receipt).where(receipt.c.idin_).values(applied_at=_NOW, result=bindparam("what", type_=String))
+    update(receipt).where(among(receipt.c.id, "ids")).values(applied_at=_NOW, result=bindparam("what", type_=String))
 )
 _WANTED: Final = (attempt.c.id, attempt.c.touch_id, attempt.c.contact_point_id, attempt.c.channel)
 _BY_TOKEN: Final = select(*_WANTED, attempt.c.token).where(among(attempt.c.token, "tokens"))
@@ -54,7 +54,7 @@ _BY_PROVIDER_REF: Final = (
 )
 _OPEN_ATTEMPTS: Final = (
     select(attempt.c.id, attempt.c.touch_id, attempt.c.called_at, attempt.c.claimed_at)
-    .where(attempt.c.idin_, attempt.c.state.in_([state.value for state in _SETTLED]))
+    .where(among(attempt.c.id, "ids"), attempt.c.state.in_([state.value for state in _SETTLED]))
     .order_by(attempt.c.id)
     .with_for_update()
 )
@@ -72,7 +72,7 @@ _SETTLE: Final = (
 _OPEN_TOUCHES: Final = (
     select(touch.c.id, touch.c.channel, touch.c.step, touch.c.kind, patient.c.ref)
     .outerjoin(patient, patient.c.id == touch.c.patient_id)
-    .where(touch.c.idin_, touch.c.state.in_([state.value for state in _TO_ACCEPT]))
+    .where(among(touch.c.id, "ids"), touch.c.state.in_([state.value for state in _TO_ACCEPT]))
     .order_by(touch.c.id)
     .with_for_update(of=touch)
 )
@@ -89,11 +89,11 @@ _ACCEPT: Final = (
 )
 _DELIVERIES: Final = (
     select(touch.c.id, touch.c.delivery)
-    .where(touch.c.idin_, touch.c.state == TouchState.ACCEPTED.value)
+    .where(among(touch.c.id, "ids"), touch.c.state == TouchState.ACCEPTED.value)
     .order_by(touch.c.id)
     .with_for_update()
 )
-_RAISE: Final = update(touch).where(touch.c.idin_).values(delivery=bindparam("status", type_=String))
+_RAISE: Final = update(touch).where(among(touch.c.id, "ids")).values(delivery=bindparam("status", type_=String))
 
 
 @dataclass(slots=True)
