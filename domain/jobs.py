@@ -20,6 +20,7 @@ BATCH = 100
 #: Dramatiq queues besides one `<channel>` queue per channel.
 RECEIPTS = "receipts"
 REPLIES = "replies"
+ASKING = "asking"
 
 #: Queues bound to the topic exchange, consumed as CloudEvents (no Dramatiq envelope).
 INTAKE = "intake"
@@ -44,3 +45,8 @@ def apply_receipts(ids: tuple[int, ...]) -> Job:
 def read_replies(ids: tuple[int, ...]) -> Job:
     """Understand these stored replies and follow up."""
     return Job(actor="read_replies", queue=REPLIES, ids=ids)
+
+
+def ask_providers(ids: tuple[int, ...]) -> Job:
+    """Ask the providers of these uncertain attempts what became of them."""
+    return Job(actor="ask_providers", queue=ASKING, ids=ids)

@@ -10,14 +10,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 import structlog
 from sqlalchemy import Engine, inspect, select
 
-from channels.kit.contract import Channel, SideEffect
-from channels.kit.discovery import providers
-from channels.kit.environment import is_loopback
+from channels.kit.contract import Channel
 from domain import jobs
 from domain.events.topology import TOPOLOGY
 from domain.jobs import Job
@@ -26,6 +23,7 @@ from domain.ledger.organisations import organisation
 from domain.ledger.store import open_ledger, reading
 from domain.ledger.vault import Vault
 from domain.rules.rulebook import Rulebook
+from ops.channel_settings import configured_providers, first_of_each, means_opted_out
 from ops.runtime.breakers import Breakers, LocalStore
 from ops.runtime.breakers_redis import RedisStore
 from ops.runtime.broker import enqueue, open_broker
@@ -44,7 +42,8 @@ from producers.dispatch import Dispatcher
 from producers.rule_files import read_rules
 from producers.scan import scan
 from producers.sweep import Sweep
-from workers import receipts, replies, send
+from workers import asking, receipts, replies, send
+from workers.asking import AskWorker
 from workers.enrol import Enrol
 from workers.intake import Intake
 from workers.providers import Providers
@@ -164,38 +163,6 @@ def spare_the_collector() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-def configured_providers(settings: Settings) -> dict[str, tuple[Channel, Any]]:
-    """Every discovered provider whose settings are present, with its configuration.
-
-    Raises:
-        SettingsError: it would send real patients links to this machine.
-        ChannelSettingsError: see `Channel.configure`.
-    """
-    found = {}
-    for name, channel in providers().items():
-        config = channel.configure(settings.environ, settings.public_url)
-        if config is not None:
-            _check_links(settings, channel, config)
-            found[name] = (channel, config)
-    return found
-
-
-def first_of_each(configured: Mapping[str, tuple[Channel, Any]]) -> dict[str, tuple[Channel, Any]]:
-    """Each channel with the first of its providers, which speaks for it where it matters to no patient which does."""
-    found: dict[str, tuple[Channel, Any]] = {}
-    for channel, config in configured.values():
-        found.setdefault(channel.name, (channel, config))
-    return found
-
-
-def _check_links(settings: Settings, channel: Channel, config: Any) -> None:
-    if not is_loopback(channel.provider_host(config)) and is_loopback(urlsplit(settings.public_url).hostname or ""):
-        raise SettingsError(
-            f"REACTIVATE_PUBLIC_URL: the channel {channel.name} reaches real patients, who cannot follow a link to "
-            f"{settings.public_url}: set it to where the world reaches the web process, https://HOST[:PORT][/PATH]"
-        )
-
-
 def event_handlers(parts: Parts) -> dict[str, Callable[[Any], None]]:
     """The consumers of the topic exchange, by queue."""
     return {
@@ -218,7 +185,7 @@ def intake(parts: Parts) -> Intake:
 def job_queues(parts: Parts) -> list[str]:
     """Every Dramatiq queue of this fleet."""
     of_channels = [queue for name in parts.channels for queue in channel_queues(name)]
-    return [*of_channels, jobs.RECEIPTS, jobs.REPLIES]
+    return [*of_channels, jobs.RECEIPTS, jobs.REPLIES, jobs.ASKING]
 
 
 def channel_queues(name: str) -> tuple[str, str]:
@@ -240,6 +207,8 @@ def actors(parts: Parts, queues: list[str], stopping: threading.Event | None = N
             receipts.register(parts.broker, parts.engine, parts.clock)
         if jobs.REPLIES in queues:
             replies.register(parts.broker, parts.engine, parts.vault, parts.clock, parts.enqueue)
+        if jobs.ASKING in queues:
+            asking.register(parts.broker, _ask_worker(parts, closing))
         yield
 
 
@@ -253,17 +222,13 @@ def rounds(parts: Parts, scan_every: timedelta = SCAN_EVERY) -> Rounds:
             parts.enqueue,
             {name: list(parts.providers_of(name).values()) for name in parts.channels},
         ),
-        sweep=Sweep(parts.engine, parts.systems, parts.rules, parts.enqueue, means_opted_out),
+        sweep=Sweep(
+            parts.engine, parts.systems, parts.rules, parts.enqueue, means_opted_out, asking.askable(parts.providers)
+        ),
         scan=partial(scan, parts.engine),
         relay=partial(relay.relay, parts.engine, parts.bus),
         scan_every=scan_every,
     )
-
-
-def means_opted_out(provider: str, code: str) -> bool:
-    """Whether a provider's error code says that the recipient opted out there; no, of an unknown provider."""
-    known = providers().get(provider)
-    return known is not None and known.effect_of(code) == SideEffect.OPTED_OUT
 
 
 def open_pacer(settings: Settings) -> Pacer:
@@ -316,6 +281,21 @@ def _send_worker(parts: Parts, channel: Channel, closing: ExitStack, stopping: t
         pace_by_clock=not isinstance(parts.clock, SystemClock),
         stopping=stopping,
         tries=parts.settings.tries,
+    )
+    closing.callback(worker.close)
+    return worker
+
+
+def _ask_worker(parts: Parts, closing: ExitStack) -> AskWorker:
+    loop = LoopThread("questions")
+    closing.callback(loop.close)
+    worker = AskWorker(
+        engine=parts.engine,
+        vault=parts.vault,
+        clock=parts.clock,
+        providers=parts.providers,
+        link_key=parts.settings.index_key,
+        loop=loop,
     )
     closing.callback(worker.close)
     return worker

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -14,6 +14,7 @@ from domain import jobs
 from domain.jobs import Job
 from domain.ledger import (
     agenda,
+    asking,
     campaigns,
     enrolling,
     finishes,
@@ -50,6 +51,8 @@ class Sweep:
     enqueue: Callable[[Job], None]
     means_opted_out: Callable[[str, str], bool]
     """Whether a channel's error code says that the recipient opted out at the provider."""
+    asks: Collection[str] = ()
+    """Providers that can be asked what became of a send."""
     _receipts_passed: int = field(default=0, init=False)
     _replies_passed: int = field(default=0, init=False)
 
@@ -92,7 +95,18 @@ class Sweep:
             (astray.forgotten and bool(self.systems), self._enrol),
         )
         # a transaction each: together they would lock patients after touches, against the order of the house
-        return sum(transact(self.engine, partial(mend, now=now)) for is_needed, mend in mends if is_needed)
+        mended = sum(transact(self.engine, partial(mend, now=now)) for is_needed, mend in mends if is_needed)
+        return mended + (self._ask(now) if astray.unasked and self.asks else 0)
+
+    def _ask(self, now: datetime) -> int:
+        """Have a few providers asked about what nobody knows; the bound keeps questions a small share of all calls."""
+        ids = transact(self.engine, lambda conn: asking.take_due(conn, self.asks, now))
+        try:
+            if ids:
+                self.enqueue(jobs.ask_providers(tuple(ids)))
+        except BrokerUnavailable as error:
+            log.warning("questions_lost", error=type(error).__name__)
+        return len(ids)
 
     def _enrol(self, conn: Connection, now: datetime) -> int:
         forgotten = enrolling.undecided(conn, now - FORGOTTEN)

@@ -10,7 +10,7 @@ from channels.kit.contract import Outcome, SideEffect
 from channels.kit.errors import says_something_of_the_message
 from channels.kit.provider_ids import on_channel
 from domain.ledger import choices, pauses
-from domain.ledger.claims import Claimed
+from domain.ledger.claimed import Claimed
 from domain.ledger.finishes import MOST_ATTEMPTS, Finish
 from domain.rules.vocabulary import AttemptState
 

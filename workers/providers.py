@@ -1,7 +1,8 @@
 """Providers of one channel: who delivers to whom, who is not asked because it fails, and what answers say of each.
 
 A contact point keeps to one provider, so that a patient sees one number; another serves it only while the breaker of
-its own is open. What was sent and may have been accepted is never claimed again, so nothing is sent by two.
+its own is open. An answer comes from the number that was written to, while that one's provider can. What was sent and
+may have been accepted is never claimed again, so nothing is sent by two.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, Final
 
 from channels.kit.contract import Channel, Outcome, OutcomeKind, Rate, Sender
 from channels.kit.health import Health, health_of
-from domain.ledger.claims import Claimed, Route
+from domain.ledger.claimed import Claimed, Route
 from domain.ledger.finishes import Finish
 from domain.rules.guard import RULES
 from domain.rules.vocabulary import AttemptState, Wait
@@ -87,7 +88,7 @@ class Providers:
         self._breakers.give_back([name for name in choice.trials if not used[name]], now)
         if self.are_several:
             for each in claimed:
-                own = _ranked(each.contact_point_id, choice.weights)[0]
+                own = _in_order(each.contact_point_id, each.came_by, choice.weights)[0]
                 if own != each.provider:
                     metrics.provider_failovers_total.labels(each.channel, own).inc()
 
@@ -135,8 +136,8 @@ class Choice:
         """A claim's route; a fresh one each time a claim is begun anew, since it counts the trials."""
         left = Counter(self.trials)
 
-        def to(contact_point_id: int) -> str | Wait:
-            for name in _ranked(contact_point_id, self.weights):
+        def to(contact_point_id: int, came_by: str | None) -> str | Wait:
+            for name in _in_order(contact_point_id, came_by, self.weights):
                 if name in self._asked:
                     return name
                 if left[name] > 0:
@@ -145,6 +146,14 @@ class Choice:
             return self._wait
 
         return to
+
+
+def _in_order(contact_point_id: int, came_by: str | None, weights: Mapping[str, int]) -> Sequence[str]:
+    """Who serves it, the first that can: before all others the provider whose number received what is answered."""
+    ranked = _ranked(contact_point_id, weights)
+    if came_by is None or came_by not in weights:
+        return ranked
+    return (came_by, *(name for name in ranked if name != came_by))
 
 
 def _ranked(contact_point_id: int, weights: Mapping[str, int]) -> Sequence[str]:

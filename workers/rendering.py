@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from channels.kit.contract import Outgoing
 from domain.ledger import texts
-from domain.ledger.claims import Claimed
+from domain.ledger.claimed import Claimed
 from domain.ledger.store import reading
 from domain.ledger.vault import Vault, VaultError
 from domain.rules.answers import answer_template

@@ -17,8 +17,8 @@ from sqlalchemy import Engine
 
 from channels.kit.contract import Channel, Outcome, OutcomeKind, Outgoing, SideEffect
 from domain import jobs
-from domain.ledger import claims, finishes, halts, listeners, pauses
-from domain.ledger.claims import Claim, Claimed
+from domain.ledger import claim_recheck, claims, finishes, halts, listeners, pauses
+from domain.ledger.claimed import Claim, Claimed
 from domain.ledger.dispatching import HINT
 from domain.ledger.finishes import Finish
 from domain.ledger.store import reading
@@ -186,9 +186,9 @@ class SendWorker:
         with reading(self._engine) as conn:
             # first: what was kept is committed before it is said that nothing is
             are_kept = listeners.may_keep_choices(conn)
-            stopped = claims.still_suppressed(conn, claimed)
-            overtaken = claims.overtaken(conn, [each.touch_id for each in claimed], now)
-            recalled = claims.texts_held(conn, claimed)
+            stopped = claim_recheck.still_suppressed(conn, claimed)
+            overtaken = claim_recheck.overtaken(conn, [each.touch_id for each in claimed], now)
+            recalled = claim_recheck.texts_held(conn, claimed)
             halts_of = halts.held(conn, [each.touch_id for each in claimed])
             is_paused = self._channel.name in pauses.paused(conn)
         # as at the claim, answers go whether or not the channel is paused

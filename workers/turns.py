@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from channels.kit.contract import Channel, Outgoing
-from domain.ledger.claims import Claimed
+from domain.ledger.claimed import Claimed
 from domain.ledger.finishes import Finish
 from domain.rules.guard import may_answer_suppressed
 from domain.rules.vocabulary import AttemptState, TouchKind

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 #: The longest timeout, in seconds, that a channel may be set to: below half the lease of 60 s, so that a call which
 #: waited for a whole one before it still ends while its claim holds.
@@ -210,6 +210,54 @@ class Channel(Protocol):
 
     def parse(self, config: Any, kind: str, request: WebhookRequest) -> Sequence[InboundReply | InboundReceipt]:
         """What a verified request says. Raises WebhookError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """One message that a provider says it took, as its list has it now."""
+
+    provider_ref: str
+    created_at: datetime
+    """By the provider's clock (UTC)."""
+    status: str
+    """A `Delivery` value."""
+    body: str = field(repr=False)
+    """Health information: held in memory for the comparison, and never written anywhere."""
+    code: str | None = None
+    effect: SideEffect | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A provider's answer to the question what it took for one number."""
+
+    messages: Sequence[Taken]
+    is_whole: bool
+    """Whether no message created since the instant asked for is missing."""
+
+
+class Asker(Protocol):
+    """An open connection to ask a provider by, used on one event loop."""
+
+    async def taken(self, to: str, since: datetime) -> Listing | None:
+        """What the provider took for `to` since then (UTC), and perhaps more; None where it did not answer.
+
+        Never raises for what a provider or network does. It may take several calls, each within the channel's timeout.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        ...
+
+
+@runtime_checkable
+class Asking(Protocol):
+    """What a channel may offer besides `Channel`: its provider can be asked what it took."""
+
+    def open_asker(self, config: Any) -> Asker:
+        """Open one; called from a coroutine of the event loop that will use it. Its connections are not the sends'."""
         ...
 
 

@@ -71,13 +71,22 @@ class HttpClient:
         """POST `fields` as a form (UTF-8). Raises nothing that the network or the other side brings about."""
         deadline = self._loop.time() + self._timeout
         try:
-            origin, start = _start(url)
+            origin, start = _start_of_post(url)
         except ValueError:
             return NoAnswer(may_have_left=False, code="connect_failed")
         # what no encoding can carry (a lone surrogate) becomes a question mark rather than an exception in a batch
         body = urlencode(fields, errors="replace").encode("ascii")
         request = b"%b%bContent-Length: %d\r\n\r\n%b" % (start, self._headers, len(body), body)
         return await self._pool(origin).call(request, deadline)
+
+    async def get(self, url: str) -> Answer | NoAnswer:
+        """GET `url`. Raises nothing that the network or the other side brings about."""
+        deadline = self._loop.time() + self._timeout
+        try:
+            origin, start = _start("GET", url)
+        except ValueError:
+            return NoAnswer(may_have_left=False, code="connect_failed")
+        return await self._pool(origin).call(b"%b%b\r\n" % (start, self._headers), deadline)
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -140,7 +149,12 @@ def retry_after(answer: Answer, now: datetime) -> timedelta | None:
 
 
 @lru_cache(maxsize=64)
-def _start(url: str) -> tuple[Origin, bytes]:
+def _start_of_post(url: str) -> tuple[Origin, bytes]:
+    # of the few addresses that messages are posted to; those of questions name a number, and are not kept
+    return _start("POST", url)
+
+
+def _start(method: str, url: str) -> tuple[Origin, bytes]:
     """Where calls of an address go, and the lines they begin with."""
     parts = urlsplit(url)
     host = (parts.hostname or "").encode("ascii" if url.isascii() else "idna").decode()
@@ -151,7 +165,7 @@ def _start(url: str) -> tuple[Origin, bytes]:
     path = quote(parts.path or "/", safe=_PATH)
     if parts.query:
         path += "?" + quote(parts.query, safe=_PATH + "?")
-    lines = f"POST {path} HTTP/1.1\r\nHost: {authority}\r\n"
+    lines = f"{method} {path} HTTP/1.1\r\nHost: {authority}\r\n"
     return Origin(host, parts.port or usual, is_encrypted), lines.encode("ascii")
 
 

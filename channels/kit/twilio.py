@@ -2,9 +2,8 @@
 
 One such provider is one module of `channels/`, which names its settings; all of them serve the channel `sms`.
 
-Not asked of it: whether an uncertain message was accepted. Its list of messages carries no reference of ours, leaves
-out what is still queued when filtered by date, and may hold the same text twice; the status callback, whose address
-carries the reference, settles such a message instead.
+What became of a message whose call was not answered is told by its status callback, whose address carries the
+reference, and by the account's list of messages (`twilio_list`).
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ import base64
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from urllib.parse import quote, urlsplit
 
 from channels.kit import twilio_signature
 from channels.kit.answered_elsewhere import is_answered_elsewhere
 from channels.kit.contract import (
     LONGEST_TIMEOUT,
+    Asker,
     ChannelSettingsError,
     InboundReceipt,
     InboundReply,
@@ -34,50 +33,14 @@ from channels.kit.contract import (
     WebhookRequest,
 )
 from channels.kit.environment import Environment
-from channels.kit.errors import WINDOW_CLOSED, ProviderError, table
+from channels.kit.errors import WINDOW_CLOSED
 from channels.kit.http import Answer, HttpClient, NoAnswer, outcome_of_code, outcome_of_status, outcome_without_answer
+from channels.kit.twilio_codes import ERROR_CODE, ERRORS, SID, STATUSES, effect_of
+from channels.kit.twilio_list import MessageList
 from domain.rules.sms_text import fold, segments
-from domain.rules.vocabulary import Delivery
 
 #: Twilio takes 1,600 characters, which is 24 segments where every one is sent in UCS-2; longer texts it refuses.
 LONGEST = 24
-
-#: Twilio's error dictionary (recalled; check against their pages). What is not listed is not retried.
-#: Account and registration errors leave the message waiting (RETRY): it was not accepted and nothing is wrong with it.
-ERRORS = table(
-    ProviderError("20429", "too many requests", OutcomeKind.THROTTLED, retry_after=timedelta(seconds=5)),
-    ProviderError("30001", "queue overflow", OutcomeKind.THROTTLED, retry_after=timedelta(minutes=1)),
-    ProviderError("21611", "sender's queue is full", OutcomeKind.THROTTLED, retry_after=timedelta(minutes=1)),
-    ProviderError("30022", "carrier's rate exceeded", OutcomeKind.THROTTLED, retry_after=timedelta(minutes=1)),
-    ProviderError("30003", "handset unreachable", OutcomeKind.RETRY, retry_after=timedelta(hours=4), later_tries=2),
-    ProviderError("30008", "unknown error", OutcomeKind.RETRY, retry_after=timedelta(hours=1), later_tries=1),
-    ProviderError("30006", "landline", OutcomeKind.REJECTED, SideEffect.BAD_ADDRESS),
-    ProviderError("21635", "landline", OutcomeKind.REJECTED, SideEffect.BAD_ADDRESS),
-    ProviderError("30005", "unknown handset", OutcomeKind.REJECTED, SideEffect.BAD_ADDRESS),
-    ProviderError("21211", "no valid number", OutcomeKind.REJECTED, SideEffect.BAD_ADDRESS),
-    ProviderError("21614", "no mobile number", OutcomeKind.REJECTED, SideEffect.BAD_ADDRESS),
-    ProviderError("21610", "recipient opted out", OutcomeKind.REJECTED, SideEffect.OPTED_OUT),
-    ProviderError("21408", "region not enabled", OutcomeKind.RETRY, SideEffect.PAUSE_CHANNEL),
-    ProviderError("30002", "account suspended", OutcomeKind.RETRY, SideEffect.PAUSE_CHANNEL),
-    ProviderError("30034", "sender not registered", OutcomeKind.RETRY, SideEffect.PAUSE_CHANNEL),
-    ProviderError("30004", "blocked: review the content", OutcomeKind.REJECTED),
-    ProviderError("30007", "filtered by the carrier: review the content", OutcomeKind.REJECTED),
-)
-
-#: Twilio's MessageStatus of an outbound message. `partially_delivered` may yet become more, so it ends nothing.
-STATUSES: Mapping[str, Delivery] = {
-    "accepted": Delivery.UNKNOWN,
-    "scheduled": Delivery.UNKNOWN,
-    "queued": Delivery.UNKNOWN,
-    "sending": Delivery.UNKNOWN,
-    "sent": Delivery.SENT,
-    "partially_delivered": Delivery.SENT,
-    "delivered": Delivery.DELIVERED,
-    "read": Delivery.DELIVERED,
-    "undelivered": Delivery.UNDELIVERED,
-    "failed": Delivery.UNDELIVERED,
-    "canceled": Delivery.UNDELIVERED,
-}
 
 #: Seconds a message may wait in Twilio's queue; its own bounds.
 _SHORTEST_VALIDITY, _LONGEST_VALIDITY = 1, 36_000
@@ -85,9 +48,7 @@ _SHORTEST_VALIDITY, _LONGEST_VALIDITY = 1, 36_000
 #: Calls of one thread under way at once; the client keeps up to 100 connections.
 _CONCURRENCY = 32
 
-_SID = re.compile(r"[A-Za-z0-9]{1,64}")
 _REFERENCE = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_ERROR_CODE = re.compile(r"[1-9][0-9]{4}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,18 +74,24 @@ class SmsConfig:
     burst: int
     timeout_seconds: float
 
+    @property
+    def messages_path(self) -> str:
+        """Of the account's Messages resource."""
+        return f"/2010-04-01/Accounts/{self.account_sid}/Messages.json"
+
+    def headers(self) -> dict[str, str]:
+        """Of every call: who we are."""
+        credentials = base64.b64encode(f"{self.account_sid}:{self.auth_token}".encode()).decode()
+        return {"Authorization": f"Basic {credentials}", "Accept": "application/json"}
+
 
 class SmsSender:
     """Posts messages to the account's Messages resource."""
 
     def __init__(self, config: SmsConfig) -> None:
         self._config = config
-        self._messages = f"{config.url}/2010-04-01/Accounts/{config.account_sid}/Messages.json"
-        credentials = base64.b64encode(f"{config.account_sid}:{config.auth_token}".encode()).decode()
-        self._client = HttpClient(
-            timeout_seconds=config.timeout_seconds,
-            headers={"Authorization": f"Basic {credentials}", "Accept": "application/json"},
-        )
+        self._messages = config.url + config.messages_path
+        self._client = HttpClient(timeout_seconds=config.timeout_seconds, headers=config.headers())
 
     async def send(self, message: Outgoing) -> Outcome:
         """Make one provider call; see `Sender.send`."""
@@ -196,6 +163,10 @@ class SmsChannel:
         """Open a sender; see `Channel.open`."""
         return SmsSender(config)
 
+    def open_asker(self, config: SmsConfig) -> Asker:
+        """Open the account's list of messages; see `Asking.open_asker`."""
+        return MessageList(config.url, config.messages_path, config.headers(), config.timeout_seconds)
+
     def cost(self, body: str) -> int:
         """Segments of the text as it is sent. More than the provider takes counts as `LONGEST`: it will be refused."""
         return min(segments(fold(body)).segments, LONGEST)
@@ -216,7 +187,7 @@ class SmsChannel:
 
     def effect_of(self, code: str) -> SideEffect | None:
         """What one of Twilio's codes tells beyond its message; see `Channel.effect_of`."""
-        return _effect_of(code)
+        return effect_of(code)
 
     def weight(self, config: SmsConfig) -> int:
         """As set; see `Channel.weight`."""
@@ -240,7 +211,7 @@ class SmsChannel:
 
     def _account(self, env: Environment) -> str:
         sid = env.required(self._named("ACCOUNT_SID"))
-        if not _SID.fullmatch(sid):
+        if not SID.fullmatch(sid):
             raise ChannelSettingsError(f"{self._named('ACCOUNT_SID')}: expected letters and digits only")
         return sid
 
@@ -256,18 +227,13 @@ def _outcome(answer: Answer, message: Outgoing) -> Outcome:
     said = answer.json_object()
     if 200 <= answer.status < 300:
         sid = said.get("sid")
-        if isinstance(sid, str) and _SID.fullmatch(sid):
+        if isinstance(sid, str) and SID.fullmatch(sid):
             return Outcome(OutcomeKind.ACCEPTED, provider_ref=sid)
         return Outcome(OutcomeKind.UNCERTAIN, code="no_sid")
     code = str(said.get("code", ""))
-    if not 400 <= answer.status < 500 or not _ERROR_CODE.fullmatch(code):
+    if not 400 <= answer.status < 500 or not ERROR_CODE.fullmatch(code):
         return outcome_of_status(answer, message.now)
     return outcome_of_code(answer, message.now, code, ERRORS)
-
-
-def _effect_of(code: str) -> SideEffect | None:
-    known = ERRORS.get(code)
-    return known.effect if known else None
 
 
 def _field(fields: Mapping[str, str], name: str, pattern: re.Pattern[str]) -> str:
@@ -285,7 +251,7 @@ def _reply(config: SmsConfig, fields: Mapping[str, str]) -> InboundReply:
         raise WebhookError("Body")
     # a messaging service may have numbers of several kinds: what counts is the one written to
     is_answered = is_answered_elsewhere(fields, text, fields.get("To") or config.sender, config.provider_answers)
-    sid = _field(fields, "MessageSid", _SID)
+    sid = _field(fields, "MessageSid", SID)
     return InboundReply(provider_id=sid, sender=sender, text=text, answered_by_network=is_answered)
 
 
@@ -296,11 +262,11 @@ def _receipt(fields: Mapping[str, str], url: str) -> InboundReceipt:
     reference = twilio_signature.query_value(url, "ref")
     if reference and not _REFERENCE.fullmatch(reference):
         raise WebhookError("ref")
-    code = None if fields.get("ErrorCode", "") in {"", "0"} else _field(fields, "ErrorCode", _ERROR_CODE)
+    code = None if fields.get("ErrorCode", "") in {"", "0"} else _field(fields, "ErrorCode", ERROR_CODE)
     return InboundReceipt(
-        provider_ref=_field(fields, "MessageSid", _SID),
+        provider_ref=_field(fields, "MessageSid", SID),
         status=status.value,
         reference=reference,
         code=code,
-        effect=_effect_of(code) if code else None,
+        effect=effect_of(code) if code else None,
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Select, literal_column, select
 
-from domain.ledger import dispatching, enrolling, finishes, outbox, touches
+from domain.ledger import asking, dispatching, enrolling, finishes, outbox, touches
 from domain.ledger.attempts import attempt
 from domain.ledger.lapses import lapse
 from domain.ledger.touches import touch
@@ -36,6 +36,8 @@ class Astray:
     """Planned touches whose time has passed."""
     unsettled: bool
     """Uncertain attempts that a person must look at."""
+    unasked: bool
+    """Uncertain attempts whose provider may be asked."""
     forgotten: bool
     """Lapses whose event nobody decided about."""
 
@@ -49,7 +51,7 @@ def due(conn: Connection, channels: Collection[str], now: datetime) -> Due:
 
 def astray(conn: Connection, now: datetime, forgotten_before: datetime) -> Astray:
     """What is astray at `now`; lapses detected before `forgotten_before` and not decided about count as forgotten."""
-    values = {"now": now, "patience": now - finishes.PATIENCE, "before": forgotten_before}
+    values = {"now": now, **finishes.patience(now), **asking.turns(now), "before": forgotten_before}
     return Astray(*map(bool, conn.execute(_ASTRAY, values).one()))
 
 
@@ -78,5 +80,6 @@ _ASTRAY = select(
     _any(attempt.c.lease_until, finishes.IS_LOST),
     _any(touch.c.due_at, touches.IS_LATE),
     _any(attempt.c.claimed_at, finishes.IS_UNSETTLED),
+    _any(attempt.c.claimed_at, asking.IS_TO_ASK),
     _any(lapse.c.detected_at, enrolling.IS_FORGOTTEN),
 )

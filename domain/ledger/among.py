@@ -7,7 +7,7 @@ compiles it once, and psycopg has the server prepare it. SQLite has no arrays; t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
+from typing import Any
 
 from sqlalchemy import Boolean, ColumnElement, Dialect, String, bindparam
 from sqlalchemy.ext.compiler import compiles
@@ -27,48 +27,46 @@ class _Among(FunctionElement[bool]):
         return self
 
 
-class _Array(UserDefinedType[Any]):
-    """A PostgreSQL array, written as its text: psycopg would ask every element of a list for its type."""
+class _Ids(UserDefinedType[Any]):
+    """An array of ids, written as its text: psycopg would ask every element of a list for its type."""
 
     cache_ok = True
     render_bind_cast = True
-    element: ClassVar[str]
-
-    @staticmethod
-    def written(values: Iterable[Any]) -> str:
-        """The array as PostgreSQL reads it (manual, 8.15.2)."""
-        raise NotImplementedError
 
     def get_col_spec(self, **_options: Any) -> str:
-        return f"{self.element}[]"
+        return "BIGINT[]"
 
     def bind_processor(self, dialect: Dialect) -> Callable[[Any], str]:  # noqa: ARG002 - SQLAlchemy's signature
-        return self.written
+        return _written_ids
 
 
-class _Ids(_Array):
+class _Words(UserDefinedType[Any]):
+    """An array of words, written as its text."""
+
     cache_ok = True
-    element = "BIGINT"
+    render_bind_cast = True
 
-    @staticmethod
-    def written(values: Iterable[Any]) -> str:
-        return "{" + ",".join(map(str, values)) + "}"
+    def get_col_spec(self, **_options: Any) -> str:
+        return "VARCHAR[]"
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], str]:  # noqa: ARG002 - SQLAlchemy's signature
+        return _written_words
 
 
-class _Words(_Array):
-    cache_ok = True
-    element = "VARCHAR"
+def _written_ids(values: Iterable[int]) -> str:
+    return "{" + ",".join(map(str, values)) + "}"
 
-    @staticmethod
-    def written(values: Iterable[Any]) -> str:
-        escaped = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
-        return "{" + ",".join(f'"{value}"' for value in escaped) + "}"
+
+def _written_words(values: Iterable[str]) -> str:
+    """Each in quotes, so that none reads as NULL or as two."""
+    escaped = (value.replace("\\", "\\\\").replace('"', '\\"') for value in values)
+    return "{" + ",".join(f'"{value}"' for value in escaped) + "}"
 
 
 def among(column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
     """Whether `column`, of ids or of words, is one of the list given as parameter `name`; of none, where it is empty.
 
-    A condition by itself, or one of several (`and_`, `or_`): it is not to be compared with anything. Every use of one
+    A condition by itself, or one of several (`and_`, `or_`): it is not to be compared with anything. All uses of one
     name in a statement must be made by this function.
     """
     words = isinstance(column.type, String)

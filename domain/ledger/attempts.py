@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Boolean, Column, ColumnElement, Index, String, Table, and_, literal_column
+from sqlalchemy import Boolean, Column, ColumnElement, Index, Integer, String, Table, and_, literal_column
 
 from domain.ledger.columns import Instant, id_column, metadata, ref
 
@@ -36,6 +36,10 @@ attempt = Table(
     ref("template_id", "template", nullable=True),
     #: A person must look: nobody could tell whether it was accepted.
     Column("needs_person", Boolean, nullable=False, default=False),
+    #: How often its provider was asked what became of it, and answered; when that was last begun; whether it goes on.
+    Column("asked", Integer, nullable=False, default=0),
+    Column("asked_at", Instant),
+    Column("is_asking", Boolean, nullable=False, default=False),
 )
 _counting = attempt.c.state.in_(("sending", "accepted", "uncertain"))
 Index(

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
-from domain.ledger import audit_books, audit_calls, audit_sends, audit_shares, audit_stops, audit_texts
+from domain.ledger import audit_answers, audit_books, audit_calls, audit_sends, audit_shares, audit_stops, audit_texts
 from domain.ledger.audit_terms import Declared
 from domain.ledger.findings import Finding
 
@@ -22,6 +22,7 @@ PROMISES = (
     "accepted_twice",
     "outside_hours",
     "over_cap",
+    "emergency_unanswered",
     "phi_in_outreach",
     "sent_unreleased",
     "unaccounted",
@@ -44,6 +45,7 @@ def audit(conn: Connection, now: datetime, declared: Declared | None = None) -> 
         audit_sends.accepted_twice(conn),
         audit_calls.outside_hours(conn, declared or {}),
         audit_calls.over_cap(conn, declared or {}),
+        audit_answers.emergency_unanswered(conn, now),
         audit_sends.phi_in_outreach(conn),
         audit_texts.sent_unreleased(conn),
         audit_books.unaccounted(conn, now),

@@ -1,4 +1,4 @@
-"""Audit of automatic answers: one a message, five a day to a number, three in a row; emergency texts by themselves.
+"""Audit of automatic answers: no emergency without one; one a message, five a day to a number, three in a row.
 
 The figures are written down a second time here, as all of the audit's are. A row ends where we wrote to the number
 ourselves, or a person had looked at what came from there.
@@ -11,11 +11,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, and_, exists, func, or_, select
 
 from domain.ledger.attempts import attempt
 from domain.ledger.columns import Instant
-from domain.ledger.findings import Tally, listed
+from domain.ledger.findings import Finding, Tally, finding, listed, tally
 from domain.ledger.inbound import reply
 from domain.ledger.touches import touch
 
@@ -23,6 +23,10 @@ _A_DAY, _IN_A_ROW = 5, 3
 #: An answer may be called for an hour after it was planned, so that the day between two calls can be that much shorter.
 _SLACK = timedelta(hours=1)
 _WINDOW = timedelta(hours=24) - _SLACK
+#: Until where to turn must have been told to who wrote of danger, or a reason why not be known.
+_AT_MOST = timedelta(hours=1)
+#: What became of an answer that was told, might have been, or was kept back for a reason.
+_DEALT_WITH = ("sending", "accepted", "uncertain", "rejected", "suppressed")
 
 _reached = attempt.c.state.in_(("sending", "accepted", "uncertain"))
 _is_answer = attempt.c.kind == "answer"
@@ -56,6 +60,28 @@ _TWICE = (
 
 #: An answer's attempt, and when it was called.
 Given = tuple[int, datetime]
+
+
+def emergency_unanswered(conn: Connection, now: datetime) -> Finding:
+    """Messages of danger that nobody was shown, or that got neither the emergency text nor a reason why not."""
+    is_danger = and_(reply.c.intent == "emergency", reply.c.received_at <= now - _AT_MOST)
+    is_dealt_with = exists().where(
+        touch.c.reply_id == reply.c.id,
+        touch.c.answer == "emergency",
+        # what waited outside the ledger is answered once it is in
+        or_(touch.c.state.in_(_DEALT_WITH), and_(touch.c.state == "planned", touch.c.expires_at > now)),
+    )
+    # whom no text can reach, a person has to
+    untold = select(reply.c.id).where(is_danger, reply.c.contact_point_id.is_not(None), ~is_dealt_with)
+    unseen = select(reply.c.id).where(is_danger, reply.c.state.not_in(("human", "closed")))
+    return finding(
+        "emergency_unanswered",
+        "Who writes of danger is told at once where to turn, and a person is shown it.",
+        [
+            tally(conn, "reply", "an emergency that was not answered within an hour", untold),
+            tally(conn, "reply", "an emergency that no person was shown", unseen),
+        ],
+    )
 
 
 def too_many(conn: Connection) -> Tally:

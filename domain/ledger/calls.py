@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Row, bindparam, select, update
 from domain.ledger import choices, claims, finishes
 from domain.ledger.attempts import attempt
 from domain.ledger.call_list import GIVEN_BACK, IS_KEPT, KEPT, TAKEN, refusal
-from domain.ledger.claims import Claimed
+from domain.ledger.claimed import Claimed
 from domain.ledger.columns import Id
 from domain.ledger.finishes import Finish
 from domain.ledger.touches import tell, touch

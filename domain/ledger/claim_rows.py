@@ -90,6 +90,7 @@ _DETAILS = (
         patient.c.benefit_month,
         patient.c.deceased_at,
         patient.c.merged_into_id,
+        reply.c.provider.label("came_by"),
         func.coalesce(reply.c.language, patient.c.language, "en").label("language"),
         func.coalesce(patient.c.zone, site.c.zone).label("zone"),
         func.coalesce(patient.c.state, site.c.state).label("home_state"),

@@ -5,30 +5,25 @@ from __future__ import annotations
 import base64
 import os
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
 
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection
 
-from domain.ledger import holds
-from domain.ledger.among import among
-from domain.ledger.attempts import attempt
+from domain.ledger import claim_writes
 from domain.ledger.ceilings import Ceilings
 from domain.ledger.claim_facts import LEASE, Contacts, read_contacts, read_facts
 from domain.ledger.claim_rows import AnyRow, lock_and_read, read
 from domain.ledger.claim_steps import Wish, read_wishes
-from domain.ledger.claim_stops import departed, overtaken, revoked, suppressed, usable
-from domain.ledger.claim_texts import Usable, held, read_texts
+from domain.ledger.claim_texts import Usable, read_texts
 from domain.ledger.claim_ways import ways_round
+from domain.ledger.claimed import Claim, Claimed, Route
 from domain.ledger.households import Households
 from domain.ledger.incentives import Offers
 from domain.ledger.reach import with_calls
-from domain.ledger.touches import IS_PLANNED, tell, touch
-from domain.rules.guard import Facts, decide, may_answer_suppressed, with_sent
+from domain.rules.guard import Facts, decide, with_sent
 from domain.rules.rulebook import Rulebook
-from domain.rules.vocabulary import AttemptState, Decision, Never, Send, TouchKind, TouchState, Wait
+from domain.rules.vocabulary import Decision, Never, Send, TouchKind, Wait
 
 __all__ = [
     "LEASE",
@@ -38,65 +33,9 @@ __all__ = [
     "claim",
     "judge",
     "new_token",
-    "overtaken",
-    "still_suppressed",
-    "texts_held",
 ]
 
-#: Contact point -> the provider that is to deliver to it, or until when and why none may now.
-Route = Callable[[int], str | Wait]
-
 _AS_PLANNED = Wish()
-_TO_SENDING = (
-    update(touch)
-    .where(among(touch.c.id, "ids"), IS_PLANNED)
-    .values(state=TouchState.SENDING.value, attempts=touch.c.attempts + 1, reason=None, dispatched_until=None)
-    .returning(touch.c.id)
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """One touch this process alone may now send, once, before `lease_until`."""
-
-    touch_id: int
-    token: str
-    kind: str
-    answer: str | None
-    channel: str
-    provider: str
-    """Who is to deliver it; receipts, refusals and doubts are this one's."""
-    organisation_id: int
-    patient_id: int | None
-    contact_point_id: int
-    sealed_address: bytes
-    template_id: int | None
-    """The released text it says; None for an answer, and where its campaign has none."""
-    language: str
-    organisation: str
-    organisation_phone: str
-    postal_address: str
-    site: str
-    valid_until: datetime
-    due_at: datetime
-    dispatched_until: datetime | None
-    attempts: int
-    """This one included."""
-
-
-@dataclass
-class Claim:
-    """What a claim decided, touch by touch."""
-
-    claimed: list[Claimed] = field(default_factory=list)
-    waits: list[tuple[int, Wait]] = field(default_factory=list)
-    nevers: list[tuple[int, str]] = field(default_factory=list)
-    outwaited: dict[int, str] = field(default_factory=dict)
-    """Of those that expired: what they had waited for until it was too late."""
-    rules: dict[int, str | None] = field(default_factory=dict)
-    """Of the nevers: the row of the rules that decided."""
-    rerouted: list[tuple[int, str, str | None]] = field(default_factory=list)
-    """Touch, its new channel, and why (a reason id; None: this one does not reach the patient)."""
 
 
 def claim(
@@ -129,16 +68,16 @@ def claim(
     if not rows:
         return Claim()
     offers, ceilings = Offers(conn, rows, rules, now), Ceilings(conn, rows, now)
-    route = route or (lambda _: channel)
+    route = route or (lambda _point, _came_by: channel)
     result, facts = _ask(conn, rows, families, ceilings, offers, channel, system, systems, route, rules, now)
     if kept_until is None:
-        _write_claimed(conn, result, ceilings, facts, now, lease)
+        claim_writes.write_claimed(conn, result, ceilings, facts, now, lease)
         offers.write(conn, [each.touch_id for each in result.claimed])
     elif result.claimed:
-        _update(conn, [each.touch_id for each in result.claimed], dispatched_until=kept_until)
-    _write_waits(conn, result.waits, now)
-    _write_nevers(conn, result, now)
-    _write_reroutes(conn, result.rerouted, now)
+        claim_writes.write(conn, [each.touch_id for each in result.claimed], dispatched_until=kept_until)
+    claim_writes.write_waits(conn, result.waits, now)
+    claim_writes.write_nevers(conn, result, now)
+    claim_writes.write_reroutes(conn, result.rerouted, now)
     return result
 
 
@@ -157,41 +96,7 @@ def judge(
     if not rows:
         return Claim()
     offers, no_ceilings = Offers(conn, rows, rules, now), Ceilings(conn, [], now)
-    return _ask(conn, rows, families, no_ceilings, offers, channel, system, systems, lambda _: channel, rules, now)[0]
-
-
-def still_suppressed(conn: Connection, claimed: Sequence[Claimed]) -> set[int]:
-    """Touch ids among an aged claim that an opt-out committed since then must stop; a revoked consent is one, too.
-
-    So is a death, and a merge: what the patient chooses from then on is the survivor's. Outreach also stops where a
-    person has to look first, and where the contact point is not the patient's any more, or they asked for another one.
-    """
-    touches_of = {each.touch_id: each for each in claimed if not may_answer_suppressed(each.kind, each.answer)}
-    points = sorted({each.contact_point_id for each in touches_of.values()})
-    patients = sorted({each.patient_id for each in touches_of.values() if each.patient_id is not None})
-    channel = claimed[0].channel if claimed else ""
-    stopped_points, stopped_patients = suppressed(conn, points, patients, channel)
-    stopped_points |= revoked(conn, points, channel)
-    stopped_patients |= departed(conn, patients)
-    held = holds.held(conn, patients)
-    may_use = usable(conn, patients, points)
-
-    def outreach_stops(each: Claimed) -> bool:
-        return each.patient_id in held or (each.patient_id, each.contact_point_id) not in may_use
-
-    return {
-        id_
-        for id_, each in touches_of.items()
-        if each.contact_point_id in stopped_points
-        or each.patient_id in stopped_patients
-        or (each.kind != TouchKind.ANSWER and outreach_stops(each))
-    }
-
-
-def texts_held(conn: Connection, claimed: Sequence[Claimed]) -> set[int]:
-    """Touch ids among an aged claim whose text was recalled since then."""
-    stopped = held(conn, {each.template_id for each in claimed if each.template_id is not None})
-    return {each.touch_id for each in claimed if each.template_id in stopped}
+    return _ask(conn, rows, families, no_ceilings, offers, channel, system, systems, lambda *_: channel, rules, now)[0]
 
 
 def _ask(
@@ -254,7 +159,7 @@ def _decide(
         elif isinstance(decision, Wait):
             result.waits.append((row.id, decision))
         elif isinstance(decision, Send) and point is not None:
-            provider = route(point.id)
+            provider = route(point.id, row.came_by)
             if isinstance(provider, Wait):
                 result.waits.append((row.id, provider))
                 continue
@@ -294,95 +199,10 @@ def _claimed(row: AnyRow, point: AnyRow, text: Usable | None, channel: str, prov
         due_at=row.due_at,
         dispatched_until=row.dispatched_until,
         attempts=row.attempts + 1,
+        came_by=row.came_by,
     )
 
 
 def new_token() -> str:
     """A fresh attempt token: 26 characters base32, lower case; unguessable, and valid in an address or a Message-ID."""
     return base64.b32encode(os.urandom(16)).decode().rstrip("=").lower()
-
-
-def _write_claimed(
-    conn: Connection,
-    result: Claim,
-    ceilings: Ceilings,
-    facts: Mapping[int, Facts],
-    now: datetime,
-    lease: timedelta,
-) -> None:
-    if result.claimed:
-        # the fence, should a lock ever have been missed: only what was planned until this statement is ours
-        ours = set(conn.scalars(_TO_SENDING, {"ids": [each.touch_id for each in result.claimed]}))
-        result.claimed = [each for each in result.claimed if each.touch_id in ours]
-    if result.claimed:
-        conn.execute(
-            insert(attempt),
-            [
-                {
-                    "touch_id": each.touch_id,
-                    "token": each.token,
-                    "channel": each.channel,
-                    "provider": each.provider,
-                    "kind": each.kind,
-                    "patient_id": each.patient_id,
-                    "contact_point_id": each.contact_point_id,
-                    "site_id": ceilings.counted.get(each.touch_id),
-                    "template_id": each.template_id,
-                    "state": AttemptState.SENDING.value,
-                    "claimed_at": now,
-                    # half an hour of a person's ends with the hours; a worker's minute outlasts its call
-                    "lease_until": max(now + min(lease, LEASE), min(now + lease, each.valid_until)),
-                    "zones": ",".join(facts[each.touch_id].zones),
-                    "states": ",".join(facts[each.touch_id].states) or None,
-                }
-                for each in result.claimed
-            ],
-        )
-
-
-def _write_waits(conn: Connection, waits: Sequence[tuple[int, Wait]], now: datetime) -> None:
-    groups: defaultdict[tuple[datetime, str], list[int]] = defaultdict(list)
-    for id_, wait in waits:
-        groups[wait.until, wait.why].append(id_)
-    for (until, why), ids in groups.items():
-        _update(conn, ids, due_at=until, reason=why, dispatched_until=None)
-    tell(
-        conn,
-        [
-            {"touch_id": id_, "what": "waited", "reason": wait.why, "until": wait.until, "rule": wait.rule}
-            for id_, wait in waits
-        ],
-        now,
-    )
-
-
-def _write_nevers(conn: Connection, result: Claim, now: datetime) -> None:
-    groups: defaultdict[str, list[int]] = defaultdict(list)
-    for id_, why in result.nevers:
-        groups[why].append(id_)
-    for why, ids in groups.items():
-        state = TouchState.EXPIRED if why == "expired" else TouchState.SUPPRESSED
-        _update(conn, ids, state=state.value, reason=why, ended_at=now, dispatched_until=None)
-        told = [
-            {
-                "touch_id": id_,
-                "what": state.value,
-                "reason": result.outwaited.get(id_, why),
-                "rule": result.rules.get(id_),
-            }
-            for id_ in ids
-        ]
-        tell(conn, told, now)
-
-
-def _write_reroutes(conn: Connection, rerouted: Sequence[tuple[int, str, str | None]], now: datetime) -> None:
-    groups: defaultdict[tuple[str, str | None], list[int]] = defaultdict(list)
-    for id_, channel, why in rerouted:
-        groups[channel, why].append(id_)
-    for (channel, why), ids in groups.items():
-        _update(conn, ids, channel=channel, reason=why or "rerouted", dispatched_until=None)
-        tell(conn, [{"touch_id": id_, "what": "rerouted", "reason": why or f"to_{channel}"} for id_ in ids], now)
-
-
-def _update(conn: Connection, ids: Sequence[int], **values: Any) -> None:
-    conn.execute(update(touch).where(touch.c.id.in_(ids), IS_PLANNED).values(**values))

@@ -33,6 +33,7 @@ _EVENTS = {
     "rejected": "refused: {why}",
     "uncertain": "outcome unknown: {why}",
     "accepted": "known to be accepted: {why}",
+    "asked": "asked what became of it: {why}",
     "delivered": "delivered",
     "undelivered": "not delivered (provider's code: {code})",
 }

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
 from itertools import product
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Update, and_, bindparam, exists, select, update
+from sqlalchemy import ColumnElement, Connection, Update, and_, bindparam, exists, or_, select, update
 
 from domain.ledger import outbox
 from domain.ledger.among import among
@@ -17,6 +17,7 @@ from domain.ledger.attempts import IS_SENDING, IS_UNCERTAIN, attempt
 from domain.ledger.columns import Instant
 from domain.ledger.patients import patient
 from domain.ledger.touches import tell, touch
+from domain.rules.asking import AFTER
 from domain.rules.vocabulary import AttemptState, TouchState
 
 #: Tries of one touch that surely did not reach the provider, before it is given up.
@@ -24,6 +25,12 @@ MOST_ATTEMPTS = 5
 
 #: A receipt settles an uncertain attempt within minutes as a rule; after a day a person must look.
 PATIENCE = timedelta(hours=24)
+
+#: A provider that has answered before is asked for the last time before a person is; but not waited for any longer.
+_PATIENCE_WITH_PROVIDER = timedelta(hours=48)
+
+#: Why a touch is rejected whose provider has no such message.
+UNKNOWN_TO_PROVIDER = "unknown_to_provider"
 
 _TOUCH_AFTER: Mapping[AttemptState, TouchState] = {
     AttemptState.ACCEPTED: TouchState.ACCEPTED,
@@ -41,9 +48,16 @@ _ALIVE = (
 _LOCK_TOUCHES = select(touch.c.id).where(among(touch.c.id, "ids")).order_by(touch.c.id).with_for_update()
 #: Attempts whose lease ran out at `now`.
 IS_LOST: ColumnElement[bool] = and_(IS_SENDING, attempt.c.lease_until <= bindparam("now", type_=Instant))
-#: Uncertain ones claimed before `patience` that no person was asked about yet.
+#: Uncertain ones claimed before `patience` that no person was asked about yet, and their provider will not be again.
 IS_UNSETTLED: ColumnElement[bool] = and_(
-    IS_UNCERTAIN, attempt.c.claimed_at <= bindparam("patience", type_=Instant), ~attempt.c.needs_person
+    IS_UNCERTAIN,
+    attempt.c.claimed_at <= bindparam("patience", type_=Instant),
+    ~attempt.c.needs_person,
+    or_(
+        attempt.c.asked == 0,
+        attempt.c.asked >= len(AFTER),
+        attempt.c.claimed_at <= bindparam("with_provider", type_=Instant),
+    ),
 )
 
 _LATE = select(attempt.c.touch_id, attempt.c.token).where(IS_LOST).order_by(attempt.c.lease_until).limit(500)
@@ -87,6 +101,10 @@ def _move(state: AttemptState, retry_counts: bool) -> Update:
     return (
         update(touch).where(touch.c.id == bindparam("b_id"), touch.c.state == TouchState.SENDING.value).values(**values)
     )
+
+
+#: What others are told of an end that is sure.
+_EVENTS: Final = {AttemptState.ACCEPTED: "touch.sent", AttemptState.REJECTED: "touch.failed"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +194,8 @@ def _move_touches(conn: Connection, state: AttemptState, group: Sequence[Finish]
         ],
         now,
     )
-    if state in {AttemptState.ACCEPTED, AttemptState.REJECTED}:
-        _announce(conn, "touch.sent" if state == AttemptState.ACCEPTED else "touch.failed", group, now)
+    if state in _EVENTS:
+        _announce(conn, _EVENTS[state], group, now)
 
 
 def _announce(conn: Connection, event: str, group: Sequence[Finish], now: datetime) -> None:
@@ -209,9 +227,14 @@ def reap(conn: Connection, now: datetime) -> int:
     return finish(conn, lost, now) if lost else 0
 
 
+def patience(now: datetime) -> dict[str, datetime]:
+    """The values that `IS_UNSETTLED` wants."""
+    return {"patience": now - PATIENCE, "with_provider": now - _PATIENCE_WITH_PROVIDER}
+
+
 def hand_to_person(conn: Connection, now: datetime) -> int:
-    """Uncertain attempts that no receipt settled in time go to the inbox; how many."""
-    ids = conn.scalars(_FOR_A_PERSON, {"patience": now - PATIENCE}).all()
+    """Uncertain attempts that neither a receipt nor their provider settled in time go to the inbox; how many."""
+    ids = conn.scalars(_FOR_A_PERSON, patience(now)).all()
     if ids:
         conn.execute(update(attempt).where(attempt.c.id.in_(ids)).values(needs_person=True))
     return len(ids)
@@ -219,29 +242,42 @@ def hand_to_person(conn: Connection, now: datetime) -> int:
 
 def settle_by_person(conn: Connection, attempt_id: int, *, was_accepted: bool, now: datetime) -> bool:
     """A person found out what became of an uncertain attempt; whether there was one to settle."""
+    state = AttemptState.ACCEPTED if was_accepted else AttemptState.REJECTED
+    return _settle(conn, attempt_id, state, "settled_by_person", now)
+
+
+def settle_as_unknown(conn: Connection, attempt_id: int, now: datetime) -> bool:
+    """Its provider has no message of an uncertain attempt, and can have none any more: it was never accepted."""
+    return _settle(conn, attempt_id, AttemptState.REJECTED, UNKNOWN_TO_PROVIDER, now)
+
+
+def _settle(conn: Connection, attempt_id: int, end: AttemptState, reason: str, now: datetime) -> bool:
+    """End an uncertain attempt and its touch; whether it still was uncertain."""
     row = conn.execute(
         update(attempt)
         .where(attempt.c.id == attempt_id, IS_UNCERTAIN)
         .values(
-            state=AttemptState.ACCEPTED.value if was_accepted else AttemptState.REJECTED.value,
+            state=end.value,
             needs_person=False,
             finished_at=now,
         )
-        .returning(attempt.c.touch_id, attempt.c.claimed_at)
+        .returning(attempt.c.touch_id, attempt.c.token, attempt.c.claimed_at)
     ).one_or_none()
     if row is None:
         return False
     others = exists().where(
         attempt.c.touch_id == row.touch_id, attempt.c.state == AttemptState.ACCEPTED.value, attempt.c.id != attempt_id
     )
-    state = TouchState.ACCEPTED if was_accepted else TouchState.REJECTED
-    values: dict[str, Any] = {"state": state.value, "reason": "settled_by_person", "ended_at": now}
-    if was_accepted:
+    values: dict[str, Any] = {"state": _TOUCH_AFTER[end].value, "reason": reason, "ended_at": now}
+    if end == AttemptState.ACCEPTED:
         values["accepted_at"] = row.claimed_at
-    conn.execute(
+    moved = conn.execute(
         update(touch)
         .where(touch.c.id == row.touch_id, touch.c.state == TouchState.UNCERTAIN.value, ~others)
         .values(**values)
     )
-    tell(conn, [{"touch_id": row.touch_id, "what": state.value, "reason": "settled_by_person"}], now)
+    if moved.rowcount:
+        why = None if end == AttemptState.ACCEPTED else reason
+        _announce(conn, _EVENTS[end], [Finish(row.touch_id, row.token, end, reason=why)], now)
+    tell(conn, [{"touch_id": row.touch_id, "what": _TOUCH_AFTER[end].value, "reason": reason}], now)
     return True

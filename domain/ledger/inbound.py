@@ -16,6 +16,8 @@ reply = Table(
     ref("organisation_id", "organisation"),
     Column("channel", String(16), nullable=False),
     Column("provider_id", String(128), nullable=False),
+    #: Whose number received it, so that the answer comes from there; null where a gateway told of it.
+    Column("provider", String(32)),
     ref("contact_point_id", "contact_point", nullable=True),
     #: Encrypted; read only by the replies worker and, deliberately, by a person at the inbox.
     Column("body", LargeBinary, nullable=False),

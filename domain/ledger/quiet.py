@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 
 from domain.ledger import lapses
-from domain.ledger.attempts import IS_SENDING, attempt
+from domain.ledger.attempts import IS_SENDING, IS_UNCERTAIN, attempt
 from domain.ledger.columns import Instant
 from domain.ledger.inbound import receipt, reply
 from domain.ledger.lapses import lapse
@@ -48,6 +48,7 @@ _CHECKS: tuple[tuple[str, Table, ColumnElement[bool]], ...] = (
         ),
     ),
     ("sends", attempt, IS_SENDING),
+    ("questions to providers", attempt, IS_UNCERTAIN & attempt.c.is_asking),
     (TO_PUBLISH, outbox, IS_UNPUBLISHED),
     ("lapses to decide about", lapse, _IS_HANDED),
     ("replies to read", reply, reply.c.state == literal_column("'new'")),

@@ -66,6 +66,7 @@ def take(
     received_at: datetime | None = None,
     organisation_id: int | None = None,
     answered_by_network: bool = False,
+    provider: str | None = None,
     rules: Rulebook | None = None,
 ) -> Taken:
     """Store a reply, and let a keyword, or an opt-out or emergency in whatever words, take effect in this transaction.
@@ -74,7 +75,8 @@ def take(
     stranger can opt out (the number may be imported tomorrow). `system` is the channel's ContactSystem;
     `organisation_id` is left out where the provider does not tell whose message it is. `received_at` (default: now) is
     earlier for a message that waited outside the ledger: the patient chose then. `answered_by_network`: the provider
-    has answered this STOP, START or HELP itself, so that we must not. `rules`: see `heed`.
+    has answered this STOP, START or HELP itself, so that we must not. `provider`: whose number received it, if known;
+    it answers. `rules`: see `heed`.
     """
     received_at = now if received_at is None else received_at
     if _is_stored(conn, channel, provider_id):
@@ -95,6 +97,7 @@ def take(
             "organisation_id": organisation_id,
             "channel": channel,
             "provider_id": provider_id,
+            "provider": provider,
             "contact_point_id": contact_point_id,
             "body": vault.seal(text, _BODY),
             "received_at": received_at,

@@ -81,7 +81,7 @@ _ACCEPT: Final = (
     .where(touch.c.id == bindparam("b_id"))
     .values(
         state=TouchState.ACCEPTED.value,
-        reason="receipt",
+        reason=bindparam("b_reason"),
         accepted_at=bindparam("b_accepted_at"),
         dispatched_until=None,
         ended_at=_NOW,
@@ -115,23 +115,24 @@ class _Match(NamedTuple):
     attempt: AnyRow
 
 
-def apply(conn: Connection, receipt_ids: Collection[int], now: datetime) -> Applied:
+def apply(conn: Connection, receipt_ids: Collection[int], now: datetime, reason: str = "receipt") -> Applied:
     """Apply these receipts, in the order they were stored; those applied before change nothing.
 
+    `reason` is how we came to know: touches that turn out to be accepted are told so.
     Locks in the order of the house: receipts (which nothing else locks), patients, contact points, attempts, touches.
     """
     done = Applied()
     for ids in store.chunks(sorted(set(receipt_ids))):
-        _apply(conn, ids, now, done)
+        _apply(conn, ids, now, done, reason)
     return done
 
 
-def _apply(conn: Connection, ids: Sequence[int], now: datetime, done: Applied) -> None:
+def _apply(conn: Connection, ids: Sequence[int], now: datetime, done: Applied, reason: str) -> None:
     receipts = conn.execute(_UNAPPLIED, {"ids": ids}).all()
     matches = _match(conn, receipts)
     if matches:
         _take_effects(conn, matches, now)
-        _settle(conn, matches, now, done)
+        _settle(conn, matches, now, done, reason)
         _deliver(conn, matches, now)
     matched = [match.receipt.id for match in matches]
     known = set(matched)
@@ -180,7 +181,7 @@ def _take_effects(conn: Connection, matches: Iterable[_Match], now: datetime) ->
             )
 
 
-def _settle(conn: Connection, matches: Iterable[_Match], now: datetime, done: Applied) -> None:
+def _settle(conn: Connection, matches: Iterable[_Match], now: datetime, done: Applied, reason: str) -> None:
     """Attempts of open outcome become accepted, and their touches with them."""
     provider_refs = {match.attempt.id: match.receipt.provider_ref for match in matches}
     # attempts before touches, as the finish does: the two meet whenever a receipt overtakes its send
@@ -188,17 +189,20 @@ def _settle(conn: Connection, matches: Iterable[_Match], now: datetime, done: Ap
     if not settled:
         return
     conn.execute(_SETTLE, [{"b_id": row.id, "b_provider_ref": provider_refs[row.id], "now": now} for row in settled])
-    _accept(conn, {row.touch_id: row.called_at or row.claimed_at for row in settled}, now)
+    _accept(conn, {row.touch_id: row.called_at or row.claimed_at for row in settled}, now, reason)
     done.settled += len(settled)
 
 
-def _accept(conn: Connection, accepted_at: Mapping[int, datetime], now: datetime) -> None:
+def _accept(conn: Connection, accepted_at: Mapping[int, datetime], now: datetime, reason: str) -> None:
     """Touches whose message the provider has after all are accepted as of their call, and told so outside."""
     moved = conn.execute(_OPEN_TOUCHES, {"ids": sorted(accepted_at)}).all()
     if not moved:
         return
-    conn.execute(_ACCEPT, [{"b_id": row.id, "b_accepted_at": accepted_at[row.id], "now": now} for row in moved])
-    tell(conn, [{"touch_id": row.id, "what": TouchState.ACCEPTED.value, "reason": "receipt"} for row in moved], now)
+    conn.execute(
+        _ACCEPT,
+        [{"b_id": row.id, "b_accepted_at": accepted_at[row.id], "b_reason": reason, "now": now} for row in moved],
+    )
+    tell(conn, [{"touch_id": row.id, "what": TouchState.ACCEPTED.value, "reason": reason} for row in moved], now)
     outbox.add_many(
         conn,
         "touch.sent",

@@ -13,7 +13,12 @@ from domain.ledger.touches import touch, touch_event
 from domain.rules.vocabulary import TouchState
 
 #: Why an uncertain touch is not uncertain any more -> what settled it.
-_SETTLED_BY = {"receipt": "by_receipt", "settled_by_person": "by_person"}
+_SETTLED_BY = {
+    "receipt": "by_receipt",
+    "provider_knows": "by_provider",
+    "unknown_to_provider": "by_provider",
+    "settled_by_person": "by_person",
+}
 
 _began = touch_event.alias("began")
 _ended = touch_event.alias("ended")
@@ -51,7 +56,9 @@ def uncertainty(conn: Connection, now: datetime) -> dict[str, Any]:
     taken = [row.until - row.since for row in settled]
     return {
         "ever": len(rows),
-        **{by: sum(1 for row in settled if row.reason == reason) for reason, by in _SETTLED_BY.items()},
+        **{
+            by: sum(1 for row in settled if _SETTLED_BY[row.reason] == by) for by in dict.fromkeys(_SETTLED_BY.values())
+        },
         "open": len(still),
         "median_minutes": _minutes(median(taken)) if taken else None,
         "longest_minutes": _minutes(max(taken)) if taken else None,

@@ -90,6 +90,10 @@ REASONS: Mapping[str, str] = {
     "lease_expired": "the process that was sending it died; the provider or a receipt must tell what became of it",
     "receipt": "the provider's receipt says so",
     "settled_by_person": "a person looked it up",
+    "provider_knows": "its provider was asked, and has it",
+    "unknown_to_provider": "its provider was asked a day later, and has no such message",
+    "not_listed": "its provider does not list it, or not yet",
+    "provider_away": "its provider did not answer the question",
     "pause_channel": "the provider refused our account or registration; the channel is paused",
     # lapses that were not enrolled, or that ended
     "already_enrolled": "the patient is already in this campaign, for another lapse",

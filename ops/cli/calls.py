@@ -14,7 +14,7 @@ from domain.ledger import call_list, disclosures
 from domain.ledger import calls as calling
 from domain.ledger.call_list import Listed, Standing
 from domain.ledger.calls import CallEnd, CallError, Refused
-from domain.ledger.claims import Claimed
+from domain.ledger.claimed import Claimed
 from domain.ledger.disclosures import Asking
 from domain.ledger.store import reading
 from domain.ledger.transactions import transact

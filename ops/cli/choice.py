@@ -8,17 +8,15 @@ from datetime import UTC, datetime
 from typing import Any, Final, TypeVar
 
 import click
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
 from channels.kit.discovery import discover
-from domain.ledger import choices, confidential, consents, patient_choices, senders
+from domain.ledger import choices, confidential, consents, patient_choices
 from domain.ledger.choice_history import DO_NOT_CONTACT, OPTED_OUT, WHY, Note
-from domain.ledger.organisations import organisation as organisations
-from domain.ledger.patients import contact_point, patient_contact
 from domain.ledger.transactions import transact
 from domain.rules.identity import Email, Phone
 from ops.assembly import Parts
-from ops.cli import choice_effect
+from ops.cli import choice_effect, choice_subjects
 from ops.cli.base import ORGANISATION, Exit, fail, parts_of
 from ops.cli.choice_effect import Effect, watch
 from ops.cli.desk import LONGEST, LONGEST_NAME, email_given, existing, phone_given, references_given, tidy
@@ -115,7 +113,7 @@ def do_not_contact(
     context: click.Context, patient: tuple[str, ...], by: str, why: str, at: str | None, lift: bool
 ) -> None:
     """Contact a PATIENT no more, on any channel, whatever they text: no START lifts it, only --lift."""
-    ref = _one(patient)
+    ref = choice_subjects.one(patient)
 
     def write(conn: Connection, parts: Parts) -> Effect:
         change = patient_choices.go_on if lift else patient_choices.stop
@@ -150,15 +148,15 @@ def reach_only_at(
 
     It replaces what they asked for before, and outlasts every import. If it does not work, the patient is not reached.
     """
-    ref = _one(patient)
+    ref = choice_subjects.one(patient)
     wanted = [each for each in (phone, email) if each is not None]
     if lift == bool(wanted):
         fail("give --phone, --email or both, or --lift alone")
 
     def write(conn: Connection, parts: Parts) -> tuple[bool, bool]:
         told, who = _told(parts, by, why, at), existing(conn, ref).id
-        owner = _organisation(conn, ref)
-        points = [_point(conn, parts, owner, each) for each in wanted]
+        owner = choice_subjects.organisation_of(conn, ref)
+        points = [choice_subjects.point_of(conn, parts, owner, each) for each in wanted]
         had_asked = confidential.has_asked(conn, who)
         return had_asked, confidential.ask(conn, who, points, told.note, told.at, told.now)
 
@@ -198,10 +196,10 @@ def _choose(
         def consent(conn: Connection, parts: Parts) -> bool:
             told = _told(parts, by, why, at)
             if references:
-                owner, points = _reached_by(conn, references[0], scope.channel)
+                owner, points = choice_subjects.reached_by(conn, references[0], scope.channel)
             else:
-                owner = _owner(conn, organisation)
-                points = [_point(conn, parts, owner, values[0])]
+                owner = choice_subjects.owner(conn, organisation)
+                points = [choice_subjects.point_of(conn, parts, owner, values[0])]
             return _consent(conn, owner, points, scope, told, is_stop=is_stop)
 
         is_last_word = _write(context, consent)
@@ -212,8 +210,8 @@ def _choose(
         told = _told(parts, by, why, at)
         if references:
             return _choose_for_patient(conn, existing(conn, references[0]).id, told, is_stop=is_stop)
-        owner = _owner(conn, organisation)
-        return _choose_at(conn, owner, _point(conn, parts, owner, values[0]), told, is_stop=is_stop)
+        owner = choice_subjects.owner(conn, organisation)
+        return _choose_at(conn, owner, choice_subjects.point_of(conn, parts, owner, values[0]), told, is_stop=is_stop)
 
     tell = choice_effect.tell_opt_out if is_stop else choice_effect.tell_opt_in
     tell(_write(context, everything))
@@ -230,27 +228,6 @@ def _choose_at(conn: Connection, owner: int, point: int, told: _Told, *, is_stop
     common: dict[str, Any] = {"organisation_id": owner, "source": _SOURCE, "at": told.at, "now": told.now}
     subjects = choice_effect.of_point(conn, point, is_stop=is_stop)
     return watch(conn, subjects, OPTED_OUT, lambda: choose(conn, contact_point_id=point, note=told.note, **common))
-
-
-def _reached_by(conn: Connection, ref: str, channel: str) -> tuple[int, Sequence[int]]:
-    """The patient's organisation, and their contact points that this channel may use."""
-    who = existing(conn, ref)
-    if who.merged_into is not None:
-        who = existing(conn, who.merged_into)
-    system = discover()[channel].contact_system
-    points = conn.scalars(
-        select(contact_point.c.id)
-        .join(patient_contact, patient_contact.c.contact_point_id == contact_point.c.id)
-        .where(
-            patient_contact.c.patient_id == who.id,
-            patient_contact.c.detached_at.is_(None),
-            contact_point.c.system == system,
-        )
-        .order_by(contact_point.c.id)
-    ).all()
-    if not points:
-        fail(f"the patient has no {system} for {channel}")
-    return _organisation(conn, ref), points
 
 
 def _consent(conn: Connection, owner: int, points: Sequence[int], scope: _Scope, told: _Told, *, is_stop: bool) -> bool:
@@ -309,34 +286,3 @@ def _scope(channel: str | None, purpose: str | None) -> _Scope | None:
     if not (word.isascii() and word.replace("_", "a").isalpha() and word.islower() and len(word) <= 32):
         fail("--purpose: expected one word in small letters, such as outreach")
     return _Scope(channel, word)
-
-
-def _one(references: tuple[str, ...]) -> str:
-    found = references_given(references)
-    if not found:
-        fail("name the PATIENT; `reactivate find --phone`, `--email` and `--mrn` find the reference")
-    return found[0]
-
-
-def _point(conn: Connection, parts: Parts, owner: int, value: Phone | Email) -> int:
-    """The contact point of a number or address; a stranger's is made: it may be imported tomorrow."""
-    system, text = ("phone", value.e164) if isinstance(value, Phone) else ("email", value.address)
-    sender = senders.known_as(system, text)
-    if sender is None:
-        fail(f"--{system}: it cannot be used for messages")
-    return senders.meet(conn, parts.vault, owner, sender)
-
-
-def _organisation(conn: Connection, ref: str) -> int:
-    return _owner(conn, existing(conn, ref).organisation)
-
-
-def _owner(conn: Connection, key: str | None) -> int:
-    found = {row.key: int(row.id) for row in conn.execute(select(organisations.c.key, organisations.c.id))}
-    if not found:
-        fail("there is no organisation yet: import one first")
-    if key is None and len(found) > 1:
-        fail(f"--organisation: there are several ({', '.join(sorted(found))}), name one")
-    if key is not None and key not in found:
-        fail(f"--organisation: none has this key (there are: {', '.join(sorted(found))})")
-    return found[key] if key is not None else next(iter(found.values()))

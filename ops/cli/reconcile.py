@@ -16,7 +16,7 @@ import click
 from channels.kit.discovery import discover
 from domain.ledger import reconciling, senders
 from domain.ledger.reconciling import Differences, Listed
-from ops.assembly import means_opted_out
+from ops.channel_settings import means_opted_out
 from ops.cli.base import JSON, ORGANISATION, Exit, fail, parts_of, print_json
 from producers.campaigns import organisation_of
 

@@ -109,7 +109,8 @@ def _effect(report: Mapping[str, Any]) -> Table:
     table.add_row("opt-outs", f"{report['opt_outs']:,}")
     uncertain = report["uncertain"]
     if uncertain["ever"]:
-        told = f"{uncertain['by_receipt']:,} settled by a receipt, {uncertain['by_person']:,} by a person"
+        told = f"{uncertain['by_receipt']:,} settled by a receipt, {uncertain['by_provider']:,} by asking"
+        told += f", {uncertain['by_person']:,} by a person"
         table.add_row("uncertain sends", f"{uncertain['ever']:,}: {told}, {uncertain['open']:,} open")
     if uncertain["median_minutes"] is not None:
         table.add_row("median minutes to settle", f"{uncertain['median_minutes']:,.1f}")

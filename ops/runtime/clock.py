@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import mmap
-import struct
+from array import array
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-#: The instant, then the last round of the clock process that may begin at it.
-_FORMAT = struct.Struct("<q")
-_SIZE, _ROUND = 2 * _FORMAT.size, _FORMAT.size
+#: Where in the file: the instant, then the last round of the clock process that may begin at it.
+_INSTANT, _ROUND = 0, 1
+_WORD, _WORDS = 8, 2
 
 
 class Clock(Protocol):
@@ -46,40 +46,42 @@ class SharedClock:
 
     def __init__(self, path: Path) -> None:
         with path.open("r+b") as file:
-            self._map = mmap.mmap(file.fileno(), _SIZE)
+            self._map = mmap.mmap(file.fileno(), _WORDS * _WORD)
+        # one aligned store and one load of eight bytes each; struct clears its buffer first, and a reader sees 1970
+        self._words = memoryview(self._map).cast("q")
 
     @classmethod
     def create(cls, path: Path, start: datetime) -> SharedClock:
         """Make the file and set it to `start`."""
-        path.write_bytes(_FORMAT.pack(_micros(start)) + _FORMAT.pack(0))
+        path.write_bytes(array("q", (_micros(start), 0)).tobytes())
         return cls(path)
 
     def now(self) -> datetime:
         """The simulated instant (UTC)."""
-        (micros,) = _FORMAT.unpack_from(self._map)
+        micros = self._words[_INSTANT]
         return datetime.fromtimestamp(micros // 1_000_000, UTC).replace(microsecond=micros % 1_000_000)
 
     def set(self, instant: datetime) -> None:
-        """Step to `instant`. An aligned 8-byte store: readers see the old or the new value, never a mixture.
+        """Step to `instant`: readers see the old one or the new one, and nothing else.
 
         Raises:
             ValueError: time would run backwards.
         """
         if instant < self.now():
             raise ValueError("simulated time cannot run backwards")
-        _FORMAT.pack_into(self._map, 0, _micros(instant))
+        self._words[_INSTANT] = _micros(instant)
 
     def allows(self, number: int) -> bool:
         """Whether the conductor let this round begin."""
-        last: int = _FORMAT.unpack_from(self._map, _ROUND)[0]
-        return number <= last
+        return number <= self._words[_ROUND]
 
     def allow(self, number: int) -> None:
         """Let the clock process run its rounds up to this number."""
-        _FORMAT.pack_into(self._map, _ROUND, number)
+        self._words[_ROUND] = number
 
     def close(self) -> None:
         """Unmap the file."""
+        self._words.release()
         self._map.close()
 
 

@@ -66,6 +66,8 @@ breaker_fallback = _gauge("breaker_fallback", "1 while Redis is unreachable and 
 # Replies, receipts, choices. `intent`: an Intent; `status`: a Delivery.
 replies_total = _counter("replies_total", "Replies understood or handed to a person", "channel", "intent")
 receipts_total = _counter("receipts_total", "Receipts applied", "channel", "status")
+# `result`: taken | never_taken | nothing (it proves nothing yet) | no_answer | too_late (settled meanwhile).
+asked_total = _counter("asked_total", "Providers asked what became of an uncertain send", "channel", "result")
 opt_out_seconds = _histogram("opt_out_seconds", "From the receipt of an opt-out to its commit")
 webhook_rejected_total = _counter(
     "webhook_rejected_total", "Webhook calls refused before anything was stored", "channel", "reason"

@@ -33,6 +33,9 @@ class Reaction(StrEnum):
     """In free words: a person must read it."""
     HELP = "help"
     OTHER = "other"
+    DANGER = "danger"
+    WRONG_NUMBER = "wrong_number"
+    DIED = "died"
     UNSUBSCRIBE = "unsubscribe"
 
 
@@ -46,6 +49,9 @@ TO_TEXT = (
     (Reaction.REFUSE, 0.0006),
     (Reaction.HELP, 0.0030),
     (Reaction.OTHER, 0.0070),
+    (Reaction.DANGER, 0.0006),
+    (Reaction.WRONG_NUMBER, 0.0010),
+    (Reaction.DIED, 0.0003),
 )
 TO_MAIL = (
     (Reaction.LINK, 0.0155),
@@ -54,6 +60,8 @@ TO_MAIL = (
 #: The first messages move more people than the later ones.
 _EAGERNESS = (1.4, 1.2, 1.0, 0.9, 0.8)
 _WANTS_TO_COME = frozenset({Reaction.BOOK, Reaction.RESCHEDULE, Reaction.LINK})
+#: Said of the one whose number it is: of a household nobody could tell whom they mean.
+_OF_THE_OWNER = frozenset({Reaction.WRONG_NUMBER, Reaction.DIED})
 
 SCANS_LINKS = 0.05
 """Mailboxes behind a scanner that opens every link of every message."""
@@ -104,6 +112,8 @@ class Patients:
         link = self._booking_link(text, None)
         if reaction is Reaction.LINK and link is None:
             reaction = Reaction.BOOK
+        if reaction in _OF_THE_OWNER and len(self._contacts.owners(number)) > 1:
+            return
         if reaction is Reaction.LINK and link is not None:
             self._later(number, turn, Kind.CLICK, partial(self._follow, person, link))
         elif reaction is not None:
@@ -175,6 +185,12 @@ class Patients:
             self._text(number, words, is_opt_out=True, answered=lambda: self._has_stopped(number, turn))
         elif reaction in _WANTS_TO_COME:
             self._text(number, words, answered=lambda: self._diary.invite(person, "reply"))
+        elif reaction is Reaction.DANGER:
+            self._text(number, words, answered=lambda: self._witness.in_danger(number, self._now()))
+        elif reaction is Reaction.WRONG_NUMBER:
+            self._text(number, words, answered=lambda: self._witness.is_a_strangers(number, self._now()))
+        elif reaction is Reaction.DIED:
+            self._text(number, words, answered=lambda: self._witness.died(number, self._now()))
         else:
             self._text(number, words)
 
@@ -236,5 +252,8 @@ class Patients:
             Reaction.REFUSE: texts.REFUSAL,
             Reaction.HELP: texts.HELP,
             Reaction.OTHER: texts.OTHER,
+            Reaction.DANGER: texts.DANGER,
+            Reaction.WRONG_NUMBER: texts.WRONG_NUMBER,
+            Reaction.DIED: texts.DIED,
         }[reaction]
         return self._draws.pick(by_language.get(language, by_language["en"]), "words", number, turn)

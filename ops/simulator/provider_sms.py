@@ -103,8 +103,9 @@ class SmsProvider:
             return web.Response(status=503, text="upstream connect error")
         if code:
             return self._refuse(code)
-        message = self._take_on(form, arrived)
-        if self._draws.happens(self._faults.lost_answer, "lost answer", to, self._requests[to]):
+        is_silent = self._draws.happens(self._faults.silent, "silent", to, self._requests[to])
+        message = self._take_on(form, arrived, reports=not is_silent)
+        if is_silent or self._draws.happens(self._faults.lost_answer, "lost answer", to, self._requests[to]):
             if request.transport is not None:
                 request.transport.abort()
             return web.Response(status=499)
@@ -157,7 +158,7 @@ class SmsProvider:
         known = self._blocked.get(number)
         return self._draws.happens(self._faults.opted_out, "opted out before", number) if known is None else known
 
-    def _take_on(self, form: dict[str, str], arrived: float) -> Message:
+    def _take_on(self, form: dict[str, str], arrived: float, *, reports: bool) -> Message:
         now, to = self._now(), form["To"]
         earlier = self._messages.setdefault(to, [])
         message = Message(
@@ -175,7 +176,7 @@ class SmsProvider:
         reference = parse_qs(urlsplit(callback).query).get("ref", [message.sid])[0]
         self._witness.accept(Accepted(now, "sms", to, reference, message.body, arrived))
         deadline = now + timedelta(seconds=int(form.get("ValidityPeriod", twilio.LONGEST_VALIDITY)))
-        self._deliver(message, number, callback, reference, deadline)
+        self._deliver(message, number, callback if reports else "", reference, deadline)
         return message
 
     def _deliver(self, message: Message, number: int, callback: str, reference: str, deadline: datetime) -> None:
@@ -250,20 +251,8 @@ class SmsProvider:
             if name.startswith("DateSent"):
                 day, sign = date.fromisoformat(value), name.removeprefix("DateSent")
                 chosen = [m for m in chosen if _is_on(m.sent_at, day, sign)]
-        size = int(request.query.get("PageSize", "50"))
-        newest = sorted(chosen, key=lambda message: message.created_at, reverse=True)[:size]
-        body = {
-            "messages": [message.as_json() for message in newest],
-            "page": 0,
-            "page_size": size,
-            "start": 0,
-            "end": max(len(newest) - 1, 0),
-            "uri": request.path_qs,
-            "first_page_uri": request.path_qs,
-            "next_page_uri": None,
-            "previous_page_uri": None,
-        }
-        return web.json_response(body)
+        newest = sorted(chosen, key=lambda message: message.created_at, reverse=True)
+        return web.json_response(twilio.page(newest, request.path, dict(request.query)))
 
 
 def _is_validity(text: str) -> bool:

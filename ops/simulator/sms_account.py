@@ -17,6 +17,8 @@ class SmsFaults:
     delayed: float = 0.01
     lost_answer: float = 0.004
     """Taken on, but the connection closes without an answer."""
+    silent: float = 0.0008
+    """Taken on, and neither answered nor reported: only the provider's list tells."""
     unavailable: float = 0.004
     throttled: float = 0.003
     sent_receipt: float = 0.25
@@ -33,6 +35,7 @@ class SmsFaults:
             unreachable=0.0,
             delayed=0.0,
             lost_answer=0.0,
+            silent=0.0,
             unavailable=0.0,
             throttled=0.0,
             sent_receipt=1.0,

@@ -28,6 +28,22 @@ HELP = {"en": ("HELP", "help", "INFO"), "es": ("AYUDA", "ayuda"), "fr": ("AIDE",
 
 START = ("START", "Unstop", "start")
 
+#: Somebody is in danger: to be answered at once, and shown to a person.
+DANGER = {
+    "en": (
+        "I have chest pain and my left arm is numb",
+        "I can't breathe, please help",
+        "I don't want to live anymore",
+    ),
+    "es": ("me duele mucho el pecho", "no puedo respirar"),
+}
+
+#: A stranger has the number now.
+WRONG_NUMBER = {"en": ("wrong number", "You have the wrong number."), "es": ("número equivocado",)}
+
+#: Told by who picked up the phone.
+DIED = {"en": ("she passed away last year", "he died in march"), "es": ("él falleció el año pasado",)}
+
 #: Questions and remarks nobody can answer by rule.
 OTHER = {
     "en": (

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hmac
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
 from typing import Any
+from urllib.parse import urlencode
 
 API = "2010-04-01"
 
@@ -61,6 +62,33 @@ def is_number(text: str) -> bool:
 def keyword(text: str) -> str:
     """The message as the carrier's opt-out filter reads it."""
     return "".join(character for character in text.upper() if character.isalnum())
+
+
+def page(newest: Sequence[Message], path: str, query: Mapping[str, str]) -> dict[str, Any]:
+    """One page of a list: `PageToken` names the message after which it begins, so that new ones move nothing."""
+    size = min(max(int(query.get("PageSize", "50")), 1), 1000)
+    number = int(query.get("Page", "0"))
+    sids = [message.sid for message in newest]
+    after = query.get("PageToken", "").removeprefix("PA")
+    start = sids.index(after) + 1 if after in sids else 0
+    shown = newest[start : start + size]
+
+    def address(changes: Mapping[str, object]) -> str:
+        return f"{path}?{urlencode({**query, 'PageSize': size, **changes})}"
+
+    is_last = start + size >= len(newest)
+    first = {name: value for name, value in query.items() if name not in ("Page", "PageToken")}
+    return {
+        "messages": [message.as_json() for message in shown],
+        "page": number,
+        "page_size": size,
+        "start": number * size,
+        "end": number * size + max(len(shown) - 1, 0),
+        "uri": address({}),
+        "first_page_uri": f"{path}?{urlencode({**first, 'PageSize': size, 'Page': 0})}",
+        "next_page_uri": None if is_last else address({"Page": number + 1, "PageToken": f"PA{shown[-1].sid}"}),
+        "previous_page_uri": None,
+    }
 
 
 @dataclass(slots=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 import time
 from bisect import bisect_left
 from collections import Counter, defaultdict
@@ -16,12 +18,23 @@ from zoneinfo import ZoneInfo
 from ops.simulator.contacts import Contacts
 from ops.simulator.lexicon import has_link, identifying, identity, outline, tells_care
 
-PROMISES = ("sent_after_opt_out", "accepted_twice", "outside_hours", "over_cap", "phi_in_outreach")
+PROMISES = (
+    "sent_after_opt_out",
+    "accepted_twice",
+    "outside_hours",
+    "over_cap",
+    "emergency_unanswered",
+    "phi_in_outreach",
+)
 
 #: A message so soon after the patient wrote may be the answer.
 ANSWER_WITHIN = timedelta(hours=1)
 #: A call already on its way when the opt-out was answered is no breach (real seconds, at one simulated instant).
 ON_ITS_WAY = 1.0
+#: Until who wrote of danger must have been told where to turn.
+HELP_WITHIN = timedelta(minutes=10)
+#: What every text that tells it names.
+_HELP = re.compile(r"\b911\b")
 DAY, WEEK = timedelta(days=1), timedelta(days=7)
 PER_DAY, PER_WEEK = 1, 3
 
@@ -74,6 +87,9 @@ class Witness:
         self._entries: list[_Entry] = []
         self._barred: dict[str, tuple[datetime, float]] = {}
         self._wrote: dict[str, list[_Turn]] = defaultdict(list)
+        self._strangers: dict[str, tuple[datetime, float]] = {}
+        self._in_danger: list[tuple[str, datetime]] = []
+        self._helped: dict[str, list[datetime]] = defaultdict(list)
 
     def accept(self, message: Accepted) -> None:
         """Write down one accepted message."""
@@ -93,6 +109,8 @@ class Witness:
             turns=self._turns(message.to, message.at),
         )
         self._entries.append(entry)
+        if _HELP.search(message.body):
+            self._helped[message.to].append(message.at)
         line = {
             "at": message.at.isoformat(),
             "channel": message.channel,
@@ -124,6 +142,22 @@ class Witness:
         """Our web process has answered 2xx to an opt-out from this contact point."""
         self._barred.setdefault(contact, (at, time.monotonic()))
 
+    def in_danger(self, contact: str, at: datetime) -> None:
+        """Our web process has answered 2xx to a message of danger; who had opted out there is not reached by texts."""
+        if contact not in self._barred:
+            self._in_danger.append((contact, at))
+
+    def is_a_strangers(self, number: str, at: datetime) -> None:
+        """Our web process has answered 2xx to word that the number is not its patient's: mail may still reach them.
+
+        It is understood at leisure, so it counts from the next instant only.
+        """
+        self._strangers.setdefault(number, (at, math.inf))
+
+    def died(self, contact: str, at: datetime) -> None:
+        """Our web process has answered 2xx to word of the patient's death; see `is_a_strangers` for from when."""
+        self._barred.setdefault(contact, (at, math.inf))
+
     def opted_in(self, contact: str) -> None:
         """The patient has asked for messages again."""
         self._barred.pop(contact, None)
@@ -148,6 +182,7 @@ class Witness:
             "accepted_twice": self._twice(outreach),
             "outside_hours": sum(self._is_untimely(entry) for entry in outreach),
             "over_cap": self._over_cap(outreach),
+            "emergency_unanswered": sum(not self._is_helped(*each) for each in self._in_danger),
             "phi_in_outreach": sum(entry.tells_care or self._tells_identity(entry) for entry in self._entries),
         }
 
@@ -168,7 +203,7 @@ class Witness:
         return tuple(turn for turn in self._wrote.get(contact, ()) if at - turn.at <= ANSWER_WITHIN)
 
     def _is_barred(self, message: Accepted) -> bool:
-        since = self._barred.get(message.to)
+        since = self._barred.get(message.to) or self._strangers.get(message.to)
         if since is None:
             # an opt-out covers every contact point all of whose owners have one
             sinces = [self._refusal(person_contacts) for person_contacts in self._owned(message.to)]
@@ -177,6 +212,9 @@ class Witness:
             since = max(found for found in sinces if found is not None)
         at, answered = since
         return message.at > at or message.arrived > answered + ON_ITS_WAY
+
+    def _is_helped(self, contact: str, at: datetime) -> bool:
+        return any(at <= helped <= at + HELP_WITHIN for helped in self._helped.get(contact, ()))
 
     def _owned(self, contact: str) -> list[list[str]]:
         return [self._contacts.of(person) for person in self._contacts.owners(contact)]

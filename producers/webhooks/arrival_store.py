@@ -91,6 +91,7 @@ class ArrivalStore:
                 received_at=arrival.at,
                 now=self._clock.now(),
                 answered_by_network=arrival.answered_by_network,
+                provider=arrival.provider,
                 rules=self._rules,
             ),
         )

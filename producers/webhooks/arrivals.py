@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -32,6 +32,8 @@ class ReplyArrival:
     """When we received it (UTC)."""
     answered_by_network: bool = False
     """See `InboundReply`."""
+    provider: str | None = None
+    """Whose number received it."""
     kind: str = field(default=_REPLY, init=False)
 
 
@@ -77,9 +79,15 @@ def unpack(packed: bytes) -> Arrival:
 def _read(values: dict[str, Any]) -> Arrival:
     kind, at = values.pop("kind"), datetime.fromisoformat(values.pop("at")).astimezone(UTC)
     if kind == _REPLY:
-        return ReplyArrival(**values, at=at)
+        return ReplyArrival(**_known(ReplyArrival, values), at=at)
     if kind == _RECEIPTS:
-        return ReceiptsArrival(tuple(ReceiptNews(**each) for each in values["news"]), at)
+        return ReceiptsArrival(tuple(ReceiptNews(**_known(ReceiptNews, each)) for each in values["news"]), at)
     if kind == _UNSUBSCRIBE:
         return UnsubscribeArrival(int(values["touch_id"]), at)
     raise KeyError(kind)
+
+
+def _known(kind: type[ReplyArrival | ReceiptNews], values: dict[str, Any]) -> dict[str, Any]:
+    """What this version knows of it: a newer process may have kept more, and its STOP is to be heeded all the same."""
+    names = {each.name for each in fields(kind) if each.init}
+    return {name: value for name, value in values.items() if name in names}

@@ -72,7 +72,7 @@ class ProviderWebhooks:
                 metrics.webhook_rejected_total.labels(name, "unreadable").inc()
                 return problem(400, "Bad Request", f"cannot be read: {error}")
             try:
-                return await self._keep(channel, inbound, at, request.state.received)
+                return await self._keep(channel, name, inbound, at, request.state.received)
             except SpoolError:
                 metrics.webhook_rejected_total.labels(name, "unkept").inc()
                 raise
@@ -91,12 +91,14 @@ class ProviderWebhooks:
             body=await read_body(request),
         )
 
-    async def _keep(self, channel: Channel, inbound: Sequence[Inbound], at: datetime, received: float) -> Response:
+    async def _keep(
+        self, channel: Channel, name: str, inbound: Sequence[Inbound], at: datetime, received: float
+    ) -> Response:
         news = tuple(_news(channel.name, each) for each in inbound if isinstance(each, InboundReceipt))
         if news:
             receipts = ReceiptsArrival(news, at)
             await self._keeper.keep(receipts, lambda: self._receipts.add(receipts))
-        written = [_reply(channel, each, at) for each in inbound if isinstance(each, InboundReply)]
+        written = [_reply(channel, name, each, at) for each in inbound if isinstance(each, InboundReply)]
         for each in written:
             store = partial(self._store.take, each, lambda: time.perf_counter() - received)
             await self._keeper.keep(each, partial(self._threads.run, store))
@@ -120,7 +122,7 @@ def _checked(channel: str, provider: str, each: Inbound) -> Inbound:
     return told
 
 
-def _reply(channel: Channel, reply: InboundReply, at: datetime) -> ReplyArrival:
+def _reply(channel: Channel, provider: str, reply: InboundReply, at: datetime) -> ReplyArrival:
     return ReplyArrival(
         channel=channel.name,
         system=channel.contact_system,
@@ -129,6 +131,7 @@ def _reply(channel: Channel, reply: InboundReply, at: datetime) -> ReplyArrival:
         text=reply.text,
         at=at,
         answered_by_network=reply.answered_by_network,
+        provider=provider,
     )
 
 

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, event, text
 from domain.ledger import (
     agenda,
     call_list,
+    claim_recheck,
     claim_texts,
     claims,
     dispatching,
@@ -172,7 +173,7 @@ def let_in_by_season(conn: Connection) -> None:
         (claim, "uq_template_slot"),
         (claim, "uq_template_version_organisation_id_key_version"),
         (lambda conn: claim_texts.held(conn, [1, 2]), "pk_template"),
-        (lambda conn: claims.overtaken(conn, [1, 2], NOW), "pk_touch"),
+        (lambda conn: claim_recheck.overtaken(conn, [1, 2], NOW), "pk_touch"),
         (lambda conn: call_list.in_hand(conn, SYSTEMS, STANDARD, NOW), "ix_touch_event_taken"),
         (lambda conn: call_list.in_hand(conn, SYSTEMS, STANDARD, NOW), "ix_attempt_lease"),
         (lambda conn: call_list.due(conn, NOW, 50), "ix_touch_"),

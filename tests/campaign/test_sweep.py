@@ -33,7 +33,7 @@ def test_what_one_part_mended_is_kept_where_the_next_fails(ledger: Engine, monke
     def expire(_conn: Connection, now: datetime) -> int:
         raise RuntimeError(now)
 
-    monkeypatch.setattr(agenda, "astray", lambda *_: Astray(lost=True, expired=True, unsettled=True, forgotten=True))
+    monkeypatch.setattr(agenda, "astray", lambda *_: Astray(*[True] * 5))
     monkeypatch.setattr(finishes, "reap", reap)
     monkeypatch.setattr(touches, "expire", expire)
     with pytest.raises(RuntimeError):

@@ -19,7 +19,8 @@ from producers.campaign_file import CampaignFile, read_campaign
 from producers.importing.mapping_file import MappingFile, read_mapping
 from producers.importing.organisation_file import OrganisationFile, read_organisation
 from producers.lexicon import FormFile, WordsFile
-from producers.rule_files import OverridesFile, TableFile, read_rules
+from producers.rule_entries import OverridesFile, TableFile
+from producers.rule_files import read_rules
 from producers.templates import TemplateFile, read_library
 
 Run = Callable[..., Result]

@@ -7,6 +7,7 @@ import resource
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,13 +30,15 @@ _RUN_BY: dict[str, tuple[str, ...]] = {
     "workers.intake": ("intake", "web"),
     "workers.enrol": ("enrol",),
     "workers.receipts": ("receipts",),
+    "workers.asking": ("asking",),
+    "asking": ("asking",),
     "workers.replies": ("replies",),
     "producers.webhooks": ("web",),
     "producers": ("clock", "clock-2"),
     "sms": ("sms", "sms.answers"),
     "email": ("email", "email.answers"),
     "ops.runtime.bus_amqp": ("intake", "enrol"),
-    "ops.runtime.consumer_rabbitmq": (*_SENDERS, "receipts", "replies"),
+    "ops.runtime.consumer_rabbitmq": (*_SENDERS, "receipts", "replies", "asking"),
 }
 
 
@@ -128,6 +131,7 @@ def at_a_point(kind: str, act: Act = Act.KILL) -> Inject:
     def inject(scene: Scene) -> int:
         board, slots, dice = scene.fleet.board, scene.fleet.slots, scene.dice
         armed = set()
+        before = scene.fleet.deaths.copy()
         for _ in range(3):
             places = (each for each in PLACES.items() if each[0][0] == kind and each[1] not in BY_REAL_TIME)
             (_, place), name = dice.choice(sorted(places))
@@ -139,7 +143,7 @@ def at_a_point(kind: str, act: Act = Act.KILL) -> Inject:
         _within(1.0, lambda: any(board.has_fired(slots[each]) for each in armed))
         if act is Act.STOP:
             time.sleep(2.0)
-        return sum(scene.fleet.let_go(each) for each in armed)
+        return sum(_has_met(scene.fleet, each, before) for each in armed)
 
     return inject
 
@@ -148,9 +152,15 @@ def at_a_flush(scene: Scene) -> int:
     """The web process dies at a flush of the spool, which it needs only while the ledger is away from it."""
     fleet, slot = scene.fleet, scene.fleet.slots["web"]
     name = scene.dice.choice(sorted(name for (kind, _), name in PLACES.items() if kind == "flush"))
+    before = fleet.deaths.copy()
     fleet.board.arm(slot, f"{name}.{scene.dice.choice(('before', 'after'))}")
     web_alone(scene)
-    return int(fleet.let_go("web"))
+    return int(_has_met(fleet, "web", before))
+
+
+def _has_met(fleet: Fleet, name: str, before: Counter[str]) -> bool:
+    """Whether a process came to its point: it stands or lies there, or was started again already."""
+    return fleet.let_go(name) or fleet.deaths[name] > before[name]
 
 
 def runners(place: str) -> tuple[str, ...]:

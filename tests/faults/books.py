@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
@@ -28,6 +28,8 @@ from tests.faults.outside import Outside
 
 #: What is due within so long is waited for: a call that surely reached nobody is tried again after a minute or a few.
 _SOON = timedelta(minutes=10)
+#: Ids of suppressions that a burst of opt-outs may take while one that began before them is held up.
+_LATE_IDS = 500
 
 
 @dataclass(frozen=True)
@@ -85,13 +87,17 @@ class Books:
         with self._engine.begin() as conn:
             replies.take(conn, self._vault, **word, text="Who is this?", now=now)
 
-    def look_for_opt_outs(self) -> None:
-        """Tell the witness of every opt-out that is in force by now. Raises DBAPIError while the ledger is away."""
+    def look_for_opt_outs(self, *, at_all: bool = False) -> None:
+        """Tell the witness of every opt-out that is in force by now. Raises DBAPIError while the ledger is away.
+
+        Ids are given before they are committed, so the last of them are looked at again; `at_all`: everything is.
+        """
+        if at_all:
+            self._last_suppression = 0
         wanted = (
             select(suppression.c.id, contact_point.c.value_index)
             .join(contact_point, contact_point.c.id == suppression.c.contact_point_id)
             .where(suppression.c.id > self._last_suppression, suppression.c.lifted_at.is_(None))
-            # ids are taken before they are committed: the last few are looked at again
             .order_by(suppression.c.id)
         )
         with reading(self._engine) as conn:
@@ -102,7 +108,7 @@ class Books:
                 self.in_force.add(contact)
                 self._outside.on_loop(lambda who=contact: self._outside.witness.opted_out(who, self._outside.now()))
         if rows:
-            self._last_suppression = max(0, rows[-1].id - 50)
+            self._last_suppression = max(0, rows[-1].id - _LATE_IDS)
 
     def under_way(self, now: datetime) -> Counter[str]:
         """What is not at rest yet, by kind."""
@@ -140,41 +146,40 @@ class Books:
     def totals(self, now: datetime) -> Totals:
         """Judge everything so far, by both ledgers."""
         # what came into force since the last look is in force
-        self.look_for_opt_outs()
+        self.look_for_opt_outs(at_all=True)
+        # a day that did not come to rest goes on meanwhile: what we knew before the provider told must be known to it
+        accepted = {token for token, (state, _) in self._attempts().items() if state == "accepted"}
         judged = self._outside.judged()
         self.details = []
         with reading(self._engine, patient=True) as conn:
             findings = {each.promise: each for each in audit(conn, now, self._rules.declared)}
-            attempts = conn.execute(select(attempt.c.token, attempt.c.state, attempt.c.channel)).all()
-        states = {row.token: row.state for row in attempts}
-        channels = {row.token: row.channel for row in attempts}
+        attempts = self._attempts()
         counts = {name: max(each.count, judged["promises"].get(name, 0)) for name, each in findings.items()}
         self.details += [f"ledger: {each.promise}: {each.samples}" for each in findings.values() if each.count]
         self.details += [f"witness: {name}: {count}" for name, count in judged["promises"].items() if count]
         return Totals(
             touches=len(judged["references"]),
-            uncertain=sum(state == "uncertain" for state in states.values()),
+            uncertain=sum(state == "uncertain" for state, _ in attempts.values()),
             accepted_twice=counts["accepted_twice"],
-            lost=self._lost(judged["references"], states, channels),
+            lost=self._lost(set(judged["references"]), accepted, attempts),
             sent_after_opt_out=counts["sent_after_opt_out"],
             over_cap=counts["over_cap"],
             outside_hours=counts["outside_hours"],
             unaccounted=counts["unaccounted"] + counts["without_reason"] + counts["suppression_disagrees"],
         )
 
-    def _lost(self, references: Collection[str], states: dict[str, str], channels: dict[str, str]) -> int:
-        taken = set(references)
+    def _attempts(self) -> dict[str, tuple[str, str]]:
+        """State and channel of every attempt, by token."""
+        with reading(self._engine, patient=True) as conn:
+            rows = conn.execute(select(attempt.c.token, attempt.c.state, attempt.c.channel)).all()
+        return {row.token: (row.state, row.channel) for row in rows}
+
+    def _lost(self, taken: set[str], accepted: set[str], attempts: Mapping[str, tuple[str, str]]) -> int:
+        # a text has its receipt; a mail has none, and may rest uncertain
+        known = {("accepted", "sms"), ("accepted", "email"), ("uncertain", "email")}
         lost = {
-            "accepted by our ledger alone": [
-                each for each, state in states.items() if state == "accepted" and each not in taken
-            ],
-            # a text has its receipt; a mail has none, and may rest uncertain
-            "accepted by the provider alone": [
-                each
-                for each in taken
-                if states.get(each) != "accepted"
-                and not (states.get(each) == "uncertain" and channels.get(each) == "email")
-            ],
+            "accepted by our ledger alone": sorted(accepted - taken),
+            "accepted by the provider alone": sorted(each for each in taken if attempts.get(each) not in known),
             "opt-outs answered and not in force": sorted(set(self._outside.asked_to_stop) - self.in_force),
             "people without a decision": self._undecided(),
         }

@@ -40,8 +40,8 @@ FIRST_DAY = datetime(2025, 3, 4, tzinfo=ZoneInfo("America/Denver"))
 #: Before its touches are due, so that its people are enrolled by then.
 _EARLY = timedelta(minutes=20)
 #: Real seconds: until the fleet is up, a cohort is enrolled, its first touch is due, all is at rest afterwards, and
-#: without movement until time is set forward.
-_START, _ENROL, _BEGIN, _REST, _STILL = 60.0, 90.0, 10.0, 150.0, 1.2
+#: without movement until time is set forward. A provider that failed rests for five minutes, and comes back in one.
+_START, _ENROL, _BEGIN, _REST, _STILL = 60.0, 90.0, 10.0, 420.0, 1.2
 _STEP = timedelta(seconds=10)
 #: Real seconds of faults while people are told of and enrolled, and at most while they are written to.
 _EARLY_FAULTS, _LOAD = 8.0, 150.0

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -26,7 +27,7 @@ from ops.services.process import free_port
 from ops.services.start import Server, Services
 from tests.faults.nursery import Nursery
 from tests.faults.outside import Outside
-from tests.faults.points import Board
+from tests.faults.points import Act, Board
 from tests.faults.shim import BOARD
 
 #: Name of a process -> its command. Two clocks: one leads, the other stands by.
@@ -36,7 +37,12 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "clock-2": ("clock", "--pause", "0.1", "--scan-every", "1"),
     **{
         name: ("worker", name, "--threads", "2")
-        for name in ("intake", "enrol", "sms", "sms.answers", "email", "email.answers", "receipts", "replies")
+        for name in (
+            *("intake", "enrol", "sms", "sms.answers", "email", "email.answers"),
+            "receipts",
+            "replies",
+            "asking",
+        )
     },
 }
 #: Processes that share the proxies before their servers.
@@ -105,6 +111,8 @@ class Fleet:
         self.pids: dict[str, int] = {}
         self.ended: list[tuple[str, int]] = []
         """Every end so far: process and exit code."""
+        self.deaths: Counter[str] = Counter()
+        """Ends at a crash point, by process, of those that were started again since."""
         self.by_itself: list[tuple[str, int]] = []
         """Those that nobody had asked for."""
         self.skewed: set[str] = set()
@@ -198,12 +206,13 @@ class Fleet:
 
     def let_go(self, name: str) -> bool:
         """Take back what was to happen to a process at a point; whether it had. One that stands still goes on."""
-        slot = self.slots[name]
-        if not self.board.has_fired(slot):
-            self.board.disarm(slot)
-            return False
-        self.kill(name, signal.SIGCONT)
-        return True
+        happened = self.board.withdraw(self.slots[name])
+        if happened is Act.KILL:
+            # its slot may be another's before its end is seen
+            self._asked.add(self.pids[name])
+        elif happened is Act.STOP:
+            self.kill(name, signal.SIGCONT)
+        return happened is not Act.NOTHING
 
     def watch(self) -> None:
         """Start again whatever ended."""
@@ -212,8 +221,9 @@ class Fleet:
             if code is None:
                 continue
             self.ended.append((name, code))
-            is_expected = pid in self._asked or self.board.has_fired(self.slots[name]) or code == _SERVERS_AWAY
-            if not is_expected:
+            at_its_point = self.board.has_fired(self.slots[name])
+            self.deaths[name] += at_its_point
+            if not (at_its_point or pid in self._asked or code == _SERVERS_AWAY):
                 self.by_itself.append((name, code))
             self.start(name)
 

@@ -21,6 +21,7 @@ PLACES: dict[tuple[str, str], str] = {
     ("commit", "producers.dispatch.Dispatcher._dispatch"): "dispatch.mark",
     ("commit", "producers.relay.relay"): "relay.mark",
     ("commit", "producers.scan.scan"): "scan.notice",
+    ("commit", "producers.sweep.Sweep._ask"): "sweep.ask",
     ("commit", "producers.sweep.Sweep._mend"): "sweep.mend",
     ("commit", "producers.sweep.Sweep.let_in"): "sweep.let-in",
     ("commit", "producers.sweep.Sweep.reconcile"): "sweep.reconcile",
@@ -32,6 +33,7 @@ PLACES: dict[tuple[str, str], str] = {
     ("commit", "producers.webhooks.arrival_store.ArrivalStore.take_receipts"): "web.receipts",
     ("commit", "producers.webhooks.beat.Beat._tell"): "web.beat",
     ("commit", "producers.webhooks.link_pages.LinkPages._record_click"): "web.click",
+    ("commit", "workers.asking.AskWorker._settle"): "ask.settle",
     ("commit", "workers.enrol.Enrol.take"): "enrol.decide",
     ("commit", "workers.intake.Intake._take_part"): "intake.take",
     ("commit", "workers.receipts.register.apply_receipts"): "receipts.apply",
@@ -41,12 +43,14 @@ PLACES: dict[tuple[str, str], str] = {
     ("commit", "workers.send.SendWorker._take_effects"): "send.effect",
     ("publish", "producers.dispatch.Dispatcher._dispatch"): "dispatch.hint",
     ("publish", "producers.relay.relay"): "relay.publish",
+    ("publish", "producers.sweep.Sweep._ask"): "sweep.ask-hint",
     ("publish", "producers.sweep.Sweep._hint_again"): "sweep.hint",
     ("publish", "producers.webhooks.handover.Handover._hand_over"): "web.hint",
     ("publish", "workers.intake.Intake._tell"): "intake.hint",
     ("publish", "workers.replies.register.read_replies"): "replies.hint",
     ("ack", "ops.runtime.bus_amqp._Consumption.run"): "event.ack",
     ("ack", "ops.runtime.consumer_rabbitmq.QuorumConsumer._carry_out"): "job.ack",
+    ("call", "asking"): "call.asking",
     ("call", "email"): "call.email",
     ("call", "sms"): "call.sms",
     ("pace", "workers.turns.Turns.take"): "send.pace",
@@ -57,14 +61,17 @@ PLACES: dict[tuple[str, str], str] = {
 
 #: Passed only where time is the system's: a day of a campaign, whose clock is set forward, never passes them.
 BY_REAL_TIME = frozenset({"web.beat"})
+#: Passed only where a text stays uncertain for a quarter of an hour; in a day of a campaign its receipt is sooner.
+OF_THE_LONG_UNCERTAIN = frozenset({"ask.settle", "call.asking", "sweep.ask", "sweep.ask-hint"})
 _ALL = tuple(f"{name}.{when}" for name in sorted(set(PLACES.values())) for when in ("before", "after"))
 #: What a day of a campaign passes.
-POINTS = tuple(point for point in _ALL if point.rpartition(".")[0] not in BY_REAL_TIME)
+POINTS = tuple(point for point in _ALL if point.rpartition(".")[0] not in BY_REAL_TIME | OF_THE_LONG_UNCERTAIN)
 _NUMBERS = {name: number for number, name in enumerate(_ALL)}
 
 #: Of a process: the point at which something is to happen, how many times it is passed until then, what, and whether
 #: it has happened.
 _SLOT = struct.Struct("<HHBB")
+_ACT = struct.calcsize("<HH")
 _SLOTS = 64
 _HITS = _SLOT.size * _SLOTS
 _SIZE = _HITS + 512
@@ -109,6 +116,12 @@ class Board:
         *_, fired = _SLOT.unpack_from(self._map, slot * _SLOT.size)
         _SLOT.pack_into(self._map, slot * _SLOT.size, 0, 0, Act.NOTHING, 0)
         return bool(fired)
+
+    def withdraw(self, slot: int) -> Act:
+        """Take back what has not happened yet; what has. What happens at this very moment is seen to have, later."""
+        act = Act(self._map[slot * _SLOT.size + _ACT])
+        self._map[slot * _SLOT.size + _ACT] = Act.NOTHING
+        return act if self.has_fired(slot) else Act.NOTHING
 
     def has_fired(self, slot: int) -> bool:
         """Whether it has happened."""

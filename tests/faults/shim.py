@@ -25,6 +25,7 @@ from ops.cli.main import main
 from ops.runtime.pacing_redis import RedisPacer
 from producers.webhooks import spool_file
 from tests.faults.points import Board
+from workers.asking import AskWorker
 from workers.send import SendWorker
 
 CRASH_AT, BOARD = "REACTIVATE_CRASH_AT", "REACTIVATE_CRASH_BOARD"
@@ -60,6 +61,7 @@ def install(board: Board, slot: int) -> None:
         setattr(owner, method, _wrapped(getattr(owner, method), kind, passes))
     spool_file.os = _Flushing(passes)  # type: ignore[attr-defined] # its module, seen through ours
     SendWorker._call_one = _wrapped_call(SendWorker._call_one, passes)  # type: ignore[method-assign]
+    AskWorker._ask_one = _wrapped_call(AskWorker._ask_one, passes)  # type: ignore[method-assign]
 
 
 Passes = Callable[[str, str, str], None]
@@ -79,7 +81,7 @@ def _wrapped(function: Callable[..., Any], kind: str, passes: Passes) -> Callabl
 
 def _wrapped_call(function: Callable[..., Any], passes: Passes) -> Callable[..., Any]:
     async def wrapper(worker: Any, *call: Any) -> Any:
-        place = worker._channel.name
+        place = "asking" if isinstance(worker, AskWorker) else worker._channel.name
         passes("call", place, "before")
         result = await function(worker, *call)
         passes("call", place, "after")

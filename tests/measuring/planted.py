@@ -57,11 +57,41 @@ def an_orderly_campaign(books: Books) -> None:
     books.reply(spaced, "book")
     books.reply(spaced, None, state="new")
     books.offer(_sent_offering(books, 800), _last_enrolment(books), cents=800)
+    in_danger = books.reply(spaced, "emergency", state="human")
+    told = books.touch(
+        spaced, None, kind="answer", answer="emergency", reply_id=in_danger, state="accepted", ended_at=NOON
+    )
+    books.attempt(spaced, told, NOON + HOUR / 60, kind="answer", zones="")
+    books.reply(spaced, "emergency", state="human", at=NOW)
+    kept_outside = books.reply(spaced, "emergency", state="closed", at=NOW - 3 * HOUR)
+    books.touch(
+        spaced, None, kind="answer", answer="emergency", reply_id=kept_outside, due_at=NOW, expires_at=NOW + HOUR
+    )
     # exactly the ceilings, a year of its own, and a payer that is not federal
     for nth in range(5):
         books.offer(spaced, spaced_enrolment, cents=1500, incentive=f"thing-{nth}")
     books.offer(spaced, spaced_enrolment, cents=1500, year=NOON.year + 1)
     books.offer(held, books.enrol(books.person()), cents=9000, is_federal=False)
+
+
+def an_emergency_without_an_answer(books: Books) -> None:
+    books.reply(books.person(), "emergency", state="human")
+
+
+def an_emergency_whose_answer_came_too_late(books: Books) -> None:
+    who = books.person()
+    asked = books.reply(who, "emergency", state="human")
+    late = {"state": "expired", "reason": "expired", "ended_at": NOON}
+    books.event(books.touch(who, None, kind="answer", answer="emergency", reply_id=asked, **late), "expired", "expired")
+
+
+def an_emergency_that_no_person_was_shown(books: Books) -> None:
+    who = books.person()
+    asked = books.reply(who, "emergency")
+    told = {"state": "suppressed", "reason": "answers_a_day", "ended_at": NOON}
+    books.event(
+        books.touch(who, None, kind="answer", answer="emergency", reply_id=asked, **told), "suppressed", "answers_a_day"
+    )
 
 
 def sent_after_a_stop_of_the_patient(books: Books) -> None:
@@ -452,6 +482,9 @@ PLANTED: list[tuple[Callable[[Books], None], str]] = [
     (two_people_called_on_one_phone_in_a_day, "over_cap"),
     (a_fourth_answer_in_a_row, "over_cap"),
     (a_sixth_answer_in_a_day, "over_cap"),
+    (an_emergency_without_an_answer, "emergency_unanswered"),
+    (an_emergency_whose_answer_came_too_late, "emergency_unanswered"),
+    (an_emergency_that_no_person_was_shown, "emergency_unanswered"),
     (a_template_that_names_a_specialty, "phi_in_outreach"),
     (a_template_with_a_name_in_it, "phi_in_outreach"),
     (a_text_that_one_person_released_in_both_roles, "sent_unreleased"),

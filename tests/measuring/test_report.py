@@ -177,7 +177,9 @@ def test_the_report_tells_what_settled_the_uncertain_and_how_long_it_took(books:
     for state, reason, after in (
         ("accepted", "receipt", 3 * minute),
         ("accepted", "receipt", 5 * minute),
-        ("rejected", "settled_by_person", 1500 * minute),
+        ("accepted", "provider_knows", 15 * minute),
+        ("rejected", "unknown_to_provider", 1500 * minute),
+        ("rejected", "settled_by_person", 1600 * minute),
         ("uncertain", None, None),
     ):
         touch_id = books.touch(who, number, state=state, ended_at=NOON)
@@ -190,12 +192,13 @@ def test_the_report_tells_what_settled_the_uncertain_and_how_long_it_took(books:
     found = report(books.conn, NOON + 90 * minute)["uncertain"]
 
     assert found == {
-        "ever": 4,
+        "ever": 6,
         "by_receipt": 2,
+        "by_provider": 2,
         "by_person": 1,
         "open": 1,
-        "median_minutes": 5.0,
-        "longest_minutes": 1500.0,
+        "median_minutes": 15.0,
+        "longest_minutes": 1600.0,
         "longest_open_minutes": 90.0,
     }
 

@@ -85,6 +85,8 @@ def _problems(before: State, state: State, rules: Protocol) -> Iterator[str]:
         yield "what was accepted is planned"
     if state.touch == "accepted" and not any(state.taken):
         yield "what nobody accepted is accepted"
+    if state.touch == "rejected" and any(state.taken) and rules.provider_is_honest:
+        yield "what was accepted is rejected"
     if any(state.told) and state.touch != "accepted":
         yield "a receipt changed nothing"
 

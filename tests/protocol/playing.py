@@ -17,7 +17,7 @@ from sqlalchemy import Engine, bindparam, select, update
 from waiting import DEADLINE
 
 from channels.kit.contract import Outcome, OutcomeKind, Outgoing
-from domain.ledger import care, choices, dispatching, finishes, receipts, settling, touches
+from domain.ledger import asking, care, choices, dispatching, finishes, receipts, settling, touches
 from domain.ledger.appointments import appointment
 from domain.ledger.attempts import attempt
 from domain.ledger.following import follow_appointments
@@ -25,6 +25,7 @@ from domain.ledger.inbound import receipt
 from domain.ledger.receipts import ReceiptNews
 from domain.ledger.store import reading
 from domain.ledger.touches import touch
+from domain.rules.asking import Listed, Said
 from domain.rules.fairness import DeficitRoundRobin
 from ops.runtime.pacing import Ask, Grant
 
@@ -267,6 +268,15 @@ class Stage:
         with self.engine.begin() as conn:
             accepted = step.what == "accepted"
             assert finishes.settle_by_person(conn, number, was_accepted=accepted, now=self.clock.at)
+
+    def _ask(self, step: Step) -> None:
+        found = rows(self.engine, attempt, touch_id=self.who.touch)[step.who]
+        with self.engine.begin() as conn:
+            (question,) = asking.questions(conn, [found["id"]])
+            listed = Listed(f"SM{question.token}", found["claimed_at"], frozenset([self.who.touch]), "delivered")
+            is_taken = step.what == "accepted"
+            said = Said.TAKEN if is_taken else Said.NEVER_TAKEN
+            assert asking.settle(conn, question, said, listed if is_taken else None, self.clock.at)
 
     def _stop(self, _step: Step) -> None:
         assert self.who.phone is not None

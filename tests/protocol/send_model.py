@@ -103,6 +103,8 @@ class Protocol:
     reaps_by_lease: bool = True
     reaped_is_uncertain: bool = True
     receipts_settle: bool = True
+    asks_by_own_link: bool = True
+    absence_takes_a_day: bool = True
     hints_expire: bool = True
     provider_is_honest: bool = True
     adjacent_lines_take_no_time: bool = True
@@ -177,6 +179,22 @@ def _the_others(state: State, rules: Protocol) -> Iterator[Move]:
             word = "accepted" if is_taken else "rejected"
             touch = word if state.touch == "uncertain" else state.touch
             yield Step("person", attempt, word), _ended(state, attempt, word)._replace(touch=touch)
+            yield from _asking(state, rules, attempt, is_taken)
+
+
+def _asking(state: State, rules: Protocol, attempt: int, is_taken: bool) -> Iterator[Move]:
+    """`AskWorker.ask` and `rules.asking.judge`: what is listed was taken; what is not, after a day, was not.
+
+    By then nobody can still be calling, and the list shows all there is; before, it may lag behind.
+    """
+    by_link = is_taken or not rules.asks_by_own_link
+    by_absence = not is_taken or not rules.absence_takes_a_day
+    for word, is_proven in (("accepted", by_link), ("rejected", by_absence)):
+        if is_proven:
+            touch = word if state.touch == "uncertain" else state.touch
+            # the list tells what the receipt would, and is kept where the receipt is
+            told = tuple(was or (nth == attempt and word == "accepted") for nth, was in enumerate(state.told))
+            yield Step("ask", attempt, word), _ended(state, attempt, word)._replace(touch=touch, told=told)
 
 
 def _patient(state: State) -> Iterator[Move]:

@@ -24,12 +24,25 @@ from rulebooks import STANDARD
 from send_model import MOVES
 from sqlalchemy import Connection, Engine, delete, select, update
 
-from domain.ledger import care, claims, finishes, merging, patients, receipts, replies, settling, touches
+from domain.ledger import (
+    asking,
+    care,
+    claim_recheck,
+    claims,
+    finishes,
+    merging,
+    patients,
+    receipts,
+    replies,
+    settling,
+    touches,
+)
 from domain.ledger.appointments import appointment
 from domain.ledger.attempts import attempt
 from domain.ledger.audit import audit
 from domain.ledger.choice_history import suppression
-from domain.ledger.claims import LEASE, Claimed
+from domain.ledger.claimed import Claimed
+from domain.ledger.claims import LEASE
 from domain.ledger.enrolments import enrolment
 from domain.ledger.finishes import Finish
 from domain.ledger.following import follow_appointments
@@ -40,6 +53,7 @@ from domain.ledger.tables import metadata
 from domain.ledger.texts import template_event
 from domain.ledger.touches import touch
 from domain.ledger.vault import Vault
+from domain.rules.asking import ABSENT_AFTER, Answered, Listed, Said, judge
 from domain.rules.guard import may_answer_suppressed
 from domain.rules.vocabulary import AttemptState
 from workers.send import FRESH
@@ -160,7 +174,7 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         if each.age(self.now) > FRESH:
             with reading(self.engine) as conn:
-                if claims.still_suppressed(conn, [each.claimed]):
+                if claim_recheck.still_suppressed(conn, [each.claimed]):
                     return
             assert self._may_be_called(each.claimed), "called after an opt-out"
         each.is_taken = is_taken
@@ -214,6 +228,27 @@ class LedgerMachine(RuleBasedStateMachine):
             number = conn.scalar(select(attempt.c.id).where(attempt.c.token == each.claimed.token)) or 0
             assert finishes.settle_by_person(conn, number, was_accepted=each.is_taken, now=self.now)
         each.state = "accepted" if each.is_taken else "rejected"
+
+    @precondition(lambda self: any(each.state == "uncertain" for each in self.known.tries))
+    @rule(nth=pick, is_listed=st.booleans(), is_another_there=st.booleans())
+    def provider_is_asked(self, nth: int, is_listed: bool, is_another_there: bool) -> None:
+        """Whose list may lag behind for a while, and shows other people's messages, too."""
+        open_ = [each for each in self.known.tries if each.state == "uncertain"]
+        each = open_[nth % len(open_)]
+        with self.engine.begin() as conn:
+            number = conn.scalar(select(attempt.c.id).where(attempt.c.token == each.claimed.token)) or 0
+            (question,) = asking.questions(conn, [number])
+            lags = self.now < question.about.span.lease_until + ABSENT_AFTER
+            shown = {each.claimed.touch_id} if each.is_taken and (is_listed or not lags) else set()
+            others = {0} if is_another_there else set()
+            listed = [
+                Listed(f"SM{each.claimed.token}" if id_ else "SM0", each.claimed_at, frozenset([id_]), "unknown")
+                for id_ in sorted(shown | others)
+            ]
+            said, found = judge(question.about, Answered(listed, is_whole=True), self.now)
+            assert asking.settle(conn, question, said, found, self.now)
+        if said is not Said.NOTHING:
+            each.state = "accepted" if said is Said.TAKEN else "rejected"
 
     # -- patients and the front desk
 

@@ -22,6 +22,8 @@ PARTS = {
     "reaps_by_lease": "called without a lease",
     "reaped_is_uncertain": "accepted twice",
     "receipts_settle": "a receipt changed nothing",
+    "asks_by_own_link": "what nobody accepted is accepted",
+    "absence_takes_a_day": "what was accepted is rejected",
     "hints_expire": LOST_TOUCH,
     "provider_is_honest": "accepted twice",
     "adjacent_lines_take_no_time": "called after an opt-out",

@@ -11,7 +11,9 @@ from sqlalchemy import Engine, update
 from domain.ledger import confidential, merging, patient_choices, patients
 from domain.ledger.audit_stops import confidential_ignored
 from domain.ledger.choice_history import DO_NOT_CONTACT, Note, choice_event
-from domain.ledger.claims import Claim, claim, still_suppressed
+from domain.ledger.claim_recheck import still_suppressed
+from domain.ledger.claimed import Claim
+from domain.ledger.claims import claim
 from domain.ledger.contacts import Told, link, point_of
 from domain.ledger.patients import contact_point, patient_contact
 from domain.ledger.reach import reachable_channels

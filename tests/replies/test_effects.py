@@ -10,10 +10,10 @@ from household import NOW, PHONE, Household, StoppedClock, add, row, rows, send,
 from rulebooks import STANDARD
 from sqlalchemy import Engine, case, update
 
-from domain.ledger import claims, explain, holds, replies, verdicts
+from domain.ledger import claim_recheck, claims, explain, holds, replies, verdicts
 from domain.ledger.audit import audit, breaches
 from domain.ledger.choice_history import choice_event, suppression
-from domain.ledger.claims import Claim
+from domain.ledger.claimed import Claim
 from domain.ledger.enrolments import enrolment
 from domain.ledger.inbound import reply
 from domain.ledger.merging import merge
@@ -236,7 +236,7 @@ def test_what_is_claimed_when_its_number_turns_out_wrong_is_stopped_before_its_c
     writes("this is my number now")
 
     with ledger.begin() as conn:
-        assert claims.still_suppressed(conn, claim.claimed) == {each.touch_id for each in claim.claimed} != set()
+        assert claim_recheck.still_suppressed(conn, claim.claimed) == {each.touch_id for each in claim.claimed} != set()
 
 
 @pytest.mark.parametrize("text", ["wrong number", "we moved to Ohio"])

@@ -165,3 +165,31 @@ def test_a_rule_that_stands_alone_adds_nothing_beside_an_earlier_intent(tmp_path
 def test_yes_and_no_are_the_only_answers_to_a_yes_or_no(tmp_path: Path) -> None:
     with pytest.raises(GrammarError, match="`perhaps` is neither yes nor no"):
         _reader(tmp_path, "  anywhere: [green tea]\n  alone: perhaps\n")
+
+
+_BESIDE = """  anywhere: [tea]
+- id: optout.en.later
+  intent: opt_out
+  anywhere: [tea]
+  examples: [x]
+- id: optout.en.threat
+  intent: opt_out
+  effects: [opt_out, pause]
+  anywhere: [tea]
+  examples: [x]
+"""
+
+
+def test_a_rule_behind_one_that_says_it_all_is_spared_but_not_what_it_has_beside(tmp_path: Path) -> None:
+    understood = _reader(tmp_path, _BESIDE).understand("green tea, please")
+
+    assert understood.rule == "optout.en.x"
+    assert understood.effects == (Effect.OPT_OUT, Effect.PAUSE)
+
+
+def test_a_rule_that_another_passes_over_spares_none(tmp_path: Path) -> None:
+    passing = "- id: question.en.y\n  intent: question\n  over: [optout.en.x]\n  anywhere: [tea]\n  examples: [x]\n"
+
+    understood = _reader(tmp_path, _BESIDE + passing).understand("green tea, please")
+
+    assert understood.rule == "optout.en.later"

@@ -72,7 +72,10 @@ def test_nobody_is_opted_out_who_did_not_ask(path: Path) -> None:
 
 @pytest.mark.parametrize("path", _SETS, ids=lambda path: path.stem)
 def test_nearly_all_intents_are_as_labelled(path: Path) -> None:
-    right = [understand(row["text"]).intent == row["answer_intent"] for row in _read(path)]
+    # of the near misses of some sets it is only told that they are no opt-outs
+    labelled = [row for row in _read(path) if row["answer_intent"]]
+
+    right = [understand(row["text"]).intent == row["answer_intent"] for row in labelled]
 
     assert sum(right) >= 0.95 * len(right)
 

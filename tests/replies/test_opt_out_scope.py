@@ -11,7 +11,7 @@ from household import NOW, PHONE, STRANGER, Household, StoppedClock, add, meet, 
 from rulebooks import STANDARD, rules_from
 from sqlalchemy import Connection, Engine, select
 
-from domain.ledger import choices, claims, explain, patient_choices, patients, replies
+from domain.ledger import choices, claim_recheck, claims, explain, patient_choices, patients, replies
 from domain.ledger.audit import audit
 from domain.ledger.choice_history import OPTED_OUT, Note, choice_event, suppression
 from domain.ledger.enrolments import enrolment
@@ -165,7 +165,7 @@ def test_a_text_claimed_before_a_limited_stop_is_stopped_on_every_number_and_mai
     write(ledger, vault, "STOP", rules)
 
     with ledger.connect() as conn:
-        stopped = claims.still_suppressed(conn, claim.claimed)
+        stopped = claim_recheck.still_suppressed(conn, claim.claimed)
     assert stopped == {each.touch_id for each in claim.claimed}
     assert stopped
 

@@ -11,7 +11,8 @@ from sqlalchemy import Connection, Engine, delete, select, update
 from domain.ledger import choices, merging, patients
 from domain.ledger.audit_books import suppression_disagrees
 from domain.ledger.choice_history import choice_event, suppression
-from domain.ledger.claims import Claimed, still_suppressed
+from domain.ledger.claim_recheck import still_suppressed
+from domain.ledger.claimed import Claimed
 from domain.ledger.enrolments import enrolment
 from domain.ledger.patients import patient_contact
 from domain.ledger.touches import touch

@@ -15,7 +15,8 @@ from sqlalchemy import Engine
 from channels.kit.contract import Outcome, OutcomeKind, Outgoing
 from domain.ledger import claims, finishes, receipts, settling, touches
 from domain.ledger.attempts import attempt
-from domain.ledger.claims import LEASE, Claimed
+from domain.ledger.claimed import Claimed
+from domain.ledger.claims import LEASE
 from domain.ledger.finishes import PATIENCE, Finish
 from domain.ledger.receipts import ReceiptNews
 from domain.ledger.touches import touch

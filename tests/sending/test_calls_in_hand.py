@@ -23,7 +23,7 @@ from domain.ledger.call_list import Listed, Standing
 from domain.ledger.calls import CallEnd, CallError, Ended, Refused
 from domain.ledger.campaigns import campaign
 from domain.ledger.choice_history import DO_NOT_CONTACT, Note, suppression
-from domain.ledger.claims import Claimed
+from domain.ledger.claimed import Claimed
 from domain.ledger.consents import consent
 from domain.ledger.hearing import hear
 from domain.ledger.inbound import reply

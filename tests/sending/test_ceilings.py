@@ -13,7 +13,7 @@ from channels.kit.contract import Outcome, OutcomeKind
 from domain.ledger import claims
 from domain.ledger.attempts import attempt
 from domain.ledger.campaigns import campaign
-from domain.ledger.claims import Claim
+from domain.ledger.claimed import Claim
 from domain.ledger.enrolments import enrolment
 from domain.ledger.explain import explain
 from domain.ledger.organisations import site

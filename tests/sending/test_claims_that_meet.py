@@ -19,7 +19,7 @@ from waiting import DEADLINE
 
 from domain.ledger import choices, claims, finishes, receipts, releases, settling, texts, touches
 from domain.ledger.attempts import attempt
-from domain.ledger.claims import Claim, Claimed
+from domain.ledger.claimed import Claim, Claimed
 from domain.ledger.finishes import Finish
 from domain.ledger.merging import merge
 from domain.ledger.organisations import site

@@ -11,7 +11,7 @@ from practice import Desk, Person, Practice, Provider, Unpaced
 from sqlalchemy import Engine, update
 
 from channels.kit.contract import Outcome, OutcomeKind, Rate, SideEffect
-from domain.ledger import pauses
+from domain.ledger import pauses, replies
 from domain.ledger.attempts import attempt
 from domain.ledger.explain_touches import touches as told_of
 from domain.ledger.store import reading
@@ -52,7 +52,7 @@ def ids(some: list[Person]) -> list[int]:
 
 def shares(weights: dict[str, int], count: int = 4000) -> dict[int, str]:
     route = Choice(weights, set(weights), {}, NOW).route()
-    return {point: str(route(point)) for point in range(count)}
+    return {point: str(route(point, None)) for point in range(count)}
 
 
 def test_numbers_are_shared_by_weight_and_each_keeps_to_its_provider() -> None:
@@ -99,6 +99,61 @@ def test_what_two_providers_call_alike_is_told_apart(ledger: Engine, practice: P
     pair.worker.send(ids(people(practice, 12)))
 
     assert {each["provider_ref"] for each in rows(ledger, attempt)} == {"17", "sms_second:17"}
+
+
+def test_an_answer_comes_from_the_number_that_was_written_to_while_its_provider_can(
+    ledger: Engine, practice: Practice, desk: Desk
+) -> None:
+    pair = Pair(desk)
+    first, second, third = people(practice, 3)
+
+    pair.worker.send([_asked(practice, first, "sms_second"), _asked(practice, second, "sms")])
+    pair.worker.send([_asked(practice, third, None)])
+
+    # the spare serves no number of its own
+    assert pair.spare.called == {first.number: 1}
+    assert pair.main.called == {second.number: 1, third.number: 1}
+
+
+def test_an_answer_comes_from_another_number_while_the_provider_of_the_one_written_to_fails(
+    ledger: Engine, practice: Practice, desk: Desk
+) -> None:
+    pair = Pair(desk)
+    pair.spare.answer = lambda _: REFUSED
+    asked = [_asked(practice, each, "sms_second") for each in people(practice, TEN + 1)]
+
+    pair.worker.send(asked[:TEN])
+    pair.worker.send(asked)
+
+    assert pair.calls == (TEN + 1, TEN)
+    assert {each["state"] for each in rows(ledger, touch, kind="answer")} == {"accepted"}
+
+
+def test_a_provider_taken_out_of_use_does_not_keep_its_numbers_answers(practice: Practice, desk: Desk) -> None:
+    provider = Provider()
+    who = practice.person()
+
+    desk.worker(provider).send([_asked(practice, who, "sms_second")])
+
+    assert provider.called == {who.number: 1}
+
+
+def _asked(practice: Practice, who: Person, provider: str | None) -> int:
+    """A HELP to a number of this provider; the answer that was planned."""
+    with practice.engine.begin() as conn:
+        taken = replies.take(
+            conn,
+            practice.vault,
+            channel="sms",
+            system="phone",
+            provider_id=f"SM{who.id}",
+            provider=provider,
+            sender=who.number,
+            text="HELP",
+            now=NOW,
+        )
+    assert taken.answer_id is not None
+    return taken.answer_id
 
 
 def test_once_a_provider_fails_another_takes_over_and_what_was_surely_not_sent_goes_there_at_once(

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, insert, update
 from domain.ledger import claims, confidential, households
 from domain.ledger.attempts import attempt
 from domain.ledger.choice_history import Note
-from domain.ledger.claims import Claim
+from domain.ledger.claimed import Claim
 from domain.ledger.explain import explain
 from domain.ledger.households import CROWD
 from domain.ledger.patients import patient, patient_contact

@@ -154,8 +154,9 @@ def test_only_the_claim_makes_what_may_be_sent_and_only_send_workers_and_takers_
 
 
 def test_only_the_claim_begins_an_attempt_and_moves_a_touch_to_sending() -> None:
-    assert where(begins_an_attempt) == {"domain/ledger/claims.py"}
-    assert where(moves_to_sending) == {"domain/ledger/claims.py"}
+    assert where(begins_an_attempt) == {"domain/ledger/claim_writes.py"}
+    assert where(moves_to_sending) == {"domain/ledger/claim_writes.py"}
+    assert where(imports("domain.ledger.claim_writes")) == {"domain/ledger/claims.py"}
 
 
 def test_only_the_claim_asks_the_guard() -> None:
@@ -174,6 +175,8 @@ def test_only_the_claim_asks_the_guard() -> None:
         (imports(*WAYS_OUT), "import aiohttp"),
         (imports(*WAYS_OUT), "from channels.kit import smtp"),
         (imports("channels.sms"), "from channels.sms import Sms"),
+        (imports("domain.ledger.claim_writes"), "from domain.ledger import claim_writes"),
+        (imports("domain.ledger.claim_writes"), "from domain.ledger.claim_writes import write_claimed"),
         (makes("Claimed"), "claims.Claimed(touch_id=1)"),
         (begins_an_attempt, "conn.execute(insert(attempt).values(state=state))"),
         (begins_an_attempt, "conn.execute(store.insert(conn, attempts.attempt))"),

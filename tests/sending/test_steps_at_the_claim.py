@@ -20,7 +20,7 @@ from domain.ledger.campaigns import campaign, campaign_template
 from domain.ledger.choice_history import suppression
 from domain.ledger.claim_rows import lock_and_read
 from domain.ledger.claim_texts import read_texts
-from domain.ledger.claims import Claim
+from domain.ledger.claimed import Claim
 from domain.ledger.explain import explain
 from domain.ledger.inbound import reply
 from domain.ledger.incentives import Offers, incentive_offer

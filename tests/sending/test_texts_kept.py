@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine, event, insert
 
-from domain.ledger.claims import Claimed
+from domain.ledger.claimed import Claimed
 from domain.ledger.organisations import organisation
 from domain.ledger.texts import template, template_version
 from domain.ledger.vault import Vault

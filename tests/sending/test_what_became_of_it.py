@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from channels.kit.contract import Outcome, OutcomeKind, Outgoing, SideEffect
 from channels.kit.errors import WINDOW_CLOSED
-from domain.ledger import agenda, dispatching, explain_touches, pauses, quiet
+from domain.ledger import agenda, dispatching, explain_touches, finishes, pauses, quiet
 from domain.ledger.attempts import attempt
 from domain.ledger.choice_history import suppression
 from domain.ledger.finishes import MOST_ATTEMPTS
@@ -90,6 +90,21 @@ def test_others_are_told_what_surely_became_of_it(
     desk.worker(says(Outcome(kind))).send([who.touch])
 
     assert [each["type"] for each in rows(ledger, outbox)] == ([event] if event else [])
+
+
+@pytest.mark.parametrize(("was_accepted", "event"), [(True, "touch.sent"), (False, "touch.failed")])
+def test_others_are_told_what_a_person_found_out(
+    ledger: Engine, practice: Practice, desk: Desk, was_accepted: bool, event: str
+) -> None:
+    who = practice.person()
+    desk.worker(says(Outcome(OutcomeKind.UNCERTAIN))).send([who.touch])
+    (made,) = rows(ledger, attempt)
+
+    for _ in range(2):
+        with ledger.begin() as conn:
+            finishes.settle_by_person(conn, made["id"], was_accepted=was_accepted, now=NOW)
+
+    assert [each["type"] for each in rows(ledger, outbox)] == [event]
 
 
 def test_waits_double_and_a_retry_that_succeeds_is_one_message(

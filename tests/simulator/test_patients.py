@@ -290,6 +290,23 @@ def test_a_refusal_in_free_words_is_understood_too(words: str) -> None:
     assert (said.intent, said.is_keyword) == (Intent.OPT_OUT, False)
 
 
+@pytest.mark.parametrize(
+    ("words", "effect"),
+    [
+        (word, effect)
+        for wording, effect in (
+            (texts.DANGER, Effect.URGENT),
+            (texts.WRONG_NUMBER, Effect.WRONG_NUMBER),
+            (texts.DIED, Effect.DECEASED),
+        )
+        for forms in wording.values()
+        for word in forms
+    ],
+)
+def test_what_concerns_the_owner_of_a_number_is_understood(words: str, effect: Effect) -> None:
+    assert effect in understand(words).effects
+
+
 @pytest.mark.parametrize("words", [word for forms in texts.OTHER.values() for word in forms])
 def test_what_else_patients_write_is_no_choice(words: str) -> None:
     said = understand(words)

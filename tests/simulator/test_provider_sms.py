@@ -78,6 +78,35 @@ def test_a_malformed_request_is_refused_with_its_code(
     run(scenario())
 
 
+def test_a_list_is_read_page_by_page_newest_first_and_new_messages_move_nothing(
+    tmp_path: Path, small_world: World
+) -> None:
+    async def scenario() -> None:
+        async with on_stage(tmp_path, small_world) as scene:
+            base = scene.sms_url.partition("/2010-04-01")[0]
+            sids = []
+            for _ in range(5):
+                sids.append((await scene.text(TO))[1]["sid"])
+                scene.clock.pass_by(minutes=1)
+            await scene.text("+12125550143")
+            found, uris = [], []
+            path: str | None = scene.sms_url.removeprefix(base) + f"?To=%2B{TO[1:]}&PageSize=2"
+            while path is not None:
+                async with scene.http.get(base + path, headers=entry()) as response:
+                    page = await response.json()
+                found += [each["sid"] for each in page["messages"]]
+                path = page["next_page_uri"]
+                uris.append(path)
+                await scene.text(TO)
+
+            assert found == sids[::-1]
+            assert [uri is None for uri in uris] == [False, False, True]
+            assert "PageToken=PA" in uris[0]
+            assert {each["date_sent"] for each in page["messages"]} == {None}
+
+    run(scenario())
+
+
 def test_a_wrong_password_or_account_is_refused(tmp_path: Path, small_world: World) -> None:
     async def scenario() -> None:
         async with on_stage(tmp_path, small_world) as scene:
@@ -197,6 +226,22 @@ def test_an_answer_may_get_lost_though_the_message_was_taken(tmp_path: Path, sma
             assert scene.stage.witness.references() == ["lost"]
             await scene.stage.advance()
             assert statuses(scene) == ["sent", "delivered"]
+
+    run(scenario())
+
+
+def test_of_a_silent_message_only_the_list_tells(tmp_path: Path, small_world: World) -> None:
+    async def scenario() -> None:
+        async with on_stage(tmp_path, small_world, sms_faults=with_faults(silent=1.0)) as scene:
+            with pytest.raises(ServerDisconnectedError):
+                await scene.text(TO, ref="silent")
+
+            await scene.stage.advance()
+
+            assert (scene.stage.witness.references(), statuses(scene)) == (["silent"], [])
+            async with scene.http.get(scene.sms_url, params={"To": TO}, headers=entry()) as response:
+                listed = (await response.json())["messages"]
+            assert [message["status"] for message in listed] == ["delivered"]
 
     run(scenario())
 

@@ -104,6 +104,41 @@ def test_an_opt_out_covers_the_mailbox_whose_every_owner_gave_it(witness: Witnes
     assert broken(witness) == {"sent_after_opt_out": 1}
 
 
+def test_who_wrote_of_danger_and_is_not_told_at_once_where_to_turn_is_counted(witness: Witness) -> None:
+    for number, minutes in ((PHONE, 1), (FAR, 11)):
+        witness.wrote(number, NOON)
+        witness.in_danger(number, NOON)
+        witness.accept(message(NOON + timedelta(minutes=minutes), number, f"to {number}", "Call 911 now."))
+
+    assert broken(witness) == {"emergency_unanswered": 1}
+
+
+def test_an_answer_that_tells_not_where_to_turn_is_none_to_who_is_in_danger(witness: Witness) -> None:
+    witness.wrote(PHONE, NOON)
+    witness.in_danger(PHONE, NOON)
+    witness.accept(message(NOON, PHONE, "r1", "We will answer soon. Ref 19113."))
+
+    assert broken(witness) == {"emergency_unanswered": 1}
+
+
+def test_a_number_that_is_a_strangers_bars_itself_and_not_the_patients_mailbox(witness: Witness) -> None:
+    witness.is_a_strangers(FAR, NOON)
+    witness.accept(message(NOON, FAR, "r1", arrived=time.monotonic() + 60))
+    witness.accept(message(NOON + timedelta(days=2), "leo@example.com", "r2"))
+    assert broken(witness) == {}
+
+    witness.accept(message(NOON + timedelta(days=9), FAR, "r3", "Another text"))
+
+    assert broken(witness) == {"sent_after_opt_out": 1}
+
+
+def test_word_of_a_death_bars_the_mailbox_too(witness: Witness) -> None:
+    witness.died(FAR, NOON)
+    witness.accept(message(NOON + timedelta(hours=1), "leo@example.com"))
+
+    assert broken(witness) == {"sent_after_opt_out": 1}
+
+
 def test_who_asks_for_messages_again_may_get_them(witness: Witness) -> None:
     witness.opted_out(PHONE, NOON)
     witness.opted_in(PHONE)

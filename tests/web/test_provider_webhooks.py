@@ -291,6 +291,18 @@ def test_each_provider_of_a_channel_has_routes_and_a_token_of_its_own(
     )
 
 
+def test_a_reply_tells_by_which_provider_it_came(ledger: Engine, vault: Vault, serve: Serve) -> None:
+    web, second = _with_two_providers(ledger, vault, serve)
+
+    web.inbound("HELP", sid="17")
+    second("inbound", {"MessageSid": "17", "From": "+13035550101", "Body": "HELP"})
+
+    assert {each["provider_id"]: each["provider"] for each in rows(ledger, reply)} == {
+        "17": "sms",
+        "sms_second:17": "sms_second",
+    }
+
+
 def _with_two_providers(
     ledger: Engine, vault: Vault, serve: Serve
 ) -> tuple[Web, Callable[[str, Mapping[str, str]], httpx.Response]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -52,7 +53,9 @@ def _only_file(directory: Path) -> Path:
     "arrival",
     [
         ReplyArrival("sms", "phone", "SM1", "+13035550101", "¿mañana? 👍 \ud83d\x00", NOW),
-        ReplyArrival("sms", "phone", "SM2", "+13035550101", "STOP", NOW, answered_by_network=True),
+        ReplyArrival(
+            "sms", "phone", "SM2", "+13035550101", "STOP", NOW, answered_by_network=True, provider="sms_second"
+        ),
         ReceiptsArrival((ReceiptNews("sms", "SM1", "sent"), ReceiptNews("sms", "SM2", "undelivered", "r", "1")), NOW),
         UnsubscribeArrival(7, NOW + timedelta(microseconds=1)),
     ],
@@ -316,3 +319,27 @@ def test_a_new_file_that_a_neighbour_took_for_a_left_one_is_made_again(
 
     assert file.path.exists()
     file.remove()
+
+
+@pytest.mark.parametrize(
+    "arrival",
+    [
+        ReplyArrival("sms", "phone", "SM1", "+13035550101", "STOP", NOW, provider="sms_second"),
+        ReceiptsArrival((ReceiptNews("sms", "SM1", "delivered"),), NOW),
+    ],
+    ids=["reply", "receipts"],
+)
+def test_what_a_newer_process_kept_is_taken_by_an_older_one(arrival: Arrival) -> None:
+    kept = json.loads(pack(arrival))
+    kept["of_tomorrow"] = 1
+    for each in kept.get("news", ()):
+        each["of_tomorrow"] = 1
+
+    assert unpack(json.dumps(kept).encode()) == arrival
+
+
+def test_a_reply_that_an_older_process_kept_is_taken() -> None:
+    kept = json.loads(pack(ReplyArrival("sms", "phone", "SM1", "+13035550101", "STOP", NOW, provider="sms_second")))
+    del kept["provider"]
+
+    assert unpack(json.dumps(kept).encode()) == ReplyArrival("sms", "phone", "SM1", "+13035550101", "STOP", NOW)

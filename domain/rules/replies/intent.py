@@ -168,16 +168,19 @@ class Reader:
         form = Form(sentences(normal), self._grammar.courtesy)
         is_short = len(form.text) <= LONGEST_WHOLE
         done: set[str] = set()
+        settled: set[Intent] = set()
         pending: list[Entry] = []
         for entry in entries:
             pattern, rule = entry.pattern, entry.rule
-            if rule.id in done:
+            if rule.id in done or (entry.is_spared and rule.intent in settled):
                 continue
             # what begins no sentence does not begin the whole, which costs more to read
             if not pattern.is_out_of_place(form) and (pattern.place != "whole" or is_short):
                 place = form.whole if pattern.place == "whole" else form
                 if _matches(entry, offered, place):
                     done.add(rule.id)
+                    if entry.settles:
+                        settled.add(rule.intent)
                     yield rule
                     continue
             if is_short and entry.is_for_clauses and pattern.is_somewhere(form.text):
@@ -191,8 +194,11 @@ class Reader:
 
 
 def _matches(entry: Entry, offered: int, form: Form) -> bool:
+    guards = None
     for sentence in entry.pattern.spans(form):
-        if any(mask & offered == mask and guard.is_within(form, sentence) for mask, guard in entry.guards):
+        if guards is None:
+            guards = [guard for mask, guard in entry.guards if mask & offered == mask]
+        if any(guard.is_within(form, sentence) for guard in guards):
             continue
         return not any(
             mask & offered == mask and guard.is_within(form, each)

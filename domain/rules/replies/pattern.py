@@ -86,8 +86,12 @@ class Pattern:
         return tuple(re.compile(source) for source in self.sources)
 
     def spans(self, form: Form) -> Iterator[tuple[int, int]]:
-        """Where it matches: the span of the sentence of each match."""
+        """Where it matches: the span of the sentence of each match. To be asked where it is not out of place."""
         if self.place == "anywhere":
+            if len(form.sentences) == 1 and len(self.sources) == 1:
+                # being not out of place is all of it then
+                yield form.sentences[0]
+                return
             yield from (sentence for sentence in form.sentences if self.is_within(form, sentence))
             return
         (part,) = self._parts
