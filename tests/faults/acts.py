@@ -266,7 +266,8 @@ def restart_in_order(scene: Scene) -> int:
         code[0] = fleet.code_of(pid)
         return code[0] is not None
 
-    if not _within(30.0, has_ended) or code[0] != 0:
+    # the signal itself ends only a process that has not begun: it was just started
+    if not _within(30.0, has_ended) or code[0] not in {0, -signal.SIGTERM}:
         fleet.by_itself.append((f"{name} after SIGTERM, {time.monotonic() - began:.0f} s", code[0] or 0))
     return 1
 

@@ -30,6 +30,8 @@ from tests.faults.outside import Outside
 _SOON = timedelta(minutes=10)
 #: Ids of suppressions that a burst of opt-outs may take while one that began before them is held up.
 _LATE_IDS = 500
+#: The promises that are about what was before what.
+_OF_TIME = ("sent_after_opt_out", "over_cap", "outside_hours")
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class Books:
         self._last_suppression = 0
         self.in_force: set[str] = set()
         """Contacts whose opt-out was seen in force."""
+        self._untold: dict[str, int] = {}
+        """What our ledger counted on days whose times it cannot tell."""
         self.details: list[str] = []
         """What the last judgement found, in words with ids."""
 
@@ -143,8 +147,11 @@ class Books:
         with reading(self._engine) as conn:
             return conn.scalar(due) is not None
 
-    def totals(self, now: datetime) -> Totals:
-        """Judge everything so far, by both ledgers."""
+    def totals(self, now: datetime, *, clocks_agree: bool) -> Totals:
+        """Judge everything so far, by both ledgers.
+
+        Where the fleet's clocks did not agree, its ledger cannot tell what was before what: there the witness judges.
+        """
         # what came into force since the last look is in force
         self.look_for_opt_outs(at_all=True)
         # a day that did not come to rest goes on meanwhile: what we knew before the provider told must be known to it
@@ -154,8 +161,11 @@ class Books:
         with reading(self._engine, patient=True) as conn:
             findings = {each.promise: each for each in audit(conn, now, self._rules.declared)}
         attempts = self._attempts()
-        counts = {name: max(each.count, judged["promises"].get(name, 0)) for name, each in findings.items()}
-        self.details += [f"ledger: {each.promise}: {each.samples}" for each in findings.values() if each.count]
+        if not clocks_agree:
+            self._untold = {name: findings[name].count for name in _OF_TIME}
+        known = {name: each.count - self._untold.get(name, 0) for name, each in findings.items()}
+        counts = {name: max(count, judged["promises"].get(name, 0)) for name, count in known.items()}
+        self.details += [f"ledger: {name}: {findings[name].samples}" for name, count in known.items() if count > 0]
         self.details += [f"witness: {name}: {count}" for name, count in judged["promises"].items() if count]
         return Totals(
             touches=len(judged["references"]),

@@ -99,7 +99,7 @@ class Campaign:
         injected = self._under(fault, scene, wanted)
         scene.end()
         seconds, problems = self._recover()
-        totals = self._books.totals(self._times.clock.now())
+        totals = self._books.totals(self._times.clock.now(), clocks_agree=not fault.parts_clocks)
         came, self._before = totals.since(self._before), totals
         problems += [f"{name} ended by itself ({code})" for name, code in self.fleet.by_itself]
         if came.broken:
