@@ -20,7 +20,7 @@ from domain.ledger.attempts import MAY_HAVE_REACHED, attempt
 from domain.ledger.claim_rows import AnyRow
 from domain.ledger.claim_stops import revoked, suppressed
 from domain.ledger.claim_texts import Usable
-from domain.ledger.columns import Id, Instant
+from domain.ledger.columns import Instant
 from domain.ledger.households import Households
 from domain.ledger.organisations import site
 from domain.ledger.patients import MAY_BE_USED, contact_point, patient, patient_contact
@@ -34,8 +34,6 @@ LEASE = timedelta(seconds=60)
 
 _NOW = bindparam("now", type_=Instant)
 _SINCE = bindparam("since", type_=Instant)
-_PATIENTS = bindparam("patients", type_=Id, expanding=True)
-_POINTS = bindparam("points", type_=Id, expanding=True)
 
 _POINT = (
     contact_point.c.id,
@@ -69,18 +67,18 @@ _AHEAD = (
 )
 
 
-def _recent(column: Any, wanted: Any) -> Select[Any]:
+def _recent(column: Any, wanted: str) -> Select[Any]:
     at = func.coalesce(attempt.c.finished_at, attempt.c.claimed_at, type_=Instant)
     return select(column, at).where(
-        column.in_(wanted),
+        among(column, wanted),
         MAY_HAVE_REACHED,
         attempt.c.kind != TouchKind.ANSWER.value,
         attempt.c.claimed_at > _SINCE,
     )
 
 
-_RECENT_OF_PATIENTS = _recent(attempt.c.patient_id, _PATIENTS)
-_RECENT_OF_POINTS = _recent(attempt.c.contact_point_id, _POINTS)
+_RECENT_OF_PATIENTS = _recent(attempt.c.patient_id, "patients")
+_RECENT_OF_POINTS = _recent(attempt.c.contact_point_id, "points")
 
 
 @dataclass

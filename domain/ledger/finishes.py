@@ -9,7 +9,7 @@ from functools import cache
 from itertools import product
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Update, and_, bindparam, exists, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Update, and_, bindparam, exists, or_, select, update
 
 from domain.ledger import outbox
 from domain.ledger.among import among
@@ -45,7 +45,14 @@ _TOUCH_AFTER: Mapping[AttemptState, TouchState] = {
 _ALIVE = (
     select(attempt.c.token).where(among(attempt.c.token, "tokens"), IS_SENDING).order_by(attempt.c.id).with_for_update()
 )
-_LOCK_TOUCHES = select(touch.c.id).where(among(touch.c.id, "ids")).order_by(touch.c.id).with_for_update()
+#: What others are told of a touch, too.
+_TOUCHES = (
+    select(touch.c.id, touch.c.channel, touch.c.step, touch.c.kind, patient.c.ref)
+    .outerjoin(patient, patient.c.id == touch.c.patient_id)
+    .where(among(touch.c.id, "ids"))
+    .order_by(touch.c.id)
+)
+_LOCK_TOUCHES = _TOUCHES.with_for_update(of=touch)
 #: Attempts whose lease ran out at `now`.
 IS_LOST: ColumnElement[bool] = and_(IS_SENDING, attempt.c.lease_until <= bindparam("now", type_=Instant))
 #: Uncertain ones claimed before `patience` that no person was asked about yet, and their provider will not be again.
@@ -133,13 +140,15 @@ def finish(conn: Connection, finishes: Sequence[Finish], now: datetime) -> int:
     """
     alive = set(conn.scalars(_ALIVE, {"tokens": [each.token for each in finishes]}))
     ours = sorted((each for each in finishes if each.token in alive), key=lambda each: each.touch_id)
-    if ours:
-        # attempts first, then touches, each in id order and all at once: no two finishes wait for each other
-        conn.execute(_LOCK_TOUCHES, {"ids": [each.touch_id for each in ours]})
+    if not ours:
+        return 0
+    # attempts first, then touches, each in id order and all at once: no two finishes wait for each other
+    touches = conn.execute(_LOCK_TOUCHES, {"ids": [each.touch_id for each in ours]}).all()
     for state, counts in product(AttemptState, (True, False)):
         group = [each for each in ours if (each.state, each.retry_counts) == (state, counts)]
         if group:
             _finish_group(conn, state, group, now)
+            _announce(conn, state, group, touches, now)
     return len(ours)
 
 
@@ -194,25 +203,27 @@ def _move_touches(conn: Connection, state: AttemptState, group: Sequence[Finish]
         ],
         now,
     )
-    if state in _EVENTS:
-        _announce(conn, _EVENTS[state], group, now)
 
 
-def _announce(conn: Connection, event: str, group: Sequence[Finish], now: datetime) -> None:
-    rows = conn.execute(
-        select(touch.c.id, touch.c.channel, touch.c.step, touch.c.kind, patient.c.ref)
-        .outerjoin(patient, patient.c.id == touch.c.patient_id)
-        .where(touch.c.id.in_([each.touch_id for each in group]))
-        .order_by(touch.c.id)
-    )
+def _announce(
+    conn: Connection,
+    state: AttemptState,
+    group: Sequence[Finish],
+    touches: Sequence[Row[*tuple[Any, ...]]],
+    now: datetime,
+) -> None:
+    """Tell others of the ends that are sure; `touches` are those of `_TOUCHES`, perhaps more than the group's."""
+    if state not in _EVENTS:
+        return
     reasons = {each.touch_id: each.reason for each in group}
     outbox.add_many(
         conn,
-        event,
+        _EVENTS[state],
         [
             {"touch": row.id, "patient": row.ref, "channel": row.channel, "kind": row.kind, "step": row.step}
             | ({"reason": reasons[row.id]} if reasons[row.id] else {})
-            for row in rows
+            for row in touches
+            if row.id in reasons
         ],
         now,
     )
@@ -278,6 +289,7 @@ def _settle(conn: Connection, attempt_id: int, end: AttemptState, reason: str, n
     )
     if moved.rowcount:
         why = None if end == AttemptState.ACCEPTED else reason
-        _announce(conn, _EVENTS[end], [Finish(row.touch_id, row.token, end, reason=why)], now)
+        touches = conn.execute(_TOUCHES, {"ids": [row.touch_id]}).all()
+        _announce(conn, end, [Finish(row.touch_id, row.token, end, reason=why)], touches, now)
     tell(conn, [{"touch_id": row.touch_id, "what": _TOUCH_AFTER[end].value, "reason": reason}], now)
     return True

@@ -309,7 +309,7 @@ def test_a_long_list_is_read_page_by_page_and_one_too_long_proves_no_absence(
     send(desk, outside, who.touch)
     counter.clock.at = NOW + HOUR
     for _ in range(205):
-        outside.provider._take_on({"To": who.number, "Body": "hello"}, 0.0)
+        outside.provider._take_on({"To": who.number, "Body": "hello"}, 0.0, reports=True)
     with ledger.begin() as conn:
         conn.execute(update(attempt).values(asked=3))
 
