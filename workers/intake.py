@@ -1,7 +1,8 @@
 """Intake: events from the bus or over HTTP become facts of the ledger, each once; what cannot is kept in quarantine.
 
 A batch is split by subject, each part one transaction that notes the events and applies them. If a part fails, its
-halves are tried, down to the event that is to blame, which goes to quarantine: one bad event never stops the others.
+halves are tried, down to the event that is to blame. If it fails twice by itself it goes to quarantine: one bad event
+never stops the others.
 Only a ledger that cannot be reached stops everything, and then nothing is acknowledged.
 """
 
@@ -14,7 +15,13 @@ from datetime import datetime
 
 import structlog
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import (
+    DBAPIError,
+    InterfaceError,
+    OperationalError,
+    PendingRollbackError,
+    ResourceClosedError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from domain.events.contract import TYPES
@@ -113,8 +120,8 @@ class Intake:
         """Try held messages again, each in its own transaction; what fails stays held, with its new reason."""
         return [Replayed(number, self._replay_one(number)) for number in ids]
 
-    def _take_part(self, items: Sequence[Item]) -> dict[EventKey, str]:
-        """Take a part; halve it where it fails. Returns why events were refused."""
+    def _take_part(self, items: Sequence[Item], *, is_suspect: bool = False) -> dict[EventKey, str]:
+        """Take a part; halve it where it fails, and take a single one again. Returns why events were refused."""
         try:
             done = transact(self._engine, lambda conn: self._apply(conn, items))
         except Exception as error:
@@ -123,6 +130,9 @@ class Intake:
             if len(items) > 1:
                 middle = len(items) // 2
                 return self._take_part(items[:middle]) | self._take_part(items[middle:])
+            # a ledger that is just going away fails in ways of its own: who is to blame fails twice
+            if not is_suspect:
+                return self._take_part(items, is_suspect=True)
             # the error's text may hold values of the event
             log.error("intake.failed", error=type(error).__name__, event_type=items[0].type)  # noqa: TRY400
             blamed = replace(items[0], event=None, problem=_unexpected(error))
@@ -251,6 +261,9 @@ def _unexpected(error: Exception) -> str:
 
 
 def _is_outage(error: Exception) -> bool:
-    if isinstance(error, OperationalError | InterfaceError | PoolTimeoutError):
+    # the two last: the connection went away amidst a transaction that was to go on
+    if isinstance(
+        error, OperationalError | InterfaceError | PoolTimeoutError | PendingRollbackError | ResourceClosedError
+    ):
         return True
     return isinstance(error, DBAPIError) and error.connection_invalidated

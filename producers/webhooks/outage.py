@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, NotSupportedError
+from sqlalchemy.exc import (
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    NotSupportedError,
+    PendingRollbackError,
+    ResourceClosedError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from domain.ledger.senders import NoOrganisationError
 
 #: Errors of the store that the values of one row cause.
 _OF_A_ROW = (DataError, IntegrityError, NotSupportedError)
+
+#: Errors of the store; the two last come where a connection goes away amidst a transaction that was to go on.
+_OF_THE_STORE = (DBAPIError, PendingRollbackError, ResourceClosedError)
 
 
 def is_away(error: Exception) -> bool:
@@ -20,4 +30,4 @@ def is_away(error: Exception) -> bool:
     """
     if isinstance(error, _OF_A_ROW):
         return False
-    return isinstance(error, (DBAPIError, PoolTimeoutError, NoOrganisationError, OSError))
+    return isinstance(error, (*_OF_THE_STORE, PoolTimeoutError, NoOrganisationError, OSError))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from intake_house import NOW, PATIENT, PREFIX, House, appointment_data, event, open_site
 from sqlalchemy import select
+from sqlalchemy.exc import PendingRollbackError, ResourceClosedError
 
 from domain.events.codec import SOURCE
 from domain.events.envelope import STRUCTURED, EventProblem
@@ -111,6 +112,36 @@ def test_one_event_that_cannot_be_applied_never_stops_the_others(
     assert [number for number, result in results.items() if result == "quarantined"] == ["p-5"]
     assert len(results) == 10
     assert "Ana" not in caplog.text
+
+
+def test_an_event_that_fails_once_is_taken_and_not_held(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, failures = ledger_intake.take_patients, iter([ValueError("a connection going away")])
+
+    def fragile(conn: Any, vault: Any, news: Any, now: Any) -> Any:
+        for error in failures:
+            raise error
+        return real(conn, vault, news, now)
+
+    monkeypatch.setattr(ledger_intake, "take_patients", fragile)
+
+    house.intake.take([event("patient.registered", PATIENT, "p-1")])
+
+    assert (house.count(patient), house.count(quarantine.quarantine)) == (1, 0)
+
+
+@pytest.mark.parametrize("outage", [PendingRollbackError("lost amidst it"), ResourceClosedError("closed")], ids=repr)
+def test_a_connection_that_went_away_amidst_an_event_is_not_the_events_fault(
+    house: House, monkeypatch: pytest.MonkeyPatch, outage: Exception
+) -> None:
+    def away(*_: Any) -> Any:
+        raise outage
+
+    monkeypatch.setattr(ledger_intake, "take_patients", away)
+
+    with pytest.raises(type(outage)):
+        house.intake.take([event("patient.registered", PATIENT, "p-1")])
+
+    assert (house.count(event_seen), house.count(quarantine.quarantine)) == (0, 0)
 
 
 def test_a_held_event_is_replayed_once_its_site_exists(house: House) -> None:
